@@ -1,0 +1,103 @@
+# Dakiya. `make help` lists what there is to make.
+
+SANITIZE ?=
+OUT      ?= build$(if $(SANITIZE),-$(SANITIZE))
+CC       ?= gcc
+PREFIX   ?= /usr
+PYTHON   ?= /usr/bin/python3
+
+CPPFLAGS += -I. -D_GNU_SOURCE
+WARN     := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
+            -Wframe-larger-than=8192 -Werror
+CFLAGS   ?= -O2 -g
+CFLAGS   += -std=gnu17 $(WARN) -fPIE -fstack-protector-strong -pthread
+LDFLAGS  += -pie -pthread -Wl,-z,relro,-z,now,--as-needed
+LIBS     := -lssl -lcrypto -lsasl2 -ldb -lunbound -lseccomp -lpcre2-8 -lidn2 -lpsl -lcrypt
+
+ifeq ($(SANITIZE),address)
+CFLAGS  += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+LDFLAGS += -fsanitize=address,undefined
+else ifeq ($(SANITIZE),thread)
+CFLAGS  += -fsanitize=thread
+LDFLAGS += -fsanitize=thread
+else
+CPPFLAGS += -D_FORTIFY_SOURCE=3
+endif
+
+DAEMONS := master smtpd qmgr smtp local bounce pickup authd pop3d resolver
+DAEMONS := $(foreach d,$(DAEMONS),$(if $(wildcard $(d)/*.c),$(d)))
+TOOLS   := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/*/main.c))))
+
+LIB_SRC := $(sort $(wildcard lib/*/*.c))
+LIB_OBJ := $(LIB_SRC:%.c=$(OUT)/%.o)
+LIB     := $(OUT)/libdakiya.a
+
+DAEMON_BIN := $(DAEMONS:%=$(OUT)/libexec/%)
+TOOL_BIN   := $(TOOLS:%=$(OUT)/bin/%)
+UNIT_SRC   := $(sort $(wildcard tests/unit/test_*.c))
+UNIT_BIN   := $(UNIT_SRC:tests/unit/%.c=$(OUT)/tests/%)
+
+.PHONY: all help check unit integration demo deps lint fuzz bench clean format
+.SECONDARY:
+
+all: $(DAEMON_BIN) $(TOOL_BIN) ## build everything (default)
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+	@echo 'variables:  SANITIZE=address|thread  OUT=DIR  CC=COMPILER  KEEP=1 (demo)'
+
+$(OUT)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(LIB): $(LIB_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+define program
+$(OUT)/$(1): $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard $(2)/*.c))) $(LIB)
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS) $$(LDFLAGS) -o $$@ $$(filter-out $(LIB),$$^) $(LIB) $$(LIBS)
+endef
+$(foreach d,$(DAEMONS),$(eval $(call program,libexec/$(d),$(d))))
+$(foreach t,$(TOOLS),$(eval $(call program,bin/$(t),tools/$(t))))
+
+# A unit test links the rooms' objects that it names in a line `/* links: smtpd/session.c ... */`.
+$(OUT)/tests/%: $(OUT)/tests/unit/%.o $(LIB)
+	@mkdir -p $(@D)
+	objects=$$(sed -n 's|^/\* links: \(.*\) \*/|\1|p' tests/unit/$*.c | tr ' ' '\n' | \
+	  sed -n 's|\.c$$|.o|p' | sed 's|^|$(OUT)/|'); \
+	if [ -n "$$objects" ]; then $(MAKE) --no-print-directory $$objects; fi; \
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $$objects $(LIB) -lcmocka $(LIBS)
+
+unit: $(UNIT_BIN) ## unit tests
+	@scripts/run-unit $(UNIT_BIN)
+
+integration: all ## integration tests with real clients
+	$(PYTHON) -m pytest -q tests/integration
+
+check: ## every test; closes with `N passed, N failed`
+	scripts/check
+
+demo: ## two complete mail hosts on high ports, real mail, shown step by step
+	scripts/demo
+
+deps: ## install the Debian packages that are missing
+	scripts/install-deps
+
+lint: ## layers, writable globals, forbidden calls, formatting
+	scripts/lint
+
+fuzz: ## run each fuzz target briefly on its stored corpus
+	scripts/fuzz
+
+bench: all ## benchmarks; ratios against Postfix and Dovecot where they are
+	tests/bench/run
+
+format: ## rewrite the C files as .clang-format says
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+clean: ## remove what was built
+	rm -rf build build-address build-thread build-fuzz
+
+-include $(shell find $(OUT) -name '*.d' 2>/dev/null)

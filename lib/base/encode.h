@@ -1,0 +1,19 @@
+/*
+ * encode.h - base64 (RFC 4648 section 4), hexadecimal and xtext (RFC 3461 section 4).
+ *
+ * Decoders refuse anything that is not exactly in the encoding (no blanks, padding required,
+ * unused bits zero) and leave the output as it was.
+ */
+#ifndef DAKIYA_BASE_ENCODE_H
+#define DAKIYA_BASE_ENCODE_H
+
+#include "lib/base/buf.h"
+
+bool base64_encode(struct slice bytes, struct buf *out);
+bool base64_decode(struct slice text, struct buf *out);
+bool hex_encode(struct slice bytes, struct buf *out); /* lower case */
+bool hex_decode(struct slice text, struct buf *out);
+bool xtext_encode(struct slice bytes, struct buf *out);
+bool xtext_decode(struct slice text, struct buf *out);
+
+#endif

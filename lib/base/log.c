@@ -1,0 +1,139 @@
+/* log.c - see log.h. */
+#include "lib/base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syslog.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/base/buf.h"
+#include "lib/base/clock.h"
+
+#define LINE_MOST 4000
+
+/* Written once by log_open before threads start, read-only afterwards. */
+static struct {
+	char            name[64];
+	char            host[64];
+	enum log_target target;
+	int             fd;
+	int             facility;
+	bool            is_verbose;
+} log_state = { .name = "dakiya", .host = "", .fd = 2, .facility = LOG_MAIL };
+
+static __thread uint64_t log_session;
+
+void
+log_open(const char *name, const char *host, enum log_target target, int fd, int facility)
+{
+	snprintf(log_state.name, sizeof(log_state.name), "%s", name);
+	snprintf(log_state.host, sizeof(log_state.host), "%s", host);
+	log_state.target = target;
+	log_state.fd = fd;
+	log_state.facility = facility;
+}
+
+void
+log_set_session(uint64_t number)
+{
+	log_session = number;
+}
+
+void
+log_set_verbose(bool is_verbose)
+{
+	log_state.is_verbose = is_verbose;
+}
+
+bool
+log_is_verbose(void)
+{
+	return log_state.is_verbose;
+}
+
+static void
+append_head(struct buf *line, int severity)
+{
+	static const char months[12][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun",
+		                            "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
+	time_t    now = (time_t)clock_wall_s();
+	struct tm date = { 0 };
+
+	localtime_r(&now, &date);
+	if (log_state.target == LOG_TO_SYSLOG)
+		buf_append_format(line, "<%d>", log_state.facility | severity);
+	buf_append_format(line, "%s %2d %02d:%02d:%02d ", months[date.tm_mon % 12], date.tm_mday,
+	                  date.tm_hour, date.tm_min, date.tm_sec);
+	if (log_state.target == LOG_TO_STREAM && log_state.host[0] != '\0')
+		buf_append_format(line, "%s ", log_state.host);
+	buf_append_format(line, "%s[%llu]: ", log_state.name,
+	                  log_session != 0 ? (unsigned long long)log_session
+	                                   : (unsigned long long)getpid());
+}
+
+/* One write, so that lines of several processes in one file do not mix (O_APPEND). */
+static void
+write_line(int severity, const char *label, const char *format, va_list arguments)
+{
+	struct buf line = BUF(LINE_MOST + 200);
+	struct buf text = BUF(LINE_MOST * 4);
+
+	append_head(&line, severity);
+	buf_append_text(&line, label);
+	if (!buf_append_vformat(&text, format, arguments)) {
+		buf_clear(&text);
+		buf_append_text(&text, "(a log line that was too long was left out)");
+	}
+	buf_append_printable(&line, slice_first(buf_slice(&text), LINE_MOST));
+	if (log_state.target == LOG_TO_STREAM)
+		buf_append_byte(&line, '\n');
+	/* A log that cannot be written must not stop mail: the result is looked at by nobody. */
+	ssize_t written = log_state.target == LOG_TO_SYSLOG
+	                          ? send(log_state.fd, line.data, line.length, MSG_NOSIGNAL)
+	                          : write(log_state.fd, line.data, line.length);
+	(void)written;
+	buf_free(&text);
+	buf_free(&line);
+}
+
+#define LOG_FUNCTION(name, severity, label)                                                        \
+	void name(const char *format, ...)                                                         \
+	{                                                                                          \
+		va_list arguments;                                                                 \
+                                                                                                   \
+		va_start(arguments, format);                                                       \
+		write_line(severity, label, format, arguments);                                    \
+		va_end(arguments);                                                                 \
+	}
+
+LOG_FUNCTION(log_info, LOG_INFO, "")
+LOG_FUNCTION(log_warning, LOG_WARNING, "warning: ")
+LOG_FUNCTION(log_error, LOG_ERR, "error: ")
+
+void
+log_debug(const char *format, ...)
+{
+	va_list arguments;
+
+	if (!log_state.is_verbose)
+		return;
+	va_start(arguments, format);
+	write_line(LOG_DEBUG, "", format, arguments);
+	va_end(arguments);
+}
+
+void
+log_fatal(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	write_line(LOG_CRIT, "fatal: ", format, arguments);
+	va_end(arguments);
+	exit(1);
+}

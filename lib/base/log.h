@@ -1,0 +1,38 @@
+/*
+ * log.h - one event, one line, in the shape that Postfix's log readers parse (FACTS: log lines).
+ *
+ * The one writer that escapes control bytes: nothing else in the suite writes a log. A line is
+ * "Mon dd hh:mm:ss HOST NAME/PROGRAM[NUMBER]: text" to a file or stream, or a syslog datagram.
+ * NUMBER is the process id until a thread calls log_set_session: readers join lines by it.
+ * Never pass secrets or message content.
+ */
+#ifndef DAKIYA_BASE_LOG_H
+#define DAKIYA_BASE_LOG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum log_target {
+	LOG_TO_STREAM, /* a descriptor: maillog_file, standard output, a test's pipe */
+	LOG_TO_SYSLOG, /* a connected datagram socket to /dev/log */
+};
+
+/*
+ * Sets name ("postfix/smtpd"), host and where lines go. Call once before threads start; the
+ * descriptor stays the caller's. Before it is called, lines go to standard error.
+ */
+void log_open(const char *name, const char *host, enum log_target target, int fd, int facility);
+/* The number in brackets for lines of this thread; 0 = the process id again. */
+void log_set_session(uint64_t number);
+/* Whether log_debug writes (-v). */
+void log_set_verbose(bool is_verbose);
+bool log_is_verbose(void);
+
+void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2))); /* "warning: " */
+void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));   /* "error: " */
+/* "fatal: " and exit(1): for the start of a program only, never for what a peer sent. */
+void log_fatal(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+#endif

@@ -1,0 +1,44 @@
+/*
+ * intake.h (lib/intake) - from envelope and content to a committed message: the content steps.
+ *
+ * The ordered table of steps: limits, Received count, missing header fields, virtual aliases,
+ * trace field. Used by smtpd, pickup and bounce alike. Content arrives in pieces with CRLF; what
+ * is larger than INLINE_CONTENT_MOST moves to a spool file by itself.
+ */
+#ifndef DAKIYA_INTAKE_INTAKE_H
+#define DAKIYA_INTAKE_INTAKE_H
+
+#include "lib/base/arena.h"
+#include "lib/conf/snapshot.h"
+#include "lib/queue/intake.h"
+#include "lib/route/route.h"
+#include "lib/smtp/reply.h"
+
+struct intake; /* one message on its way in */
+
+struct intake_context {
+	const struct snapshot   *snapshot;
+	const struct parameters *parameters;
+	struct intake_client    *queue;
+	struct router           *router;
+};
+
+/*
+ * Begins; the id is made here. trace is the Received field with its CRLF ("" = none). NULL and
+ * *error when qmgr cannot be reached. *envelope is borrowed until intake_finish.
+ */
+struct intake *intake_begin(const struct intake_context *context,
+                            const struct msg_envelope *envelope, struct error *error);
+const char    *intake_id(const struct intake *intake);
+/* Original and addresses as in msg_recipient; aliases are expanded at finish. False: no room. */
+bool intake_add_recipient(struct intake *intake, const struct msg_recipient *recipient);
+/* Received and other fields of ours, in front of the content. */
+bool intake_set_trace(struct intake *intake, struct slice fields);
+/* False when a limit or a write failed; the reason comes with intake_finish. */
+bool intake_write(struct intake *intake, struct slice content);
+/* Runs the steps, commits and says what to answer: 250 "Ok: queued as ID" or 4xx/5xx. */
+struct smtp_reply intake_finish(struct intake *intake, struct arena *arena);
+/* Ends it, committed or not. */
+void intake_end(struct intake **intake);
+
+#endif

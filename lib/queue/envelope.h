@@ -1,0 +1,34 @@
+/* envelope.h - constants of the envelope and recipient records in lib/ipc/messages.def. */
+#ifndef DAKIYA_QUEUE_ENVELOPE_H
+#define DAKIYA_QUEUE_ENVELOPE_H
+
+#include "lib/ipc/messages.h"
+
+enum envelope_flag {
+	ENVELOPE_8BIT = 1 << 0,     /* content holds bytes above 127 (BODY=8BITMIME or found) */
+	ENVELOPE_SMTPUTF8 = 1 << 1, /* an address or header field is UTF-8 (RFC 6531) */
+	ENVELOPE_HOLD = 1 << 2,     /* goes on hold at once */
+	ENVELOPE_IS_NOTICE = 1 << 3,/* made by bounce: never answered by another notice */
+	ENVELOPE_DOUBLE_BOUNCE = 1 << 4,
+	ENVELOPE_REQUIRETLS = 1 << 5,
+	ENVELOPE_INTERNAL = 1 << 6,
+};
+
+enum dsn_notify {
+	DSN_NOTIFY_NEVER = 1 << 0,
+	DSN_NOTIFY_SUCCESS = 1 << 1,
+	DSN_NOTIFY_FAILURE = 1 << 2,
+	DSN_NOTIFY_DELAY = 1 << 3,
+};
+enum dsn_ret { DSN_RET_NONE, DSN_RET_FULL, DSN_RET_HDRS };
+
+enum intake_status {
+	INTAKE_OK,
+	INTAKE_TRY_LATER, /* 451 4.3.0 */
+	INTAKE_NO_SPACE,  /* 452 4.3.1 */
+	INTAKE_REFUSED,   /* malformed: a bug, logged */
+};
+
+#define INLINE_CONTENT_MOST (64u * 1024) /* larger bodies go through a spool file */
+
+#endif

@@ -1,0 +1,39 @@
+/*
+ * intake.h - handing a message to qmgr, for smtpd, pickup and bounce.
+ *
+ * A queue id is made here without asking (wall clock in microseconds, 'z', the channel's instance
+ * number: base-52 long form, FACTS 2.8, never recurs). INTAKE_OK means that the message would
+ * survive a power cut. Safe from several threads: a pool of channels is shared.
+ */
+#ifndef DAKIYA_QUEUE_INTAKE_H
+#define DAKIYA_QUEUE_INTAKE_H
+
+#include "lib/base/error.h"
+#include "lib/queue/envelope.h"
+
+#define QUEUE_ID_MOST 32
+
+struct intake_client;
+struct intake_client *intake_client_create(const char *path, const char *service);
+void                  intake_client_destroy(struct intake_client **client);
+
+/* A new id; false when qmgr cannot be reached and no instance number is known yet. */
+bool intake_make_id(struct intake_client *client, char id[QUEUE_ID_MOST], struct error *error);
+/* A file for a large body, for intake_submit.spool_fd; the caller closes it. */
+enum intake_status intake_open_spool(struct intake_client *client, const char *id, uint64_t size,
+                                     int *fd, struct error *error);
+void               intake_abandon_spool(struct intake_client *client, const char *id);
+
+struct intake_submission {
+	const char                *id;
+	const struct msg_envelope *envelope;
+	struct slice               recipients; /* a list of msg_recipient */
+	bool                       is_spooled; /* content was written to the spool file */
+	struct slice               content;    /* otherwise */
+};
+/* Waits for the shared sync. */
+enum intake_status intake_commit(struct intake_client *client,
+                                 const struct intake_submission *submission, int64_t timeout_ms,
+                                 struct error *error);
+
+#endif

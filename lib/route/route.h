@@ -1,0 +1,64 @@
+/*
+ * route.h - where an address goes: class, transport, next hop, mailbox; and alias expansion.
+ *
+ * Shared by smtpd (is this recipient ours, does it exist), lib/intake (virtual aliases) and qmgr
+ * (transport and next hop). FACTS 2.4: search orders and resolution order. Every function may
+ * answer "try later" when a table does. Safe from several threads.
+ */
+#ifndef DAKIYA_ROUTE_ROUTE_H
+#define DAKIYA_ROUTE_ROUTE_H
+
+#include "lib/base/arena.h"
+#include "lib/conf/snapshot.h"
+#include "lib/table/table.h"
+
+enum route_class {
+	ROUTE_LOCAL,
+	ROUTE_VIRTUAL_ALIAS,
+	ROUTE_VIRTUAL_MAILBOX,
+	ROUTE_RELAY,
+	ROUTE_DEFAULT, /* everybody else's: relaying needs permission */
+};
+
+struct router;
+/* Opens the tables that the parameters name; NULL and *error when one cannot be. */
+struct router *router_create(const struct snapshot *snapshot, struct error *error);
+void           router_destroy(struct router **router);
+
+/* The class of a domain (lower or upper case). LOOKUP_FOUND sets *class (ROUTE_DEFAULT, too). */
+enum lookup route_classify(struct router *router, struct slice domain, enum route_class *class,
+                           struct error *error);
+
+/*
+ * Whether the address exists, for reject_unlisted_recipient. LOOKUP_FOUND also when the class
+ * keeps no list. LOOKUP_NOT_FOUND: *reason is the "User unknown in virtual mailbox table" text.
+ */
+enum lookup route_recipient_exists(struct router *router, struct slice address,
+                                   const char **reason, struct error *error);
+
+/* The addresses that virtual_alias_maps makes of one, recursively, without duplicates; itself
+ * when there is no alias. Items are in the arena. */
+struct route_addresses {
+	struct slice *items;
+	size_t        count;
+};
+enum lookup route_expand(struct router *router, struct slice address, struct arena *arena,
+                         struct route_addresses *addresses, struct error *error);
+
+struct route {
+	struct slice transport; /* "smtp", "virtual", "error" */
+	struct slice nexthop;   /* domain, [host]:port; "5.1.1 text" for error */
+	struct slice recipient; /* the address, domain in lower case */
+	/* virtual and local transports: */
+	struct slice mailbox; /* path below virtual_mailbox_base */
+	uint32_t     uid, gid;
+	uint64_t     quota; /* bytes, 0 = none */
+};
+/* LOOKUP_FOUND sets *route; unknown virtual mailboxes get transport "error", "5.1.1 User unknown ...". */
+enum lookup route_resolve(struct router *router, struct slice sender, struct slice recipient,
+                          struct arena *arena, struct route *route, struct error *error);
+/* The mailbox of a virtual user, for authd. LOOKUP_NOT_FOUND when it has none. */
+enum lookup route_mailbox(struct router *router, struct slice address, struct arena *arena,
+                          struct route *route, struct error *error);
+
+#endif

@@ -1,0 +1,59 @@
+/*
+ * table.h - lookup tables: "hash:/etc/dakiya/users" and its kin, one row a type.
+ *
+ * A lookup has three answers. A table that cannot be read answers "try later", never "not found".
+ * Tables may be used by several threads at once and notice when their file is replaced.
+ */
+#ifndef DAKIYA_TABLE_TABLE_H
+#define DAKIYA_TABLE_TABLE_H
+
+#include "lib/base/buf.h"
+#include "lib/base/error.h"
+
+enum lookup {
+	LOOKUP_FOUND,
+	LOOKUP_NOT_FOUND,
+	LOOKUP_TRY_LATER, /* *error says why */
+};
+
+struct table;
+
+/*
+ * Opens "type:name". base_directory (may be NULL) is where relative file names start.
+ * NULL and *error for an unknown type or bad syntax (with file and line). A missing file is no
+ * error here when may_be_missing: each lookup then answers LOOKUP_TRY_LATER until it is there.
+ */
+struct table *table_open(const char *spec, bool may_be_missing, struct error *error);
+void          table_close(struct table **table);
+/* The value is put into *value (cleared first). Keys are folded to lower case where the type does. */
+enum lookup table_lookup(struct table *table, struct slice key, struct buf *value,
+                         struct error *error);
+/* Whether the type matches patterns: then only whole keys are tried, never parts of addresses. */
+bool        table_has_patterns(const struct table *table);
+const char *table_spec(const struct table *table); /* "hash:/etc/dakiya/users" */
+
+/* ---- lists of tables, as in virtual_alias_maps ---- */
+
+struct table_list;
+/* "hash:a, pcre:b"; an empty list answers "not found". */
+struct table_list *table_list_open(const char *specs, struct error *error);
+void               table_list_close(struct table_list **list);
+bool               table_list_is_empty(const struct table_list *list);
+enum lookup        table_list_lookup(struct table_list *list, struct slice key, struct buf *value,
+                                     struct error *error);
+/*
+ * An address by the search order of virtual_alias_maps and others (FACTS 2.4): user+ext@dom,
+ * user@dom, user+ext and user (only when is_own_domain), @dom. Pattern tables see only the whole
+ * address. *extension (may be NULL) is set to the "+ext" that the match ignored, for propagation.
+ */
+struct address_lookup {
+	struct slice address;
+	const char  *delimiters;    /* recipient_delimiter */
+	bool         is_own_domain; /* also try the bare local part */
+	bool         without_catch_all;
+};
+enum lookup table_list_lookup_address(struct table_list *list, const struct address_lookup *what,
+                                      struct buf *value, struct slice *extension,
+                                      struct error *error);
+
+#endif

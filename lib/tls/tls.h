@@ -1,0 +1,76 @@
+/*
+ * tls.h - TLS over a stream, both roles. The only place that calls OpenSSL's SSL_ functions.
+ *
+ * RFC 3207 (STARTTLS), 8446, 6125/9525 (names), 5929/9266 (channel binding). Buffered plain-text
+ * input is dropped when TLS starts; sessions forget what was said before. Verification failures
+ * are values, so that policy is decided by the caller.
+ */
+#ifndef DAKIYA_TLS_TLS_H
+#define DAKIYA_TLS_TLS_H
+
+#include "lib/base/buf.h"
+#include "lib/conf/parameters.h"
+#include "lib/io/stream.h"
+
+/* ---- server ---- */
+
+struct tls_server; /* certificates and settings; shared by threads */
+
+/*
+ * From smtpd_tls_* parameters (chain files, cert and key, protocols, ciphers). NULL and *error
+ * when TLS is configured but cannot work (file and reason). Keys are read here, before the doors
+ * close. smtpd_tls_security_level empty or none: NULL with error->text empty.
+ */
+struct tls_server *tls_server_create(const struct parameters *parameters, struct error *error);
+void               tls_server_destroy(struct tls_server **server);
+/*
+ * Puts TLS on the stream, server side. The handshake goes on inside later reads: call
+ * tls_handshake until it is no longer STREAM_AGAIN (never waits; *wants as in transports).
+ */
+bool               tls_server_start(struct tls_server *server, struct stream *stream, struct error *error);
+enum stream_result tls_handshake(struct stream *stream, short *wants, struct error *error);
+
+/* ---- client ---- */
+
+struct tls_client; /* trust anchors, settings and session cache; shared by threads */
+
+enum tls_level {
+	TLS_NONE, TLS_MAY, TLS_ENCRYPT, TLS_DANE, TLS_DANE_ONLY, TLS_FINGERPRINT, TLS_VERIFY, TLS_SECURE,
+};
+
+struct tls_policy {
+	enum tls_level level;
+	struct slice  *names;      /* acceptable certificate names for verify and secure; ".x" too */
+	size_t         name_count;
+	struct slice   server_name;/* SNI; empty = none */
+	const char    *protocols;  /* NULL = the parameter */
+	const char    *ciphers;
+};
+
+struct tls_client *tls_client_create(const struct parameters *parameters, struct error *error);
+void               tls_client_destroy(struct tls_client **client);
+/* Handshake, waiting up to the stream's timeout. False and *error when it or a required
+ * verification failed. */
+bool tls_client_start(struct tls_client *client, struct stream *stream,
+                      const struct tls_policy *policy, struct error *error);
+
+/* ---- both ---- */
+
+struct tls_info {
+	char protocol[16];   /* TLSv1.3 */
+	char cipher[64];     /* TLS_AES_256_GCM_SHA384 */
+	int  bits;
+	int  algorithm_bits;
+	char details[160];   /* " key-exchange X25519 server-signature RSA-PSS (2048 bits) ..." */
+	bool is_trusted;     /* chain verified */
+	bool is_verified;    /* name matched, too */
+	bool has_peer_certificate;
+	bool is_resumed;
+};
+/* False when the stream has no finished TLS. */
+bool tls_info_get(const struct stream *stream, struct tls_info *info);
+bool tls_is_active(const struct stream *stream);
+/* tls-exporter channel binding (RFC 9266), 32 bytes; false under TLS 1.2 without EMS. */
+bool tls_channel_binding(const struct stream *stream, struct buf *out);
+
+#endif
