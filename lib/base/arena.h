@@ -29,7 +29,7 @@ struct slice arena_copy(struct arena *arena, struct slice bytes);
 char *arena_text(struct arena *arena, struct slice bytes);
 /* printf into the arena; NULL when there is no room. */
 char *arena_format(struct arena *arena, const char *format, ...)
-        __attribute__((format(printf, 2, 3)));
+	__attribute__((format(printf, 2, 3)));
 /* Releases everything; the arena may be used again. */
 void arena_reset(struct arena *arena);
 

@@ -31,9 +31,9 @@ bool buf_append(struct buf *buf, struct slice bytes);
 bool buf_append_text(struct buf *buf, const char *text);
 bool buf_append_byte(struct buf *buf, char byte);
 bool buf_append_format(struct buf *buf, const char *format, ...)
-        __attribute__((format(printf, 2, 3)));
+	__attribute__((format(printf, 2, 3)));
 bool buf_append_vformat(struct buf *buf, const char *format, va_list arguments)
-        __attribute__((format(printf, 2, 0)));
+	__attribute__((format(printf, 2, 0)));
 bool buf_append_u64(struct buf *buf, uint64_t number); /* decimal */
 /* ASCII letters in lower case. */
 bool buf_append_lower(struct buf *buf, struct slice bytes);

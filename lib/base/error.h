@@ -21,9 +21,9 @@ struct error {
 bool error_set(struct error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same with ": " and the text of errno behind it, errno kept in errno_value. */
 bool error_set_errno(struct error *error, const char *format, ...)
-        __attribute__((format(printf, 2, 3)));
+	__attribute__((format(printf, 2, 3)));
 /* Puts context and ": " in front of what is there; always returns false. */
 bool error_prefix(struct error *error, const char *format, ...)
-        __attribute__((format(printf, 2, 3)));
+	__attribute__((format(printf, 2, 3)));
 
 #endif

@@ -120,9 +120,9 @@ hash_get(const struct hash *hash, struct slice key)
 bool
 hash_put(struct hash *hash, struct slice key, void *value, void **old)
 {
-	uint64_t            number = hash_bytes(key);
-	struct hash_entry  *entry;
-	size_t              size;
+	uint64_t           number = hash_bytes(key);
+	struct hash_entry *entry;
+	size_t             size;
 
 	if (old != NULL)
 		*old = NULL;
@@ -167,7 +167,7 @@ hash_remove(struct hash *hash, struct slice key)
 
 void
 hash_each(const struct hash *hash, void (*visit)(struct slice key, void *value, void *context),
-          void *context)
+          void              *context)
 {
 	for (size_t i = 0; i < hash->bucket_count; i++)
 		for (struct hash_entry *e = hash->buckets[i], *next; e != NULL; e = next) {

@@ -27,7 +27,7 @@ bool hash_put(struct hash *hash, struct slice key, void *value, void **old);
 void *hash_remove(struct hash *hash, struct slice key);
 /* Calls visit for every entry, in no order; visit must not change the table. */
 void hash_each(const struct hash *hash, void (*visit)(struct slice key, void *value, void *context),
-               void *context);
+               void              *context);
 /* Releases the table; release (may be NULL) is called for each value. */
 void hash_free(struct hash *hash, void (*release)(void *value));
 /* The seeded hash of bytes, for own tables. */

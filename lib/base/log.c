@@ -61,8 +61,8 @@ append_head(struct buf *line, int severity)
 {
 	static const char months[12][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun",
 		                            "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
-	time_t    now = (time_t)clock_wall_s();
-	struct tm date = { 0 };
+	time_t            now = (time_t)clock_wall_s();
+	struct tm         date = { 0 };
 
 	localtime_r(&now, &date);
 	if (log_state.target == LOG_TO_SYSLOG)

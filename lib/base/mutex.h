@@ -18,7 +18,10 @@ struct condition {
 	pthread_cond_t cond;
 };
 
-#define MUTEX_INIT { PTHREAD_MUTEX_INITIALIZER }
+#define MUTEX_INIT                                                                                 \
+	{                                                                                          \
+		PTHREAD_MUTEX_INITIALIZER                                                          \
+	}
 
 void mutex_init(struct mutex *mutex);
 void mutex_destroy(struct mutex *mutex);

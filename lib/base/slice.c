@@ -78,7 +78,7 @@ slice_find(struct slice s, struct slice needle)
 	if (needle.length == 0)
 		return 0;
 	const char *at =
-	        s.length == 0 ? NULL : memmem(s.data, s.length, needle.data, needle.length);
+		s.length == 0 ? NULL : memmem(s.data, s.length, needle.data, needle.length);
 
 	return at == NULL ? SLICE_NOT_FOUND : (size_t)(at - s.data);
 }

@@ -26,13 +26,13 @@ enum daemon_identity {
 
 /* What the sandbox leaves open beside reading, writing, threads, clocks and memory. */
 enum sandbox_door {
-	DOOR_ACCEPT = 1 << 0,       /* accept on inherited listeners */
-	DOOR_UNIX_CONNECT = 1 << 1, /* connect to the suite's Unix sockets */
-	DOOR_INET_CONNECT = 1 << 2, /* TCP out */
-	DOOR_INET_DATAGRAM = 1 << 3,/* UDP out (resolver) */
-	DOOR_FILE_READ = 1 << 4,    /* open files below `readable` for reading */
-	DOOR_FILE_WRITE = 1 << 5,   /* create, write, rename, remove below `writable` */
-	DOOR_FORK_EXEC = 1 << 6,    /* local's parent */
+	DOOR_ACCEPT = 1 << 0,        /* accept on inherited listeners */
+	DOOR_UNIX_CONNECT = 1 << 1,  /* connect to the suite's Unix sockets */
+	DOOR_INET_CONNECT = 1 << 2,  /* TCP out */
+	DOOR_INET_DATAGRAM = 1 << 3, /* UDP out (resolver) */
+	DOOR_FILE_READ = 1 << 4,     /* open files below `readable` for reading */
+	DOOR_FILE_WRITE = 1 << 5,    /* create, write, rename, remove below `writable` */
+	DOOR_FORK_EXEC = 1 << 6,     /* local's parent */
 	DOOR_SOCKETPAIR = 1 << 7,
 };
 
@@ -42,7 +42,7 @@ struct daemon_context {
 	const struct parameters *parameters;
 	size_t                   thread_limit; /* maxproc column */
 	bool                     is_unprivileged;
-	void                    *room; /* what prepare made */
+	void                    *room;      /* what prepare made */
 	const struct listener   *listeners; /* for rooms with their own loop */
 	size_t                   listener_count;
 	/* Readable when master asks to drain or is gone; for rooms with their own loop. */

@@ -54,8 +54,7 @@ int  stream_fd(const struct stream *stream); /* -1 over memory */
 void stream_set_transport(struct stream *stream, const struct stream_transport *transport,
                           void *state);
 /* The state given with stream_set_transport when this transport is in use, else NULL. */
-void *stream_transport_state(const struct stream *stream,
-                             const struct stream_transport  *transport);
+void *stream_transport_state(const struct stream *stream, const struct stream_transport *transport);
 
 void stream_set_timeout(struct stream *stream, int64_t timeout_ms);   /* per wait; default 300 s */
 void stream_set_deadline(struct stream *stream, int64_t deadline_ms); /* monotonic; 0 = none */
@@ -64,8 +63,8 @@ void stream_set_input_limit(struct stream *stream, size_t bytes);     /* default
 /* ---- input ---- */
 
 /* What is buffered; valid until the next fill or consume. */
-struct slice       stream_input(const struct stream *stream);
-void               stream_consume(struct stream *stream, size_t count);
+struct slice stream_input(const struct stream *stream);
+void         stream_consume(struct stream *stream, size_t count);
 /* Reads more, waiting for at least one byte. */
 enum stream_result stream_fill(struct stream *stream);
 /* Reads what is there without waiting; STREAM_AGAIN when nothing was. */

@@ -12,9 +12,9 @@
 
 #include "lib/base/clock.h"
 
-#define FRAME_MOST   (64u << 20)
-#define READ_STEP    (16u * 1024)
-#define TRIM_ABOVE   (16u * 1024)
+#define FRAME_MOST (64u << 20)
+#define READ_STEP  (16u * 1024)
+#define TRIM_ABOVE (16u * 1024)
 
 /* Descriptors that go out with the byte at this offset of the output (a frame's first). */
 struct ipc_pending_descriptors {
@@ -206,13 +206,14 @@ ipc_send_encoding(struct ipc_channel *channel, uint32_t type, int64_t deadline_m
 	header_write(encoding, type, header);
 	struct iovec parts[3] = { { header, sizeof(header) },
 		                  { encoding->fields.data, encoding->fields.length },
-		                  { (void *)(uintptr_t)encoding->tail.data, encoding->tail.length } };
-	size_t left = sizeof(header) + encoding->fields.length + encoding->tail.length;
-	size_t descriptor_count = encoding->descriptor_count;
+		                  { (void *)(uintptr_t)encoding->tail.data,
+		                    encoding->tail.length } };
+	size_t       left = sizeof(header) + encoding->fields.length + encoding->tail.length;
+	size_t       descriptor_count = encoding->descriptor_count;
 
 	while (left > 0) {
 		ssize_t sent =
-		        send_parts(channel->fd, parts, 3, encoding->descriptors, descriptor_count);
+			send_parts(channel->fd, parts, 3, encoding->descriptors, descriptor_count);
 
 		if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
 			if (!wait_for(channel->fd, POLLOUT, deadline_ms))
@@ -294,8 +295,8 @@ ipc_flush(struct ipc_channel *channel)
 		struct iovec part = { channel->out.data + at, send_stretch(channel, at) };
 		bool         has_descriptors = pending != NULL && pending->offset == at;
 		ssize_t      sent = send_parts(channel->fd, &part, 1,
-		                               has_descriptors ? pending->descriptors : NULL,
-		                               has_descriptors ? pending->count : 0);
+                                          has_descriptors ? pending->descriptors : NULL,
+                                          has_descriptors ? pending->count : 0);
 
 		if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 			break;
@@ -387,7 +388,7 @@ ipc_fill(struct ipc_channel *channel)
 		                  .msg_iovlen = 1,
 		                  .msg_control = control.bytes,
 		                  .msg_controllen = sizeof(control.bytes) };
-	ssize_t got;
+	ssize_t       got;
 	do
 		got = recvmsg(channel->fd, &message, MSG_CMSG_CLOEXEC);
 	while (got < 0 && errno == EINTR);

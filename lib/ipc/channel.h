@@ -41,7 +41,8 @@ void ipc_channel_trim(struct ipc_channel *channel);
 enum ipc_result {
 	IPC_OK,
 	IPC_CLOSED,  /* the peer is gone, orderly or not */
-	IPC_TIMEOUT, /* the deadline passed; the channel is broken, since an answer may still come */
+	IPC_TIMEOUT, /* the deadline passed; the channel is broken, since an answer may still come
+	              */
 	IPC_MALFORMED,
 };
 

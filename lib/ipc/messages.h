@@ -29,14 +29,14 @@ struct ipc_encoding {
 #define END                                                                                        \
 	}                                                                                          \
 	;
-#define U32(name)                   uint32_t name;
-#define U64(name)                   uint64_t name;
-#define I64(name)                   int64_t name;
-#define BOOL(name)                  bool name;
-#define BYTES(name)                 struct slice name;
-#define LIST(name, record)          struct slice name;
-#define DESCRIPTOR(name)            int name;
-#define TAIL(name)                  struct slice name;
+#define U32(name)          uint32_t name;
+#define U64(name)          uint64_t name;
+#define I64(name)          int64_t name;
+#define BOOL(name)         bool name;
+#define BYTES(name)        struct slice name;
+#define LIST(name, record) struct slice name;
+#define DESCRIPTOR(name)   int name;
+#define TAIL(name)         struct slice name;
 #include "lib/ipc/messages.def"
 #undef RECORD
 #undef MESSAGE
@@ -78,8 +78,8 @@ enum msg_type {
 	bool msg_##name##_append(struct buf *list, const struct msg_##name *record);               \
 	bool msg_##name##_next(struct slice *list, struct msg_##name *record);
 #define MESSAGE(name, number, most)                                                                \
-	bool              msg_##name##_encode(struct ipc_encoding *out, const struct msg_##name *message);  \
-	bool              msg_##name##_decode(struct ipc_frame *frame, struct msg_##name *message);         \
+	bool msg_##name##_encode(struct ipc_encoding *out, const struct msg_##name *message);      \
+	bool msg_##name##_decode(struct ipc_frame *frame, struct msg_##name *message);             \
 	struct msg_##name msg_##name##_clear(void);
 #include "lib/ipc/messages.def"
 #undef RECORD

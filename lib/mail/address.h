@@ -28,7 +28,8 @@ bool address_parse_path(struct slice text, bool allow_utf8, bool is_strict, stru
                         struct address *address, struct slice *rest);
 /* "user@domain" or "user" in internal form, as tables hold it. False when a part is not allowed. */
 bool address_split(struct slice text, struct address *address);
-/* local@domain with the local part quoted when RFC 5321 needs it (external form, for the wire and logs). */
+/* local@domain with the local part quoted when RFC 5321 needs it (external form, for the wire and
+ * logs). */
 bool address_append(struct buf *out, const struct address *address);
 /* The same for internal text "local@domain". */
 bool address_append_external(struct buf *out, struct slice internal);

@@ -5,7 +5,7 @@
 #include "lib/base/buf.h"
 
 struct enhanced_status {
-	unsigned char  class;   /* 2, 4, 5; 0 = none */
+	unsigned char class;    /* 2, 4, 5; 0 = none */
 	unsigned short subject; /* 0..999 */
 	unsigned short detail;
 };

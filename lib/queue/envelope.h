@@ -5,10 +5,10 @@
 #include "lib/ipc/messages.h"
 
 enum envelope_flag {
-	ENVELOPE_8BIT = 1 << 0,     /* content holds bytes above 127 (BODY=8BITMIME or found) */
-	ENVELOPE_SMTPUTF8 = 1 << 1, /* an address or header field is UTF-8 (RFC 6531) */
-	ENVELOPE_HOLD = 1 << 2,     /* goes on hold at once */
-	ENVELOPE_IS_NOTICE = 1 << 3,/* made by bounce: never answered by another notice */
+	ENVELOPE_8BIT = 1 << 0,      /* content holds bytes above 127 (BODY=8BITMIME or found) */
+	ENVELOPE_SMTPUTF8 = 1 << 1,  /* an address or header field is UTF-8 (RFC 6531) */
+	ENVELOPE_HOLD = 1 << 2,      /* goes on hold at once */
+	ENVELOPE_IS_NOTICE = 1 << 3, /* made by bounce: never answered by another notice */
 	ENVELOPE_DOUBLE_BOUNCE = 1 << 4,
 	ENVELOPE_REQUIRETLS = 1 << 5,
 	ENVELOPE_INTERNAL = 1 << 6,

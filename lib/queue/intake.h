@@ -32,7 +32,7 @@ struct intake_submission {
 	struct slice               content;    /* otherwise */
 };
 /* Waits for the shared sync. */
-enum intake_status intake_commit(struct intake_client *client,
+enum intake_status intake_commit(struct intake_client           *client,
                                  const struct intake_submission *submission, int64_t timeout_ms,
                                  struct error *error);
 

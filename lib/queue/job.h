@@ -28,8 +28,8 @@ enum outcome_action {
 /* What a job says of its destination, for concurrency feedback (FACTS 2.8). */
 enum destination_report {
 	DESTINATION_OK = 0,
-	DESTINATION_FAILED, /* connection or handshake failed: negative feedback */
-	DESTINATION_NEUTRAL,/* nothing was learnt */
+	DESTINATION_FAILED,  /* connection or handshake failed: negative feedback */
+	DESTINATION_NEUTRAL, /* nothing was learnt */
 };
 
 /*

@@ -33,8 +33,8 @@ enum lookup route_classify(struct router *router, struct slice domain, enum rout
  * Whether the address exists, for reject_unlisted_recipient. LOOKUP_FOUND also when the class
  * keeps no list. LOOKUP_NOT_FOUND: *reason is the "User unknown in virtual mailbox table" text.
  */
-enum lookup route_recipient_exists(struct router *router, struct slice address,
-                                   const char **reason, struct error *error);
+enum lookup route_recipient_exists(struct router *router, struct slice address, const char **reason,
+                                   struct error *error);
 
 /* The addresses that virtual_alias_maps makes of one, recursively, without duplicates; itself
  * when there is no alias. Items are in the arena. */
@@ -54,7 +54,8 @@ struct route {
 	uint32_t     uid, gid;
 	uint64_t     quota; /* bytes, 0 = none */
 };
-/* LOOKUP_FOUND sets *route; unknown virtual mailboxes get transport "error", "5.1.1 User unknown ...". */
+/* LOOKUP_FOUND sets *route; unknown virtual mailboxes get transport "error", "5.1.1 User unknown
+ * ...". */
 enum lookup route_resolve(struct router *router, struct slice sender, struct slice recipient,
                           struct arena *arena, struct route *route, struct error *error);
 /* The mailbox of a virtual user, for authd. LOOKUP_NOT_FOUND when it has none. */

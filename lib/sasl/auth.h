@@ -17,8 +17,8 @@ enum auth_status {
 	AUTH_TRY_LATER, /* authd is not there, database unreadable */
 	AUTH_CANCELLED,
 	AUTH_BAD_MECHANISM,
-	AUTH_MALFORMED, /* response not in the mechanism's form */
-	AUTH_NO_MAILBOX,/* credentials right, mailbox cannot be opened now (reason) */
+	AUTH_MALFORMED,  /* response not in the mechanism's form */
+	AUTH_NO_MAILBOX, /* credentials right, mailbox cannot be opened now (reason) */
 };
 
 struct auth_request {
@@ -51,8 +51,8 @@ struct auth_exchange;
 /* NULL when memory is out. outcome must be initialised with auth_outcome_init. */
 struct auth_exchange *auth_start(struct auth_client *client, const struct auth_request *request,
                                  struct auth_outcome *outcome);
-void auth_respond(struct auth_exchange *exchange, struct slice response,
-                  struct auth_outcome *outcome);
+void                  auth_respond(struct auth_exchange *exchange, struct slice response,
+                                   struct auth_outcome *outcome);
 /* Ends an exchange, finished or not. */
 void auth_end(struct auth_exchange **exchange);
 void auth_outcome_init(struct auth_outcome *outcome);

@@ -12,14 +12,19 @@
 #include "lib/base/buf.h"
 
 /* What to do with a LF that follows no CR, smtpd_forbid_bare_newline. */
-enum bare_newline { BARE_NEWLINE_NORMALIZE, BARE_NEWLINE_REJECT, BARE_NEWLINE_NOTE, BARE_NEWLINE_ALLOW };
+enum bare_newline {
+	BARE_NEWLINE_NORMALIZE,
+	BARE_NEWLINE_REJECT,
+	BARE_NEWLINE_NOTE,
+	BARE_NEWLINE_ALLOW
+};
 
 enum data_result { DATA_MORE, DATA_END };
 
 struct data_decoder {
 	enum bare_newline bare_newline;
-	bool              is_bdat;       /* chunk data: no dots, no end */
-	unsigned          state;         /* of the line-end machine */
+	bool              is_bdat; /* chunk data: no dots, no end */
+	unsigned          state;   /* of the line-end machine */
 	bool              has_bare_newline, has_bare_return, has_nul; /* what was seen */
 };
 

@@ -15,10 +15,10 @@
 struct match_list;
 
 enum match_kind {
-	MATCH_DOMAINS,            /* a domain matches itself only; .domain its subdomains */
-	MATCH_DOMAINS_AND_PARENTS,/* listed in parent_domain_matches_subdomains */
-	MATCH_ADDRESSES,          /* host addresses and networks */
-	MATCH_HOSTS,              /* either */
+	MATCH_DOMAINS,             /* a domain matches itself only; .domain its subdomains */
+	MATCH_DOMAINS_AND_PARENTS, /* listed in parent_domain_matches_subdomains */
+	MATCH_ADDRESSES,           /* host addresses and networks */
+	MATCH_HOSTS,               /* either */
 	MATCH_STRINGS,
 };
 

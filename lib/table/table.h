@@ -25,7 +25,8 @@ struct table;
  */
 struct table *table_open(const char *spec, bool may_be_missing, struct error *error);
 void          table_close(struct table **table);
-/* The value is put into *value (cleared first). Keys are folded to lower case where the type does. */
+/* The value is put into *value (cleared first). Keys are folded to lower case where the type does.
+ */
 enum lookup table_lookup(struct table *table, struct slice key, struct buf *value,
                          struct error *error);
 /* Whether the type matches patterns: then only whole keys are tried, never parts of addresses. */

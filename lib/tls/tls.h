@@ -27,7 +27,7 @@ void               tls_server_destroy(struct tls_server **server);
  * Puts TLS on the stream, server side. The handshake goes on inside later reads: call
  * tls_handshake until it is no longer STREAM_AGAIN (never waits; *wants as in transports).
  */
-bool               tls_server_start(struct tls_server *server, struct stream *stream, struct error *error);
+bool tls_server_start(struct tls_server *server, struct stream *stream, struct error *error);
 enum stream_result tls_handshake(struct stream *stream, short *wants, struct error *error);
 
 /* ---- client ---- */
@@ -35,15 +35,22 @@ enum stream_result tls_handshake(struct stream *stream, short *wants, struct err
 struct tls_client; /* trust anchors, settings and session cache; shared by threads */
 
 enum tls_level {
-	TLS_NONE, TLS_MAY, TLS_ENCRYPT, TLS_DANE, TLS_DANE_ONLY, TLS_FINGERPRINT, TLS_VERIFY, TLS_SECURE,
+	TLS_NONE,
+	TLS_MAY,
+	TLS_ENCRYPT,
+	TLS_DANE,
+	TLS_DANE_ONLY,
+	TLS_FINGERPRINT,
+	TLS_VERIFY,
+	TLS_SECURE,
 };
 
 struct tls_policy {
 	enum tls_level level;
-	struct slice  *names;      /* acceptable certificate names for verify and secure; ".x" too */
+	struct slice  *names; /* acceptable certificate names for verify and secure; ".x" too */
 	size_t         name_count;
-	struct slice   server_name;/* SNI; empty = none */
-	const char    *protocols;  /* NULL = the parameter */
+	struct slice   server_name; /* SNI; empty = none */
+	const char    *protocols;   /* NULL = the parameter */
 	const char    *ciphers;
 };
 
@@ -57,13 +64,13 @@ bool tls_client_start(struct tls_client *client, struct stream *stream,
 /* ---- both ---- */
 
 struct tls_info {
-	char protocol[16];   /* TLSv1.3 */
-	char cipher[64];     /* TLS_AES_256_GCM_SHA384 */
+	char protocol[16]; /* TLSv1.3 */
+	char cipher[64];   /* TLS_AES_256_GCM_SHA384 */
 	int  bits;
 	int  algorithm_bits;
-	char details[160];   /* " key-exchange X25519 server-signature RSA-PSS (2048 bits) ..." */
-	bool is_trusted;     /* chain verified */
-	bool is_verified;    /* name matched, too */
+	char details[160]; /* " key-exchange X25519 server-signature RSA-PSS (2048 bits) ..." */
+	bool is_trusted;   /* chain verified */
+	bool is_verified;  /* name matched, too */
 	bool has_peer_certificate;
 	bool is_resumed;
 };
