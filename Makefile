@@ -11,8 +11,8 @@ WARN     := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-pr
             -Wframe-larger-than=8192 -Werror
 CFLAGS   ?= -O2 -g
 CFLAGS   += -std=gnu17 $(WARN) -fPIE -fstack-protector-strong -pthread
-LDFLAGS  += -pie -pthread -Wl,-z,relro,-z,now,--as-needed
-LIBS     := -lssl -lcrypto -lsasl2 -ldb -lunbound -lseccomp -lpcre2-8 -lidn2 -lpsl -lcrypt
+LDFLAGS  += -pie -pthread -Wl,-z,relro,-z,now
+LIBS     := -Wl,--as-needed -lssl -lcrypto -lsasl2 -ldb -lunbound -lseccomp -lpcre2-8 -lidn2 -lpsl -lcrypt
 
 ifeq ($(SANITIZE),address)
 CFLAGS  += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
@@ -20,6 +20,10 @@ LDFLAGS += -fsanitize=address,undefined
 else ifeq ($(SANITIZE),thread)
 CFLAGS  += -fsanitize=thread
 LDFLAGS += -fsanitize=thread
+else ifeq ($(SANITIZE),fuzz)
+CFLAGS  += -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined \
+           -fno-sanitize=function -Wno-gnu-folding-constant -Wno-unknown-warning-option
+LDFLAGS += -fsanitize=address,undefined
 else
 CPPFLAGS += -D_FORTIFY_SOURCE=3
 endif
@@ -35,9 +39,11 @@ LIB     := $(OUT)/libdakiya.a
 DAEMON_BIN := $(DAEMONS:%=$(OUT)/libexec/%)
 TOOL_BIN   := $(TOOLS:%=$(OUT)/bin/%)
 UNIT_SRC   := $(sort $(wildcard tests/unit/test_*.c))
+FUZZ_SRC   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_BIN   := $(FUZZ_SRC:tests/fuzz/%.c=$(OUT)/fuzz/%)
 UNIT_BIN   := $(UNIT_SRC:tests/unit/%.c=$(OUT)/tests/%)
 
-.PHONY: all help check unit integration demo deps lint fuzz bench clean format
+.PHONY: all help check fuzz-targets unit integration demo deps lint fuzz bench clean format
 .SECONDARY:
 
 all: $(DAEMON_BIN) $(TOOL_BIN) ## build everything (default)
@@ -62,13 +68,16 @@ endef
 $(foreach d,$(DAEMONS),$(eval $(call program,libexec/$(d),$(d))))
 $(foreach t,$(TOOLS),$(eval $(call program,bin/$(t),tools/$(t))))
 
-# A unit test links the rooms' objects that it names in a line `/* links: smtpd/session.c ... */`.
-$(OUT)/tests/%: $(OUT)/tests/unit/%.o $(LIB)
-	@mkdir -p $(@D)
-	objects=$$(sed -n 's|^/\* links: \(.*\) \*/|\1|p' tests/unit/$*.c | tr ' ' '\n' | \
-	  sed -n 's|\.c$$|.o|p' | sed 's|^|$(OUT)/|'); \
-	if [ -n "$$objects" ]; then $(MAKE) --no-print-directory $$objects; fi; \
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $$objects $(LIB) -lcmocka $(LIBS)
+# A test links the rooms' objects that it names in a line `/* links: smtpd/session.c ... */`.
+linked = $(shell sed -n 's|^/\* links: \(.*\) \*/|\1|p' $(1))
+define test_program
+$(OUT)/$(1): $(patsubst %.c,$(OUT)/%.o,$(2) $(call linked,$(2))) $(LIB)
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS) $$(LDFLAGS) -o $$@ $$(filter-out $(LIB),$$^) $(LIB) $(3) $$(LIBS)
+endef
+$(foreach t,$(UNIT_SRC),$(eval $(call test_program,tests/$(basename $(notdir $(t))),$(t),-lcmocka)))
+$(foreach t,$(FUZZ_SRC),$(eval $(call test_program,fuzz/$(basename $(notdir $(t))),$(t),-fsanitize=fuzzer)))
+fuzz-targets: $(FUZZ_BIN)
 
 unit: $(UNIT_BIN) ## unit tests
 	@scripts/run-unit $(UNIT_BIN)
