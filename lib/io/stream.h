@@ -62,7 +62,7 @@ void stream_set_input_limit(struct stream *stream, size_t bytes);     /* default
 
 /* ---- input ---- */
 
-/* What is buffered; valid until the next fill or consume. */
+/* What is buffered; valid, also when consumed, until the next fill or trim. */
 struct slice stream_input(const struct stream *stream);
 void         stream_consume(struct stream *stream, size_t count);
 /* Reads more, waiting for at least one byte. */
@@ -73,7 +73,8 @@ enum stream_result stream_fill_now(struct stream *stream);
 bool stream_has_pending(const struct stream *stream);
 /*
  * Waits for a whole line and gives it without its line end (LF, or CRLF); *ending says how long
- * that was (1 or 2). For clients: servers parse stream_input themselves.
+ * that was (1 or 2). The line is consumed and stays valid until the next read. For clients: servers
+ * parse stream_input themselves.
  */
 enum stream_result stream_read_line(struct stream *stream, struct slice *line, size_t *ending);
 /* Drops buffered input; true when there was any (STARTTLS injection). */
@@ -86,7 +87,13 @@ enum stream_result stream_write(struct stream *stream, struct slice bytes);
 enum stream_result stream_write_text(struct stream *stream, const char *text);
 /* Sends all that is buffered, waiting. */
 enum stream_result stream_flush(struct stream *stream);
+/* Sends what can be sent without waiting; STREAM_AGAIN when some is left (see stream_wants). */
+enum stream_result stream_flush_now(struct stream *stream);
 bool               stream_has_output(const struct stream *stream);
+/* Bytes written and not yet sent. */
+size_t stream_output_held(const struct stream *stream);
+/* POLLIN or POLLOUT: what the last STREAM_AGAIN waits for. */
+short stream_wants(const struct stream *stream);
 
 /* Frees buffers that are empty: called before a session is parked. */
 void stream_trim(struct stream *stream);
