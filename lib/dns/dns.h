@@ -2,7 +2,8 @@
  * dns.h - questions to the resolver daemon; nobody else speaks DNS.
  *
  * RFC 1035, 4033 (DNSSEC status comes only from the resolver). Answers are allocated in the
- * caller's arena. Safe from several threads: a small pool of channels is shared.
+ * caller's arena. Safe from several threads: a small pool of channels and a small cache of
+ * answers (each for its time to live) are shared.
  */
 #ifndef DAKIYA_DNS_DNS_H
 #define DAKIYA_DNS_DNS_H
@@ -35,16 +36,18 @@ enum dns_status {
 };
 
 struct dns_record {
-	uint32_t     preference;
-	struct slice target; /* lower case, no final dot; the null MX is "" */
-	struct slice data;
+	uint32_t     preference; /* MX, SRV: priority */
+	struct slice target;     /* MX, CNAME, PTR, NS, SRV, SOA (MNAME): lower case, no final dot;
+	                          * the null MX is "" */
+	struct slice data;       /* A: 4 bytes; AAAA: 16; TXT: the strings joined; SRV: weight and
+	                          * port, 2 bytes each, big-endian; TLSA, CAA: rdata */
 };
 
 struct dns_answer {
 	bool               is_secure;
 	uint32_t           ttl_s;
 	struct slice       canonical;
-	struct dns_record *records; /* MX sorted by preference */
+	struct dns_record *records; /* MX and SRV sorted by preference */
 	size_t             count;
 };
 
@@ -53,7 +56,12 @@ struct dns_client;
 struct dns_client *dns_client_create(const char *path);
 void               dns_client_destroy(struct dns_client **client);
 
-/* *answer is set for DNS_FOUND (and is_secure, canonical for the two negative answers). */
+/*
+ * *answer is set for DNS_FOUND (and is_secure, canonical for the two negative answers); for the
+ * others error has the words that Postfix's logs have ("Host or domain name not found. Name
+ * service error for name=.. type=MX: ..."). U-labels are asked for as A-labels. A text that is no
+ * domain name gives DNS_NO_NAME without a question. timeout_ms is for the whole question.
+ */
 enum dns_status dns_query(struct dns_client *client, struct slice name, enum dns_type type,
                           int64_t timeout_ms, struct arena *arena, struct dns_answer *answer,
                           struct error *error);
