@@ -11,7 +11,11 @@
 
 #include "lib/base/buf.h"
 
-/* What to do with a LF that follows no CR, smtpd_forbid_bare_newline. */
+/*
+ * What a LF that follows no CR means, smtpd_forbid_bare_newline. It is a line end in the content in
+ * each case (and CRLF in what is put out), and never part of the end of data. The decoder notes in
+ * has_bare_newline that there was one; refusing the message then is the caller's part.
+ */
 enum bare_newline {
 	BARE_NEWLINE_NORMALIZE,
 	BARE_NEWLINE_REJECT,
@@ -30,18 +34,26 @@ struct data_decoder {
 
 void data_decoder_init(struct data_decoder *decoder, enum bare_newline bare_newline, bool is_bdat);
 /*
- * Takes from input, appends content with CRLF line ends to out (false in *ok when out is full),
- * sets *consumed. DATA_END: the terminating line is consumed, what follows is the next command.
+ * Takes from input, appends content with CRLF line ends to out (false in *ok when out is full; the
+ * decoder then still finds the end, without content), sets *consumed. At most two bytes come out
+ * for each byte taken, and two more. DATA_END: the terminating line is consumed, what follows is
+ * the next command. A CR that no LF follows comes out as a blank, so that neither end of this host
+ * can take it for a line end. NUL stays as it is.
  */
 enum data_result data_decode(struct data_decoder *decoder, struct slice input, size_t *consumed,
                              struct buf *out, bool *ok);
+/* After the last BDAT chunk: completes a last line that has no line end. */
+bool data_decode_end(struct data_decoder *decoder, struct buf *out);
 
 struct data_encoder {
 	unsigned state;
 	bool     with_dots; /* DATA and RETR; false for BDAT */
 };
 void data_encoder_init(struct data_encoder *encoder, bool with_dots);
-/* Content in any line-end form (CRLF, LF; a bare CR becomes CRLF) to the wire's form. */
+/*
+ * Content in any line-end form (CRLF, LF) to the wire's form. A bare CR becomes a blank, as in the
+ * decoder, so the octets without stuffing are the content's and one more for each bare LF.
+ */
 bool data_encode(struct data_encoder *encoder, struct slice content, struct buf *out);
 /* Completes the last line and, with dots, appends the final "." CRLF. */
 bool data_encode_end(struct data_encoder *encoder, struct buf *out);
