@@ -10,8 +10,7 @@
 
 #include "lib/base/error.h"
 #include "lib/queue/envelope.h"
-
-#define QUEUE_ID_MOST 32
+#include "lib/queue/id.h"
 
 struct intake_client;
 struct intake_client *intake_client_create(const char *path, const char *service);
