@@ -11,11 +11,15 @@
 #include "lib/base/buf.h"
 
 struct address {
-	struct slice local;  /* unquoted; may hold any character but CR, LF, NUL */
+	struct slice local;  /* unquoted; no control bytes; UTF-8 only where allowed */
 	struct slice domain; /* as written, without '@'; "[192.0.2.1]" for literals; may be empty */
 };
 
-#define ADDRESS_LOCAL_MOST  64
+/*
+ * RFC 5321 4.5.3.1.1 names 64 as what everybody must take and asks for no limit beyond; VERP and
+ * SRS senders are longer than that every day.
+ */
+#define ADDRESS_LOCAL_MOST  512
 #define ADDRESS_DOMAIN_MOST 255
 
 /*
@@ -26,17 +30,27 @@ struct address {
  */
 bool address_parse_path(struct slice text, bool allow_utf8, bool is_strict, struct arena *arena,
                         struct address *address, struct slice *rest);
-/* "user@domain" or "user" in internal form, as tables hold it. False when a part is not allowed. */
+/*
+ * "user@domain", "user" or "" in internal form, as tables hold it. False when a part is not
+ * allowed ("@domain", "user@", control bytes, a domain that is neither name nor literal).
+ */
 bool address_split(struct slice text, struct address *address);
 /* local@domain with the local part quoted when RFC 5321 needs it (external form, for the wire and
  * logs). */
 bool address_append(struct buf *out, const struct address *address);
 /* The same for internal text "local@domain". */
 bool address_append_external(struct buf *out, struct slice internal);
-/* Splits "user+ext" at the first of delimiters; false when there is no extension. */
+/*
+ * Splits "user+ext" at the first of delimiters into "user" and "ext" (the delimiter is the byte in
+ * front of the extension). False, nothing set, when there is none: delimiters empty, the user part
+ * would be empty, or a name that is never split (postmaster, mailer-daemon, double-bounce).
+ */
 bool address_split_extension(struct slice local, const char *delimiters, struct slice *user,
                              struct slice *extension);
-/* Syntax of a host name (RFC 1123; UTF-8 labels when allow_utf8), and of an address literal. */
+/*
+ * Syntax of a host name (RFC 1123 and '_'; UTF-8 labels when allow_utf8; not only digits and dots,
+ * no final dot), and of an address literal.
+ */
 bool hostname_is_valid(struct slice name, bool allow_utf8);
 bool hostname_is_fqdn(struct slice name);
 bool address_literal_is_valid(struct slice text); /* "[192.0.2.1]", "[IPv6:2001:db8::1]" */
