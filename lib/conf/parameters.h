@@ -4,6 +4,7 @@
  * Rows stand in lib/conf/parameters/ROOM.def, listed in lib/conf/parameters/all.def:
  *
  *   PARAMETER(type, name, default, least, most, "Meaning, as main.cf(5) prints it.")
+ *   PARAMETER_AS(type, member, "name", ...) for a name that C does not take (2bounce_...)
  *
  *   STRING   const char *, fully expanded; least and most are NULL
  *   RAW      const char *, not expanded (${recipient} and the like are filled in later)
@@ -30,9 +31,11 @@
 #define PARAMETER_C_SECONDS int64_t
 
 struct parameters {
-#define PARAMETER(type, name, standard, least, most, meaning) PARAMETER_C_##type name;
+#define PARAMETER(type, name, standard, least, most, meaning)            PARAMETER_C_##type name;
+#define PARAMETER_AS(type, member, name, standard, least, most, meaning) PARAMETER_C_##type member;
 #include "lib/conf/parameters/all.def"
 #undef PARAMETER
+#undef PARAMETER_AS
 };
 
 enum parameter_type {
