@@ -301,7 +301,7 @@ wait_end(const struct stream *stream, int64_t now)
 	return end;
 }
 
-static enum stream_result
+enum stream_result
 stream_wait(struct stream *stream, short events)
 {
 	int64_t now = clock_monotonic_ms();

@@ -77,6 +77,11 @@ bool stream_has_pending(const struct stream *stream);
  * parse stream_input themselves.
  */
 enum stream_result stream_read_line(struct stream *stream, struct slice *line, size_t *ending);
+/*
+ * Waits for the socket itself (POLLIN or POLLOUT), up to timeout and deadline: for transports
+ * that have a handshake of their own.
+ */
+enum stream_result stream_wait(struct stream *stream, short events);
 /* Drops buffered input; true when there was any (STARTTLS injection). */
 bool stream_drop_input(struct stream *stream);
 
