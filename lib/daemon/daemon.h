@@ -59,6 +59,9 @@ enum session_next {
 	SESSION_AGAIN, /* call me again if more input is buffered, otherwise wait for it */
 	SESSION_WAIT,  /* what is buffered is not a whole command: wait for more */
 	SESSION_CLOSE, /* flush what is to be sent and close */
+	/* Flush, leave input alone for session_timeout ms (a penalty that holds no thread), then
+	 * call me again, input or not. */
+	SESSION_PAUSE,
 };
 /* Why a session is over when the room did not ask for it. */
 enum session_end {
@@ -111,7 +114,11 @@ int daemon_main(const struct daemon *daemon, int argc, char **argv);
 
 /* For a session whose transport changes or that moves by itself (TLS handshake by the daemon). */
 struct tls_server;
-/* Asks the daemon to do the server handshake on this session's stream before more input. */
+/*
+ * Asks the daemon to do the server handshake on this session's stream before more input; also from
+ * session_begin (wrapper mode). When it is done session_input is called once, input or not; when it
+ * fails the session ends (SESSION_END_LOST). Flush what is to go out in clear before.
+ */
 void session_start_tls(void *session, struct stream *stream, struct tls_server *server);
 
 #endif
