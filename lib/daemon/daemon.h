@@ -36,6 +36,17 @@ enum sandbox_door {
 	DOOR_SOCKETPAIR = 1 << 7,
 };
 
+/* Who may connect to a Unix listener; the uid of the peer is compared (SO_PEERCRED). */
+enum daemon_peer {
+	PEER_NET = 1 << 0,
+	PEER_MAIL = 1 << 1,
+	PEER_AUTH = 1 << 2,
+	PEER_DNS = 1 << 3,
+	PEER_ROOT = 1 << 4,
+};
+
+struct daemon_core; /* what lib/daemon keeps for itself */
+
 struct daemon_context {
 	const char              *service; /* master.cf name */
 	const struct snapshot   *snapshot;
@@ -45,13 +56,16 @@ struct daemon_context {
 	void                    *room;      /* what prepare made */
 	const struct listener   *listeners; /* for rooms with their own loop */
 	size_t                   listener_count;
-	/* Readable when master asks to drain or is gone; for rooms with their own loop. */
-	int drain_fd;
+	/* Readable when master asks to drain or is gone; for rooms with their own loop. Rooms with
+	 * is_single_threaded call daemon_control then, and look at daemon_is_draining. */
+	int                 drain_fd;
+	struct daemon_core *core;
 };
 
 struct listener {
-	int         fd;
+	int         fd;      /* non-blocking */
 	const char *address; /* as in master.cf */
+	bool        is_unix;
 };
 
 /* What a session's input function wants next. */
@@ -59,6 +73,9 @@ enum session_next {
 	SESSION_AGAIN, /* call me again if more input is buffered, otherwise wait for it */
 	SESSION_WAIT,  /* what is buffered is not a whole command: wait for more */
 	SESSION_CLOSE, /* flush what is to be sent and close */
+	/* Call me again as soon as everything written has left, input or not: for long replies in
+	 * pieces of some 32 KB, so that a slow reader costs no thread. */
+	SESSION_CONTINUE,
 	/* Flush, leave input alone for session_timeout ms (a penalty that holds no thread), then
 	 * call me again, input or not. */
 	SESSION_PAUSE,
@@ -96,8 +113,14 @@ struct daemon {
 	                       const struct session_peer *peer); /* NULL: close at once */
 	enum session_next (*session_input)(void *session);
 	void (*session_end)(void *session, enum session_end why); /* frees it; not the stream */
-	/* How long to wait for input from now on, in ms. */
+	/* How long to wait for input from now on, in ms. Counted from the last whole command: what
+	 * session_input did not consume earns no new time. */
 	int64_t (*session_timeout)(void *session);
+	/* Whether the session is between two pieces of work, so that a drain may end it at once;
+	 * otherwise it goes on until it is, or until the drain's deadline. NULL: always. */
+	bool (*session_is_idle)(void *session);
+	/* Unix listeners: PEER_* that may connect; 0 = whom the socket's mode lets in. */
+	unsigned session_peers;
 	/* Too many sessions, or draining: what to write before closing; may be NULL. */
 	const char *session_refusal;
 	/* Most sessions, parked or not; 0 = no sessions. */
@@ -106,18 +129,48 @@ struct daemon {
 	/* Rooms with their own loop (qmgr, resolver, smtp, local): returns the exit status once
 	 * drain_fd is readable and what must be finished is. NULL for session rooms. */
 	int (*run)(struct daemon_context *context);
-	/* A second loop beside sessions, in a thread of its own; may be NULL. */
+	/* For run: no thread is started beside it (a room that forks). */
+	bool is_single_threaded;
+	/* A second loop beside sessions, in a thread of its own, until drain_fd is readable; may
+	 * be NULL. Its argument is the context. */
 	void *(*side_thread)(void *context);
 };
 
 int daemon_main(const struct daemon *daemon, int argc, char **argv);
 
-/* For a session whose transport changes or that moves by itself (TLS handshake by the daemon). */
+/* ---- for rooms with their own loop ---- */
+
+/* Master asked to stop, or is gone. */
+bool daemon_is_draining(const struct daemon_context *context);
+/* clock_monotonic_ms until which running work may go on; INT64_MAX while not draining. */
+int64_t daemon_drain_deadline_ms(const struct daemon_context *context);
+enum daemon_wait { DAEMON_WAIT_READY, DAEMON_WAIT_TIMEOUT, DAEMON_WAIT_DRAIN };
+/* Waits for events (POLLIN, POLLOUT) on fd, which may be -1, but not beyond a drain. */
+enum daemon_wait daemon_wait(const struct daemon_context *context, int fd, short events,
+                             int64_t deadline_ms);
+/*
+ * Runs work(context, index) in count threads and returns 0 when all are back: each returns soon
+ * after daemon_is_draining. For delivery agents, one channel to qmgr a thread.
+ */
+int daemon_run_threads(struct daemon_context *context, size_t count,
+                       void (*work)(struct daemon_context *context, size_t index));
+/* is_single_threaded: drain_fd is readable; reads what master says. Never waits. */
+void daemon_control(struct daemon_context *context);
+/* is_single_threaded: to be called at least every 5 s. Others need not. */
+void daemon_tell_alive(struct daemon_context *context);
+/* What status shows of a room with its own loop; added to what is there. Any thread. */
+void daemon_count(struct daemon_context *context, int sessions, int busy);
+/* Whether the process at the other end of a Unix socket runs as one of roles (PEER_*). */
+bool daemon_peer_is_allowed(const struct daemon_context *context, int fd, unsigned roles);
+
+/* ---- for sessions ---- */
+
 struct tls_server;
 /*
  * Asks the daemon to do the server handshake on this session's stream before more input; also from
- * session_begin (wrapper mode). When it is done session_input is called once, input or not; when it
- * fails the session ends (SESSION_END_LOST). Flush what is to go out in clear before.
+ * session_begin (wrapper mode). What was written before goes out in clear first; what came in clear
+ * after the command is dropped. When it is done session_input is called once, input or not; when it
+ * fails the session ends (SESSION_END_LOST) and stream_error says why.
  */
 void session_start_tls(void *session, struct stream *stream, struct tls_server *server);
 

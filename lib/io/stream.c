@@ -32,6 +32,7 @@ struct stream {
 	int64_t                        timeout_ms;
 	int64_t                        deadline_ms;
 	struct error                  *error; /* NULL until something failed */
+	void                          *owner;
 };
 
 /* ---- plain sockets ---- */
@@ -560,6 +561,25 @@ stream_shutdown(struct stream *stream)
 {
 	if (stream->fd >= 0)
 		shutdown(stream->fd, SHUT_RDWR);
+}
+
+void
+stream_set_owner(struct stream *stream, void *owner)
+{
+	stream->owner = owner;
+}
+
+void *
+stream_owner(const struct stream *stream)
+{
+	return stream->owner;
+}
+
+void
+stream_set_error(struct stream *stream, const struct error *error)
+{
+	if (stream_error_make(stream) != NULL)
+		*stream->error = *error;
 }
 
 const char *

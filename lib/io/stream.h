@@ -104,6 +104,10 @@ short stream_wants(const struct stream *stream);
 void stream_trim(struct stream *stream);
 /* Ends the conversation from another thread: later reads and writes fail. */
 void stream_shutdown(struct stream *stream);
+/* For whoever drives the stream: a pointer of its own, and a reason worded outside. */
+void  stream_set_owner(struct stream *stream, void *owner);
+void *stream_owner(const struct stream *stream);
+void  stream_set_error(struct stream *stream, const struct error *error);
 /* Why the last STREAM_ERROR happened. */
 const char *stream_error(const struct stream *stream);
 const char *stream_result_text(enum stream_result result);
