@@ -19,13 +19,16 @@ enum lookup {
 struct table;
 
 /*
- * Opens "type:name". base_directory (may be NULL) is where relative file names start.
- * NULL and *error for an unknown type or bad syntax (with file and line). A missing file is no
- * error here when may_be_missing: each lookup then answers LOOKUP_TRY_LATER until it is there.
+ * Opens "type:name"; files are named by absolute paths. NULL and *error for an unknown type or bad
+ * syntax (with file and line). A missing file is no error here when may_be_missing: each lookup
+ * then answers LOOKUP_TRY_LATER until it is there.
  */
 struct table *table_open(const char *spec, bool may_be_missing, struct error *error);
 void          table_close(struct table **table);
-/* The value is put into *value (cleared first). Keys are folded to lower case where the type does.
+/*
+ * The value is put into *value (cleared first). Keys are folded to lower case where the type does.
+ * A changed file is noticed within a tenth of a second; one with bad syntax is warned about and
+ * the content of before goes on.
  */
 enum lookup table_lookup(struct table *table, struct slice key, struct buf *value,
                          struct error *error);
@@ -33,13 +36,36 @@ enum lookup table_lookup(struct table *table, struct slice key, struct buf *valu
 bool        table_has_patterns(const struct table *table);
 const char *table_spec(const struct table *table); /* "hash:/etc/dakiya/users" */
 
+/* Whether text looks like "type:name" with a type that there is (proxy:type:name, too). */
+bool table_spec_is_known(struct slice text);
+/* The types, NULL-terminated, for `dakmap -m` and error messages. */
+const char *const *table_type_names(void);
+
+/*
+ * Cuts the next item off a list separated by blanks or commas; "{ }" protects both. The braces
+ * stay. False at the end.
+ */
+bool table_next_item(struct slice *rest, struct slice *item);
+
+/*
+ * Calls visit for the directory of each file that text names as type:/path or /path, wherever it
+ * stands (lists, restrictions, nested braces); once for each mention. For the sandbox.
+ */
+void table_each_directory(const char *text, void (*visit)(const char *directory, void *context),
+                          void       *context);
+
 /* ---- lists of tables, as in virtual_alias_maps ---- */
 
 struct table_list;
-/* "hash:a, pcre:b"; an empty list answers "not found". */
+/*
+ * "hash:a, pcre:b"; an empty list answers "not found". A missing file answers "try later"
+ * until it is there.
+ */
 struct table_list *table_list_open(const char *specs, struct error *error);
 void               table_list_close(struct table_list **list);
 bool               table_list_is_empty(const struct table_list *list);
+size_t             table_list_count(const struct table_list *list);
+struct table      *table_list_get(const struct table_list *list, size_t index); /* borrowed */
 enum lookup        table_list_lookup(struct table_list *list, struct slice key, struct buf *value,
                                      struct error *error);
 /*

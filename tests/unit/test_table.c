@@ -1,0 +1,514 @@
+/* Lookup tables: every type, their corners, and the search order of addresses. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/table/database.h"
+#include "lib/table/table.h"
+
+#define DIRECTORY "/tmp/dakiya-test-table"
+
+static const char *
+path_of(const char *name)
+{
+	static char path[200];
+
+	snprintf(path, sizeof(path), "%s-%d/%s", DIRECTORY, (int)getpid(), name);
+	return path;
+}
+
+static int
+directory_make(void **state)
+{
+	(void)state;
+	return mkdir(path_of(""), 0700);
+}
+
+static int
+directory_remove(void **state)
+{
+	char              command[300];
+	const char *const names[] = { "t", "u.db", "v.db", "w.db" };
+
+	(void)state;
+	(void)command;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		unlink(path_of(names[i]));
+	return rmdir(path_of(""));
+}
+
+static void
+file_write(const char *name, const char *text)
+{
+	char  path[200], aside[210];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s", path_of(name));
+	snprintf(aside, sizeof(aside), "%s.new", path);
+	file = fopen(aside, "w");
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0);
+	assert_int_equal(fclose(file), 0);
+	assert_int_equal(rename(aside, path), 0);
+}
+
+static struct table *
+open_or_fail(const char *spec)
+{
+	struct error  error = ERROR_NONE;
+	struct table *table = table_open(spec, false, &error);
+
+	if (table == NULL)
+		fail_msg("%s: %s", spec, error.text);
+	return table;
+}
+
+static struct table *
+open_file(const char *type, const char *text)
+{
+	char spec[250];
+
+	file_write("t", text);
+	snprintf(spec, sizeof(spec), "%s:%s", type, path_of("t"));
+	return open_or_fail(spec);
+}
+
+/* The error text of opening type:file with this content. */
+static const char *
+open_error(const char *type, const char *text)
+{
+	static struct error error;
+	char                spec[250];
+
+	error = ERROR_NONE;
+	file_write("t", text);
+	snprintf(spec, sizeof(spec), "%s:%s", type, path_of("t"));
+	assert_null(table_open(spec, false, &error));
+	return error.text;
+}
+
+/* The value, "-" for not found, "!" for try later. */
+static const char *
+get(struct table *table, const char *key)
+{
+	static char  answer[300];
+	struct buf   value = BUF(1000);
+	struct error error = ERROR_NONE;
+
+	switch (table_lookup(table, slice_from(key), &value, &error)) {
+	case LOOKUP_FOUND: snprintf(answer, sizeof(answer), "%s", buf_text(&value)); break;
+	case LOOKUP_NOT_FOUND: snprintf(answer, sizeof(answer), "-"); break;
+	case LOOKUP_TRY_LATER:
+		assert_true(error.text[0] != '\0');
+		snprintf(answer, sizeof(answer), "!");
+		break;
+	}
+	buf_free(&value);
+	return answer;
+}
+
+static void
+inline_table_takes_both_forms_and_folds_keys(void **state)
+{
+	struct table *table = open_or_fail("inline:{ a=b, { C = d e }  x=y=z }");
+
+	(void)state;
+	assert_string_equal(get(table, "A"), "b");
+	assert_string_equal(get(table, "c"), "d e");
+	assert_string_equal(get(table, "x"), "y=z");
+	assert_string_equal(get(table, "y"), "-");
+	table_close(&table);
+	assert_null(table_open("inline:{ a }", false, NULL));
+	assert_null(table_open("inline:{ }", false, NULL));
+	assert_null(table_open("inline:a=b", false, NULL));
+}
+
+static void
+static_answers_every_key(void **state)
+{
+	struct table *table = open_or_fail("static:{ hello world }");
+
+	(void)state;
+	assert_string_equal(get(table, "anything"), "hello world");
+	table_close(&table);
+}
+
+static void
+fail_never_says_not_found(void **state)
+{
+	struct table *table = open_or_fail("fail:x");
+
+	(void)state;
+	assert_string_equal(get(table, "a"), "!");
+	table_close(&table);
+}
+
+static void
+texthash_joins_continued_lines_and_keeps_the_first(void **state)
+{
+	struct table *table = open_file("texthash", "# comment\n\nKey  one\n  # inside\n two\n"
+	                                            "key three\nlast four");
+
+	(void)state;
+	assert_string_equal(get(table, "KEY"), "one two");
+	assert_string_equal(get(table, "last"), "four");
+	table_close(&table);
+	assert_non_null(strstr(open_error("texthash", "a b\nlonely\n"), "t:2:"));
+}
+
+static void
+texthash_notices_a_change_and_keeps_the_old_when_malformed(void **state)
+{
+	struct table *table = open_file("texthash", "a 1\n");
+
+	(void)state;
+	assert_string_equal(get(table, "a"), "1");
+	file_write("t", "a 22\n");
+	usleep(150 * 1000);
+	assert_string_equal(get(table, "a"), "22");
+	file_write("t", "broken\n");
+	usleep(150 * 1000);
+	assert_string_equal(get(table, "a"), "22");
+	unlink(path_of("t"));
+	usleep(150 * 1000);
+	assert_string_equal(get(table, "a"), "!");
+	file_write("t", "a 4\n");
+	usleep(150 * 1000);
+	assert_string_equal(get(table, "a"), "4");
+	table_close(&table);
+}
+
+static void
+cidr_gives_the_first_match(void **state)
+{
+	struct table *table = open_file("cidr", "192.0.2.1 host\n192.0.2.0/24 net\n"
+	                                        "2001:db8::/32 six\n[::1]/128 loop\n"
+	                                        "if 10.0.0.0/8\n!10.1.0.0/16 not-one\n"
+	                                        "0.0.0.0/0 inside\nendif\n");
+
+	(void)state;
+	assert_string_equal(get(table, "192.0.2.1"), "host");
+	assert_string_equal(get(table, "192.0.2.2"), "net");
+	assert_string_equal(get(table, "::ffff:192.0.2.2"), "net");
+	assert_string_equal(get(table, "2001:db8:1::1"), "six");
+	assert_string_equal(get(table, "::1"), "loop");
+	assert_string_equal(get(table, "10.2.0.1"), "not-one");
+	assert_string_equal(get(table, "10.1.0.1"), "inside");
+	assert_string_equal(get(table, "11.1.0.1"), "-");
+	assert_string_equal(get(table, "example.org"), "-");
+	assert_true(table_has_patterns(table));
+	table_close(&table);
+}
+
+static void
+cidr_errors_name_file_and_line(void **state)
+{
+	(void)state;
+	assert_non_null(strstr(open_error("cidr", "10.0.0.0/8 a\n10.0.0.1/8 b\n"), "t:2:"));
+	assert_non_null(strstr(open_error("cidr", "10.0.0.1/8 b\n"), "10.0.0.0/8"));
+	assert_non_null(strstr(open_error("cidr", "10.0.0.0/33 b\n"), "prefix length"));
+	assert_non_null(strstr(open_error("cidr", "10.0.0.0/8\n"), "no result"));
+	assert_non_null(strstr(open_error("cidr", "\nif 10.0.0.0/8\n"), "t:2:"));
+	assert_non_null(strstr(open_error("cidr", "endif\n"), "t:1:"));
+}
+
+static void
+pcre_substitutes_groups(void **state)
+{
+	struct table *table = open_file("pcre", "/^(.*)-(.*)@example\\.org$/ $2+${1}$$\n"
+	                                        "!/@/ no-at\n"
+	                                        "if /@a\\./\n/^x/i exact\n/./ any\nendif\n"
+	                                        "/(a)|(b)/ <$2>\n");
+
+	(void)state;
+	assert_string_equal(get(table, "One-Two@EXAMPLE.org"), "Two+One$");
+	assert_string_equal(get(table, "bare"), "no-at");
+	assert_string_equal(get(table, "x@a.b"), "exact");
+	assert_string_equal(get(table, "X@a.b"), "any");
+	assert_string_equal(get(table, "q@A.b"), "any");
+	assert_string_equal(get(table, "a@"), "<>");
+	assert_string_equal(get(table, "z@z"), "-");
+	table_close(&table);
+}
+
+static void
+pattern_errors_name_file_and_line(void **state)
+{
+	(void)state;
+	assert_non_null(strstr(open_error("pcre", "/ok/ a\n/(/ b\n"), "t:2:"));
+	assert_non_null(strstr(open_error("pcre", "/a/ $1\n"), "$1"));
+	assert_non_null(strstr(open_error("pcre", "!/(a)/ $1\n"), "negated"));
+	assert_non_null(strstr(open_error("pcre", "/a/q b\n"), "flag"));
+	assert_non_null(strstr(open_error("regexp", "/a b\n"), "delimiter"));
+	assert_non_null(strstr(open_error("regexp", "/a/ ${1\n"), "$1"));
+	assert_non_null(strstr(open_error("regexp", "key value\n"), "delimiters"));
+}
+
+static void
+pattern_that_explodes_is_cut_short(void **state)
+{
+	struct table *table = open_file("pcre", "/^(a+)+$/ yes\n");
+	char          key[60];
+
+	(void)state;
+	memset(key, 'a', sizeof(key) - 2);
+	key[sizeof(key) - 2] = '!';
+	key[sizeof(key) - 1] = '\0';
+	assert_string_equal(get(table, key), "!");
+	assert_string_equal(get(table, "aaa"), "yes");
+	table_close(&table);
+}
+
+static void
+inline_patterns_work(void **state)
+{
+	struct table *table = open_or_fail("regexp:{{/^[^A-Z]/ Bogus}, { /^GET (.*)/ <$1> }}");
+
+	(void)state;
+	assert_string_equal(get(table, "1x"), "Bogus");
+	assert_string_equal(get(table, "get a"), "<a>");
+	table_close(&table);
+}
+
+static void
+database_make(const char *name, enum database_kind kind, bool has_nul)
+{
+	struct error     error = ERROR_NONE;
+	struct database *database;
+
+	unlink(path_of(name));
+	database = database_create(path_of(name), kind, 0600, &error);
+	if (database == NULL)
+		fail_msg("%s", error.text);
+	database_set_nul(database, has_nul);
+	assert_int_equal(database_add(database, SLICE("key"), SLICE("value"), &error),
+	                 LOOKUP_NOT_FOUND);
+	assert_int_equal(database_add(database, SLICE("key"), SLICE("other"), &error),
+	                 LOOKUP_FOUND);
+	assert_int_equal(database_add(database, SLICE("empty"), SLICE(""), &error),
+	                 LOOKUP_NOT_FOUND);
+	assert_true(database_close(&database, &error));
+}
+
+static void
+databases_are_read_with_and_without_nul(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		char spec[250];
+
+		database_make("u.db", i & 1 ? DATABASE_HASH : DATABASE_BTREE, i & 2);
+		snprintf(spec, sizeof(spec), "%s:%s", i & 1 ? "hash" : "btree", path_of("u"));
+		struct table *table = open_or_fail(spec);
+		assert_string_equal(get(table, "KEY"), "value");
+		assert_string_equal(get(table, "empty"), "");
+		assert_string_equal(get(table, "ke"), "-");
+		assert_string_equal(get(table, ""), "-");
+		table_close(&table);
+	}
+}
+
+static void
+missing_database_is_try_later_until_it_is_there(void **state)
+{
+	char         spec[250];
+	struct error error = ERROR_NONE;
+
+	(void)state;
+	snprintf(spec, sizeof(spec), "hash:%s", path_of("v"));
+	assert_null(table_open(spec, false, &error));
+	assert_non_null(strstr(error.text, "v.db: No such file"));
+	struct table *table = table_open(spec, true, &error);
+	assert_non_null(table);
+	assert_string_equal(get(table, "key"), "!");
+	database_make("v.db", DATABASE_HASH, true);
+	usleep(150 * 1000);
+	assert_string_equal(get(table, "key"), "value");
+	/* Replaced by rename, as dakmap does. */
+	database_make("w.db", DATABASE_BTREE, false);
+	char from[200], to[200];
+	snprintf(from, sizeof(from), "%s", path_of("w.db"));
+	snprintf(to, sizeof(to), "%s", path_of("v.db"));
+	assert_int_equal(rename(from, to), 0);
+	usleep(150 * 1000);
+	assert_string_equal(get(table, "key"), "value");
+	file_write("v.db", "this is no database, but long enough to be looked at, and more");
+	usleep(150 * 1000);
+	assert_string_equal(get(table, "key"), "!");
+	table_close(&table);
+}
+
+static void
+unknown_types_and_relative_names_are_refused(void **state)
+{
+	struct error error = ERROR_NONE;
+
+	(void)state;
+	assert_null(table_open("hsh:/etc/x", true, &error));
+	assert_non_null(strstr(error.text, "hsh:/etc/x"));
+	assert_null(table_open("hash:etc/x", true, &error));
+	assert_non_null(strstr(error.text, "absolute"));
+	assert_null(table_open("hash:", true, &error));
+	assert_null(table_open("nothing", true, &error));
+}
+
+static void
+combined_tables_join_chain_and_choose(void **state)
+{
+	struct table *table = open_or_fail("unionmap:{inline:{a=1}, inline:{a=2, b=3}}");
+
+	(void)state;
+	assert_string_equal(get(table, "a"), "1,2");
+	assert_string_equal(get(table, "b"), "3");
+	assert_string_equal(get(table, "c"), "-");
+	table_close(&table);
+	table = open_or_fail("pipemap:{inline:{a=b}, inline:{b=c}}");
+	assert_string_equal(get(table, "a"), "c");
+	assert_string_equal(get(table, "b"), "-");
+	table_close(&table);
+	table = open_or_fail("randmap:{x}");
+	assert_string_equal(get(table, "a"), "x");
+	table_close(&table);
+	table = open_or_fail("unionmap:{inline:{a=1}, fail:x}");
+	assert_string_equal(get(table, "a"), "!");
+	table_close(&table);
+	table = open_or_fail("proxy:unix:passwd.byname");
+	assert_memory_equal(get(table, "root"), "root:", 5);
+	table_close(&table);
+}
+
+/* What the list answers for an address, and the extension left over, as "value|ext". */
+static const char *
+find(const char *specs, struct address_lookup what)
+{
+	static char        answer[300];
+	struct error       error = ERROR_NONE;
+	struct table_list *list = table_list_open(specs, &error);
+	struct buf         value = BUF(1000);
+	struct slice       extension;
+
+	assert_non_null(list);
+	what.delimiters = "+";
+	switch (table_list_lookup_address(list, &what, &value, &extension, &error)) {
+	case LOOKUP_FOUND:
+		snprintf(answer, sizeof(answer), "%s|%.*s", buf_text(&value),
+		         SLICE_ARGS(extension));
+		break;
+	case LOOKUP_NOT_FOUND: snprintf(answer, sizeof(answer), "-"); break;
+	case LOOKUP_TRY_LATER: snprintf(answer, sizeof(answer), "!"); break;
+	}
+	buf_free(&value);
+	table_list_close(&list);
+	return answer;
+}
+
+static void
+addresses_are_searched_from_the_whole_to_the_domain(void **state)
+{
+	struct address_lookup what = { .address = SLICE("user+ext@dom") };
+
+	(void)state;
+	assert_string_equal(find("inline:{user+ext@dom=1, user@dom=2, @dom=5}", what), "1|");
+	assert_string_equal(find("inline:{user@dom=2, @dom=5, user+ext=3}", what), "2|+ext");
+	assert_string_equal(find("inline:{user+ext=3, user=4, @dom=5}", what), "5|");
+	what.is_own_domain = true;
+	assert_string_equal(find("inline:{user+ext=3, user=4, @dom=5}", what), "3|");
+	assert_string_equal(find("inline:{user=4, @dom=5}", what), "4|+ext");
+	what.without_catch_all = true;
+	assert_string_equal(find("inline:{@dom=5}", what), "-");
+	assert_string_equal(find("", what), "-");
+}
+
+static void
+pattern_tables_see_only_the_whole_address(void **state)
+{
+	struct address_lookup what = { .address = SLICE("user+ext@dom") };
+
+	(void)state;
+	assert_string_equal(find("regexp:{{/^user@dom$/ bad}}", what), "-");
+	assert_string_equal(find("regexp:{{/^@dom$/ bad}}, inline:{@dom=5}", what), "5|");
+	assert_string_equal(find("inline:{@dom=5}, regexp:{{/ext@dom$/ good}}", what), "good|");
+}
+
+static void
+trouble_stops_the_search(void **state)
+{
+	struct address_lookup what = { .address = SLICE("user@dom") };
+
+	(void)state;
+	assert_string_equal(find("fail:x, inline:{user@dom=1}", what), "!");
+	assert_string_equal(find("inline:{user@dom=1}, fail:x", what), "1|");
+	assert_string_equal(find("inline:{@dom=1}, fail:x", what), "!");
+}
+
+static void
+collect(const char *directory, void *context)
+{
+	struct buf *all = context;
+
+	buf_append_text(all, directory);
+	buf_append_byte(all, ' ');
+}
+
+static void
+directories_are_found_wherever_tables_stand(void **state)
+{
+	struct buf all = BUF(1000);
+
+	(void)state;
+	table_each_directory("hash:/etc/a/b, !/srv/list check_x {cidr:/var/c} inline:{ x=y } "
+	                     "proxy:btree:/q/r static:/no unionmap:{pcre:/m/n} unix:passwd.byname",
+	                     collect, &all);
+	assert_string_equal(buf_text(&all), "/etc/a /srv /var /q /m /etc ");
+	buf_free(&all);
+}
+
+static void
+lists_keep_braces_together(void **state)
+{
+	struct slice rest = SLICE(" a, inline:{ b=c, { d = e } },\tf "), item;
+
+	(void)state;
+	assert_true(table_next_item(&rest, &item));
+	assert_true(slice_equal(item, SLICE("a")));
+	assert_true(table_next_item(&rest, &item));
+	assert_true(slice_equal(item, SLICE("inline:{ b=c, { d = e } }")));
+	assert_true(table_next_item(&rest, &item));
+	assert_true(slice_equal(item, SLICE("f")));
+	assert_false(table_next_item(&rest, &item));
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(inline_table_takes_both_forms_and_folds_keys),
+		cmocka_unit_test(static_answers_every_key),
+		cmocka_unit_test(fail_never_says_not_found),
+		cmocka_unit_test(texthash_joins_continued_lines_and_keeps_the_first),
+		cmocka_unit_test(texthash_notices_a_change_and_keeps_the_old_when_malformed),
+		cmocka_unit_test(cidr_gives_the_first_match),
+		cmocka_unit_test(cidr_errors_name_file_and_line),
+		cmocka_unit_test(pcre_substitutes_groups),
+		cmocka_unit_test(pattern_errors_name_file_and_line),
+		cmocka_unit_test(pattern_that_explodes_is_cut_short),
+		cmocka_unit_test(inline_patterns_work),
+		cmocka_unit_test(databases_are_read_with_and_without_nul),
+		cmocka_unit_test(missing_database_is_try_later_until_it_is_there),
+		cmocka_unit_test(unknown_types_and_relative_names_are_refused),
+		cmocka_unit_test(combined_tables_join_chain_and_choose),
+		cmocka_unit_test(addresses_are_searched_from_the_whole_to_the_domain),
+		cmocka_unit_test(pattern_tables_see_only_the_whole_address),
+		cmocka_unit_test(trouble_stops_the_search),
+		cmocka_unit_test(directories_are_found_wherever_tables_stand),
+		cmocka_unit_test(lists_keep_braces_together),
+	};
+	return cmocka_run_group_tests(tests, directory_make, directory_remove);
+}
