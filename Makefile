@@ -29,7 +29,7 @@ CPPFLAGS += -D_FORTIFY_SOURCE=3
 endif
 
 DAEMONS := master smtpd qmgr smtp local bounce pickup authd pop3d resolver
-DAEMONS := $(foreach d,$(DAEMONS),$(if $(wildcard $(d)/*.c),$(d)))
+DAEMONS := $(foreach d,$(DAEMONS),$(if $(wildcard $(d)/main.c),$(d)))
 TOOLS   := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/*/main.c))))
 
 LIB_SRC := $(sort $(wildcard lib/*/*.c))
