@@ -25,19 +25,29 @@ struct router;
 struct router *router_create(const struct snapshot *snapshot, struct error *error);
 void           router_destroy(struct router **router);
 
-/* The class of a domain (lower or upper case). LOOKUP_FOUND sets *class (ROUTE_DEFAULT, too). */
+/*
+ * The class of a domain (lower or upper case). LOOKUP_FOUND sets *class (ROUTE_DEFAULT, too). No
+ * domain ("<postmaster>") stands for this host: the class of $myorigin, or ROUTE_LOCAL when that
+ * is not ours.
+ */
 enum lookup route_classify(struct router *router, struct slice domain, enum route_class *class,
                            struct error *error);
 
 /*
  * Whether the address exists, for reject_unlisted_recipient. LOOKUP_FOUND also when the class
  * keeps no list. LOOKUP_NOT_FOUND: *reason is the "User unknown in virtual mailbox table" text.
+ * postmaster always exists without a domain and in $mydestination, and in all our domains when
+ * postmaster_recipient is set (RFC 5321 4.5.1).
  */
 enum lookup route_recipient_exists(struct router *router, struct slice address, const char **reason,
                                    struct error *error);
 
-/* The addresses that virtual_alias_maps makes of one, recursively, without duplicates; itself
- * when there is no alias. Items are in the arena. */
+/*
+ * The addresses that virtual_alias_maps makes of one, recursively, without duplicates; itself
+ * when there is no alias. Complete (with @$myorigin), the domain in lower case, in the arena. Over
+ * a limit, or when aliases lead in a circle, LOOKUP_TRY_LATER. postmaster becomes
+ * postmaster_recipient where no table knows it.
+ */
 struct route_addresses {
 	struct slice *items;
 	size_t        count;
@@ -58,6 +68,14 @@ struct route {
  * ...". */
 enum lookup route_resolve(struct router *router, struct slice sender, struct slice recipient,
                           struct arena *arena, struct route *route, struct error *error);
+/* Whether a client's messages get the header fields they lack (local_header_rewrite_clients). */
+struct route_client {
+	struct slice address; /* empty = not from the network */
+	bool         is_authenticated;
+};
+enum lookup route_client_is_local(struct router *router, const struct route_client *client,
+                                  struct error *error);
+
 /* The mailbox of a virtual user, for authd. LOOKUP_NOT_FOUND when it has none. */
 enum lookup route_mailbox(struct router *router, struct slice address, struct arena *arena,
                           struct route *route, struct error *error);

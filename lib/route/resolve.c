@@ -1,0 +1,305 @@
+/* resolve.c - transport and next hop of a recipient, FACTS 2.4 "Resolution order". See route.h. */
+#include "lib/route/router.h"
+
+#include "lib/mail/status.h"
+
+struct resolution {
+	struct router        *router;
+	struct arena         *arena;
+	struct error         *error;
+	struct slice          sender;
+	struct router_address recipient;
+	struct buf            value;
+	struct slice          transport;
+	struct slice          nexthop;
+};
+
+/* Where each class goes unless transport_maps says otherwise. */
+struct class_route {
+	enum route_class class;
+	size_t transport; /* parameter, transport:nexthop */
+	bool   is_remote; /* relayhost may take the place of the domain */
+};
+#define CLASS_ROUTE(class, parameter, is_remote)                                                   \
+	{                                                                                          \
+		class, offsetof(struct parameters, parameter), is_remote                           \
+	}
+static const struct class_route class_routes[] = {
+	CLASS_ROUTE(ROUTE_LOCAL, local_transport, false),
+	CLASS_ROUTE(ROUTE_VIRTUAL_MAILBOX, virtual_transport, false),
+	CLASS_ROUTE(ROUTE_RELAY, relay_transport, true),
+	CLASS_ROUTE(ROUTE_DEFAULT, default_transport, true),
+};
+
+static enum lookup
+out_of_memory(struct error *error)
+{
+	error_set(error, "out of memory for the route");
+	return LOOKUP_TRY_LATER;
+}
+
+static bool
+keep(struct resolution *resolution, struct slice text, struct slice *kept)
+{
+	*kept = arena_copy(resolution->arena, text);
+	return kept->data != NULL;
+}
+
+/* "transport:nexthop", cut at the first colon; either part may be empty. */
+static void
+split_transport(struct slice text, struct slice *transport, struct slice *nexthop)
+{
+	size_t colon = slice_find_byte(text, ':');
+
+	*transport = colon == SLICE_NOT_FOUND ? text : slice_first(text, colon);
+	*nexthop = colon == SLICE_NOT_FOUND ? SLICE_EMPTY
+	                                    : slice_trim(slice_from_offset(text, colon + 1));
+}
+
+/* ---- tables by sender ---- */
+
+/* LOOKUP_FOUND leaves the trimmed result in *result, which lies in resolution->value. */
+static enum lookup
+ask_by_sender(struct resolution *resolution, enum router_table table, struct slice *result)
+{
+	struct router        *router = resolution->router;
+	struct router_address sender = { SLICE("<>"), { SLICE("<>"), SLICE_EMPTY } };
+	enum lookup           found;
+
+	if (table_list_is_empty(router->tables[table]))
+		return LOOKUP_NOT_FOUND;
+	if (resolution->sender.length > 0 &&
+	    !router_complete(router, resolution->sender, resolution->arena, &sender))
+		return LOOKUP_NOT_FOUND;
+	if (resolution->sender.length == 0)
+		found = table_list_lookup(router->tables[table], sender.whole, &resolution->value,
+		                          resolution->error);
+	else
+		found = router_lookup(router, table, &sender, false, &resolution->value, NULL,
+		                      resolution->error);
+	*result = slice_trim(buf_slice(&resolution->value));
+	if (found == LOOKUP_FOUND && slice_equal_fold(*result, SLICE("DUNNO")))
+		return LOOKUP_NOT_FOUND;
+	return found;
+}
+
+/* ---- the class's own route ---- */
+
+static const struct class_route *class_route_of(enum route_class class)
+{
+	for (size_t i = 0; i < sizeof(class_routes) / sizeof(class_routes[0]); i++)
+		if (class_routes[i].class == class)
+			return &class_routes[i];
+	return NULL;
+}
+
+/* sender_dependent_relayhost_maps, then relayhost, then the domain. */
+static enum lookup
+remote_nexthop(struct resolution *resolution)
+{
+	struct slice nexthop = slice_from(resolution->router->parameters->relayhost);
+	enum lookup  found = ask_by_sender(resolution, TABLE_SENDER_RELAYHOST, &nexthop);
+
+	if (found == LOOKUP_TRY_LATER)
+		return found;
+	if (found == LOOKUP_NOT_FOUND)
+		nexthop = slice_trim(slice_from(resolution->router->parameters->relayhost));
+	if (nexthop.length == 0)
+		nexthop = resolution->recipient.parts.domain;
+	return keep(resolution, nexthop, &resolution->nexthop) ? LOOKUP_FOUND
+	                                                       : out_of_memory(resolution->error);
+}
+
+static enum lookup
+route_by_class(struct resolution *resolution, enum route_class class)
+{
+	const struct class_route *row = class_route_of(class);
+	struct slice              text;
+	const char               *parameter;
+
+	if (row == NULL) { /* an alias domain's address that no alias has replaced */
+		resolution->transport = SLICE("error");
+		resolution->nexthop = SLICE("5.1.1 User unknown in virtual alias table");
+		return LOOKUP_FOUND;
+	}
+	memcpy(&parameter, (const char *)resolution->router->parameters + row->transport,
+	       sizeof(parameter));
+	text = slice_from(parameter);
+	if (class == ROUTE_DEFAULT) {
+		struct slice by_sender;
+		enum lookup  found = ask_by_sender(resolution, TABLE_SENDER_TRANSPORT, &by_sender);
+
+		if (found == LOOKUP_TRY_LATER)
+			return found;
+		if (found == LOOKUP_FOUND && !keep(resolution, by_sender, &text))
+			return out_of_memory(resolution->error);
+	}
+	split_transport(text, &resolution->transport, &resolution->nexthop);
+	if (resolution->nexthop.length > 0)
+		return LOOKUP_FOUND;
+	if (row->is_remote)
+		return remote_nexthop(resolution);
+	resolution->nexthop = resolution->recipient.parts.domain;
+	return LOOKUP_FOUND;
+}
+
+/* ---- transport_maps ---- */
+
+static enum lookup
+ask_transport_part(struct resolution *resolution, struct slice key)
+{
+	return table_list_lookup_part(resolution->router->tables[TABLE_TRANSPORT], key,
+	                              &resolution->value, resolution->error);
+}
+
+/* domain, then .parent for each parent (or parent, see parent_domain_matches_subdomains), "*". */
+static enum lookup
+ask_transport_domain(struct resolution *resolution)
+{
+	struct slice key = resolution->recipient.parts.domain;
+	bool         with_dot = !resolution->router->transport_matches_parents;
+	enum lookup  found = ask_transport_part(resolution, key);
+
+	while (found == LOOKUP_NOT_FOUND && key.length > 0 && key.data[0] != '[') {
+		size_t dot = slice_find_byte(slice_from_offset(key, 1), '.');
+
+		if (dot == SLICE_NOT_FOUND)
+			break;
+		key = slice_from_offset(key, 1 + dot); /* begins with its dot */
+		found = ask_transport_part(resolution, with_dot ? key : slice_from_offset(key, 1));
+	}
+	return found == LOOKUP_NOT_FOUND ? ask_transport_part(resolution, SLICE("*")) : found;
+}
+
+static enum lookup
+apply_transport_maps(struct resolution *resolution)
+{
+	struct router        *router = resolution->router;
+	struct address_lookup what = { .address = resolution->recipient.whole,
+		                       .delimiters = router->parameters->recipient_delimiter,
+		                       .without_catch_all = true };
+	struct slice          text, transport, nexthop;
+
+	if (table_list_is_empty(router->tables[TABLE_TRANSPORT]))
+		return LOOKUP_FOUND;
+	enum lookup found = table_list_lookup_address(router->tables[TABLE_TRANSPORT], &what,
+	                                              &resolution->value, NULL, resolution->error);
+	if (found == LOOKUP_NOT_FOUND)
+		found = ask_transport_domain(resolution);
+	if (found == LOOKUP_TRY_LATER)
+		error_prefix(resolution->error, "transport_maps");
+	if (found != LOOKUP_FOUND)
+		return found == LOOKUP_NOT_FOUND ? LOOKUP_FOUND : found;
+	if (!keep(resolution, slice_trim(buf_slice(&resolution->value)), &text))
+		return out_of_memory(resolution->error);
+	split_transport(text, &transport, &nexthop);
+	if (transport.length > 0) {
+		resolution->transport = transport;
+		/* "smtp:" resets the next hop to the recipient's domain. */
+		resolution->nexthop = resolution->recipient.parts.domain;
+	}
+	if (nexthop.length > 0)
+		resolution->nexthop = nexthop;
+	else if (transport.length > 0 &&
+	         (slice_equal(transport, SLICE("error")) || slice_equal(transport, SLICE("retry"))))
+		resolution->nexthop = SLICE("mail cannot be delivered");
+	return LOOKUP_FOUND;
+}
+
+/* ---- the end ---- */
+
+/* error: and retry: texts begin with a status code; a code of the other class is corrected. */
+static enum lookup
+complete_error_text(struct resolution *resolution)
+{
+	bool                   is_retry = slice_equal(resolution->transport, SLICE("retry"));
+	struct enhanced_status status;
+	size_t                 length;
+
+	if (!is_retry && !slice_equal(resolution->transport, SLICE("error")))
+		return LOOKUP_FOUND;
+	if (enhanced_status_parse(resolution->nexthop, &status, &length) &&
+	    status.class == (is_retry ? 4 : 5))
+		return LOOKUP_FOUND;
+	char *text = arena_format(resolution->arena, "%s %.*s", is_retry ? "4.0.0" : "5.0.0",
+	                          SLICE_ARGS(resolution->nexthop));
+	if (text == NULL)
+		return out_of_memory(resolution->error);
+	resolution->nexthop = slice_from(text);
+	return LOOKUP_FOUND;
+}
+
+/* What must never be returned to anybody ends at double_bounce_sender@our-domain. */
+static enum lookup
+is_for_double_bounce(struct resolution *resolution, bool *is_double_bounce)
+{
+	const struct parameters *parameters = resolution->router->parameters;
+
+	*is_double_bounce = false;
+	if (!slice_equal_fold(resolution->recipient.parts.local,
+	                      slice_from(parameters->double_bounce_sender)))
+		return LOOKUP_FOUND;
+	if (slice_equal_fold(resolution->recipient.parts.domain,
+	                     slice_from(parameters->myhostname))) {
+		*is_double_bounce = true;
+		return LOOKUP_FOUND;
+	}
+	return router_is_own_domain(resolution->router, resolution->recipient.parts.domain,
+	                            is_double_bounce, resolution->error);
+}
+
+static enum lookup
+resolve_recipient(struct resolution *resolution)
+{
+	enum route_class class;
+	bool        is_double_bounce;
+	enum lookup found = is_for_double_bounce(resolution, &is_double_bounce);
+
+	if (found == LOOKUP_FOUND && is_double_bounce) {
+		resolution->transport = SLICE("discard");
+		resolution->nexthop = SLICE("undeliverable postmaster notification");
+		return LOOKUP_FOUND;
+	}
+	if (found == LOOKUP_FOUND)
+		found = route_classify(resolution->router, resolution->recipient.parts.domain,
+		                       &class, resolution->error);
+	if (found == LOOKUP_FOUND)
+		found = route_by_class(resolution, class);
+	if (found == LOOKUP_FOUND)
+		found = apply_transport_maps(resolution);
+	return found == LOOKUP_FOUND ? complete_error_text(resolution) : found;
+}
+
+enum lookup
+route_resolve(struct router *router, struct slice sender, struct slice recipient,
+              struct arena *arena, struct route *route, struct error *error)
+{
+	struct resolution resolution = { .router = router,
+		                         .arena = arena,
+		                         .error = error,
+		                         .sender = sender,
+		                         .value = BUF(ROUTER_VALUE_MOST) };
+	struct route      resolved = { .transport = SLICE("error"),
+		                       .nexthop = SLICE("5.1.3 bad address syntax"),
+		                       .recipient = recipient };
+	enum lookup       found = LOOKUP_FOUND;
+
+	if (router_complete(router, recipient, arena, &resolution.recipient)) {
+		found = resolve_recipient(&resolution);
+		resolved.transport = resolution.transport;
+		resolved.nexthop = resolution.nexthop;
+		resolved.recipient = resolution.recipient.whole;
+	}
+	if (found == LOOKUP_FOUND && slice_equal(resolved.transport, SLICE("virtual"))) {
+		found = router_fill_mailbox(router, &resolution.recipient, arena, &resolved, error);
+		if (found == LOOKUP_NOT_FOUND) {
+			resolved.transport = SLICE("error");
+			resolved.nexthop = SLICE("5.1.1 User unknown in virtual mailbox table");
+			found = LOOKUP_FOUND;
+		}
+	}
+	if (found == LOOKUP_FOUND)
+		*route = resolved;
+	buf_free(&resolution.value);
+	return found;
+}

@@ -1,0 +1,372 @@
+/* router.c - opening what the parameters name; classes of domains. See route.h. */
+#include "lib/route/router.h"
+
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <stdlib.h>
+
+/* ---- what is opened ---- */
+
+struct domains_row {
+	enum router_domains index;
+	enum route_class class;
+	const char *name;
+	size_t      offset;
+};
+#define DOMAINS(index, class, name)                                                                \
+	{                                                                                          \
+		index, class, #name, offsetof(struct parameters, name)                             \
+	}
+
+/* In the order in which a domain is tried: it belongs to the first class that lists it. */
+static const struct domains_row domains_rows[] = {
+	DOMAINS(DOMAINS_LOCAL, ROUTE_LOCAL, mydestination),
+	DOMAINS(DOMAINS_VIRTUAL_ALIAS, ROUTE_VIRTUAL_ALIAS, virtual_alias_domains),
+	DOMAINS(DOMAINS_VIRTUAL_MAILBOX, ROUTE_VIRTUAL_MAILBOX, virtual_mailbox_domains),
+	DOMAINS(DOMAINS_RELAY, ROUTE_RELAY, relay_domains),
+};
+
+#define TABLE(index, name) [index] = { #name, offsetof(struct parameters, name) }
+static const struct {
+	const char *name;
+	size_t      offset;
+} table_rows[TABLE_COUNT] = {
+	TABLE(TABLE_TRANSPORT, transport_maps),
+	TABLE(TABLE_VIRTUAL_ALIAS, virtual_alias_maps),
+	TABLE(TABLE_VIRTUAL_MAILBOX, virtual_mailbox_maps),
+	TABLE(TABLE_VIRTUAL_UID, virtual_uid_maps),
+	TABLE(TABLE_VIRTUAL_GID, virtual_gid_maps),
+	TABLE(TABLE_VIRTUAL_QUOTA, virtual_mailbox_quota_maps),
+	TABLE(TABLE_RELAY_RECIPIENT, relay_recipient_maps),
+	TABLE(TABLE_LOCAL_RECIPIENT, local_recipient_maps),
+	TABLE(TABLE_SENDER_RELAYHOST, sender_dependent_relayhost_maps),
+	TABLE(TABLE_SENDER_TRANSPORT, sender_dependent_default_transport_maps),
+};
+
+/* The value of a STRING parameter by its offset. */
+static const char *
+text_at(const struct parameters *parameters, size_t offset)
+{
+	const char *text;
+
+	memcpy(&text, (const char *)parameters + offset, sizeof(text));
+	return text;
+}
+
+/* Whether a blank- or comma-separated list holds the word. */
+static bool
+list_has_word(const char *list, const char *word)
+{
+	struct slice rest = slice_from(list), one;
+
+	while (slice_next_word(&rest, " \t\r\n,", &one))
+		if (slice_equal_fold(one, slice_from(word)))
+			return true;
+	return false;
+}
+
+static bool
+open_domains(struct router *router, struct error *error)
+{
+	const struct parameters *parameters = router->parameters;
+
+	for (size_t i = 0; i < DOMAINS_COUNT; i++) {
+		const struct domains_row *row = &domains_rows[i];
+		enum match_kind           kind =
+                        list_has_word(parameters->parent_domain_matches_subdomains, row->name)
+					  ? MATCH_DOMAINS_AND_PARENTS
+					  : MATCH_DOMAINS;
+
+		router->domains[row->index] =
+			match_list_open(text_at(parameters, row->offset), kind, error);
+		if (router->domains[row->index] == NULL)
+			return error_prefix(error, "%s", row->name);
+	}
+	return true;
+}
+
+static bool
+open_tables(struct router *router, struct error *error)
+{
+	for (size_t i = 0; i < TABLE_COUNT; i++) {
+		router->tables[i] =
+			table_list_open(text_at(router->parameters, table_rows[i].offset), error);
+		if (router->tables[i] == NULL)
+			return error_prefix(error, "%s", table_rows[i].name);
+	}
+	return true;
+}
+
+/* ---- own addresses ---- */
+
+static void
+append_sockaddr(struct buf *items, const struct sockaddr *address)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	if (address != NULL && address->sa_family == AF_INET) {
+		const struct sockaddr_in *in = (const void *)address;
+
+		if (inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text)) != NULL)
+			buf_append_format(items, "%s ", text);
+	} else if (address != NULL && address->sa_family == AF_INET6) {
+		const struct sockaddr_in6 *in6 = (const void *)address;
+
+		if (inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof(text)) != NULL)
+			buf_append_format(items, "[%s] ", text);
+	}
+}
+
+static bool
+append_interfaces(struct buf *items, struct error *error)
+{
+	struct ifaddrs *interfaces;
+
+	if (getifaddrs(&interfaces) != 0)
+		return error_set_errno(error, "inet_interfaces: network interfaces");
+	for (const struct ifaddrs *one = interfaces; one != NULL; one = one->ifa_next)
+		append_sockaddr(items, one->ifa_addr);
+	freeifaddrs(interfaces);
+	return true;
+}
+
+/* One word of inet_interfaces or proxy_interfaces as an item of a match list. */
+static void
+append_interface_word(struct buf *items, struct slice word)
+{
+	unsigned char binary[sizeof(struct in6_addr)];
+	char          text[INET6_ADDRSTRLEN];
+
+	if (slice_equal_fold(word, SLICE("loopback-only")) ||
+	    slice_equal_fold(word, SLICE("localhost"))) {
+		buf_append_text(items, "127.0.0.0/8 [::1] ");
+		return;
+	}
+	if (word.length >= 2 && word.data[0] == '[' && word.data[word.length - 1] == ']')
+		word = slice_of(word.data + 1, word.length - 2);
+	if (word.length >= sizeof(text))
+		return; /* a host name: master has resolved it for listening, nobody writes mail so
+		         */
+	memcpy(text, word.data, word.length);
+	text[word.length] = '\0';
+	if (inet_pton(AF_INET6, text, binary) == 1)
+		buf_append_format(items, "[%s] ", text);
+	else if (inet_pton(AF_INET, text, binary) == 1)
+		buf_append_format(items, "%s ", text);
+}
+
+static bool
+open_own_addresses(struct router *router, struct error *error)
+{
+	const char  *lists[] = { router->parameters->inet_interfaces,
+		                 router->parameters->proxy_interfaces };
+	struct buf   items = BUF(1u << 20);
+	struct slice rest, word;
+	bool         ok = true;
+
+	for (size_t i = 0; ok && i < sizeof(lists) / sizeof(lists[0]); i++) {
+		rest = slice_from(lists[i]);
+		while (ok && slice_next_word(&rest, " \t\r\n,", &word)) {
+			if (slice_equal_fold(word, SLICE("all")))
+				ok = append_interfaces(&items, error);
+			else
+				append_interface_word(&items, word);
+		}
+	}
+	if (ok) {
+		router->own_addresses = match_list_open(buf_text(&items), MATCH_ADDRESSES, error);
+		ok = router->own_addresses != NULL;
+	}
+	buf_free(&items);
+	return ok;
+}
+
+/* ---- life ---- */
+
+/* The table of "check_address_map type:name" in local_header_rewrite_clients. */
+static bool
+open_rewrite_clients(struct router *router, struct error *error)
+{
+	struct slice rest = slice_from(router->parameters->local_header_rewrite_clients), word;
+	struct buf   specs = BUF(65536);
+
+	while (slice_next_word(&rest, " \t\r\n,", &word)) {
+		if (!slice_contains_byte(word, ':'))
+			continue;
+		buf_append(&specs, word);
+		buf_append_byte(&specs, ' ');
+	}
+	router->rewrite_clients = table_list_open(buf_text(&specs), error);
+	buf_free(&specs);
+	if (router->rewrite_clients == NULL)
+		return error_prefix(error, "local_header_rewrite_clients");
+	return true;
+}
+
+static bool
+open_networks(struct router *router, struct error *error)
+{
+	router->networks = match_list_open(router->parameters->mynetworks, MATCH_ADDRESSES, error);
+	if (router->networks == NULL)
+		return error_prefix(error, "mynetworks");
+	return true;
+}
+
+struct router *
+router_create(const struct snapshot *snapshot, struct error *error)
+{
+	struct router *router = calloc(1, sizeof(*router));
+
+	if (router == NULL) {
+		error_set(error, "out of memory for the routing tables");
+		return NULL;
+	}
+	router->parameters = snapshot_parameters(snapshot);
+	router->propagates_virtual =
+		list_has_word(router->parameters->propagate_unmatched_extensions, "virtual");
+	router->transport_matches_parents = list_has_word(
+		router->parameters->parent_domain_matches_subdomains, "transport_maps");
+	if (!open_domains(router, error) || !open_tables(router, error) ||
+	    !open_own_addresses(router, error) || !open_networks(router, error) ||
+	    !open_rewrite_clients(router, error))
+		router_destroy(&router);
+	return router;
+}
+
+void
+router_destroy(struct router **router)
+{
+	struct router *gone = *router;
+
+	if (gone == NULL)
+		return;
+	for (size_t i = 0; i < DOMAINS_COUNT; i++)
+		match_list_close(&gone->domains[i]);
+	for (size_t i = 0; i < TABLE_COUNT; i++)
+		table_list_close(&gone->tables[i]);
+	match_list_close(&gone->own_addresses);
+	match_list_close(&gone->networks);
+	table_list_close(&gone->rewrite_clients);
+	free(gone);
+	*router = NULL;
+}
+
+/* ---- addresses ---- */
+
+bool
+router_complete(const struct router *router, struct slice address, struct arena *arena,
+                struct router_address *complete)
+{
+	struct address parts;
+
+	if (!address_split(address, &parts) || parts.local.length == 0)
+		return false;
+	if (parts.domain.length == 0)
+		parts.domain = slice_from(router->parameters->myorigin);
+	size_t length = parts.local.length + 1 + parts.domain.length;
+	char  *text = arena_alloc(arena, length + 1);
+	if (text == NULL)
+		return false;
+	memcpy(text, parts.local.data, parts.local.length);
+	text[parts.local.length] = '@';
+	for (size_t i = 0; i < parts.domain.length; i++)
+		text[parts.local.length + 1 + i] = ascii_lower(parts.domain.data[i]);
+	complete->whole = slice_of(text, length);
+	complete->parts.local = slice_of(text, parts.local.length);
+	complete->parts.domain = slice_of(text + parts.local.length + 1, parts.domain.length);
+	return true;
+}
+
+static bool
+is_literal(struct slice domain)
+{
+	return domain.length > 2 && domain.data[0] == '[' && domain.data[domain.length - 1] == ']';
+}
+
+/* Whether "[192.0.2.1]" is one of ours. */
+static enum lookup
+own_literal(struct router *router, struct slice literal, struct error *error)
+{
+	struct slice address = slice_of(literal.data + 1, literal.length - 2);
+
+	if (!address_literal_is_valid(literal))
+		return LOOKUP_NOT_FOUND;
+	if (slice_starts_with_fold(address, SLICE("IPv6:")))
+		address = slice_from_offset(address, strlen("IPv6:"));
+	return match_list_client(router->own_addresses, SLICE_EMPTY, address, error);
+}
+
+enum lookup
+route_classify(struct router *router, struct slice domain, enum route_class *class,
+               struct error *error)
+{
+	bool is_ours = domain.length == 0; /* by definition: it was said to this host */
+
+	if (is_ours)
+		domain = slice_from(router->parameters->myorigin);
+	if (is_literal(domain)) {
+		enum lookup found = own_literal(router, domain, error);
+
+		if (found == LOOKUP_TRY_LATER)
+			return found;
+		*class = found == LOOKUP_FOUND ? ROUTE_LOCAL : ROUTE_DEFAULT;
+		return LOOKUP_FOUND;
+	}
+	for (size_t i = 0; i < DOMAINS_COUNT; i++) {
+		enum lookup found =
+			match_list_name(router->domains[domains_rows[i].index], domain, error);
+
+		if (found == LOOKUP_TRY_LATER) {
+			error_prefix(error, "%s", domains_rows[i].name);
+			return found;
+		}
+		if (found == LOOKUP_FOUND) {
+			*class = domains_rows[i].class;
+			return found;
+		}
+	}
+	*class = is_ours ? ROUTE_LOCAL : ROUTE_DEFAULT;
+	return LOOKUP_FOUND;
+}
+
+enum lookup
+router_is_own_domain(struct router *router, struct slice domain, bool *is_own, struct error *error)
+{
+	enum lookup found = LOOKUP_FOUND;
+
+	if (is_literal(domain))
+		found = own_literal(router, domain, error);
+	else if (!slice_equal_fold(domain, slice_from(router->parameters->myorigin)))
+		found = match_list_name(router->domains[DOMAINS_LOCAL], domain, error);
+	if (found == LOOKUP_TRY_LATER)
+		return found;
+	*is_own = found == LOOKUP_FOUND;
+	return LOOKUP_FOUND;
+}
+
+enum lookup
+router_lookup(struct router *router, enum router_table table, const struct router_address *address,
+              bool is_own_domain, struct buf *value, struct slice *extension, struct error *error)
+{
+	struct address_lookup what = { .address = address->whole,
+		                       .delimiters = router->parameters->recipient_delimiter,
+		                       .is_own_domain = is_own_domain };
+
+	if (table_list_is_empty(router->tables[table]))
+		return LOOKUP_NOT_FOUND;
+	enum lookup found =
+		table_list_lookup_address(router->tables[table], &what, value, extension, error);
+	if (found == LOOKUP_TRY_LATER)
+		error_prefix(error, "%s", table_rows[table].name);
+	return found;
+}
+
+bool
+router_is_postmaster(const struct router *router, const struct router_address *address,
+                     enum route_class class)
+{
+	return router->parameters->postmaster_recipient[0] != '\0' &&
+	       slice_equal_fold(address->parts.local, SLICE("postmaster")) &&
+	       (class != ROUTE_DEFAULT ||
+	        slice_equal_fold(address->parts.domain, slice_from(router->parameters->myorigin)));
+}
