@@ -145,11 +145,22 @@ route_by_class(struct resolution *resolution, enum route_class class)
 
 /* ---- transport_maps ---- */
 
+/* Only in tables that hold whole keys: patterns have seen the whole address. */
 static enum lookup
 ask_transport_part(struct resolution *resolution, struct slice key)
 {
-	return table_list_lookup_part(resolution->router->tables[TABLE_TRANSPORT], key,
-	                              &resolution->value, resolution->error);
+	struct table_list *list = resolution->router->tables[TABLE_TRANSPORT];
+
+	for (size_t i = 0; i < table_list_count(list); i++) {
+		struct table *table = table_list_get(list, i);
+
+		if (table_has_patterns(table))
+			continue;
+		enum lookup found = table_lookup(table, key, &resolution->value, resolution->error);
+		if (found != LOOKUP_NOT_FOUND)
+			return found;
+	}
+	return LOOKUP_NOT_FOUND;
 }
 
 /* domain, then .parent for each parent (or parent, see parent_domain_matches_subdomains), "*". */
