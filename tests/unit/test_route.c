@@ -1,0 +1,578 @@
+/* test_route.c - lib/route: classes, recipients, aliases, routes and mailboxes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "lib/route/route.h"
+
+/* A host with a domain of each class. */
+static const char *const base =
+	"myhostname = mail.example.org\n"
+	"mydestination = mail.example.org, localhost\n"
+	"inet_interfaces = 192.0.2.1, [2001:db8::1]\n"
+	"recipient_delimiter = +\n"
+	"virtual_alias_domains = alias.example\n"
+	"virtual_mailbox_domains = box.example\n"
+	"relay_domains = relay.example\n"
+	"virtual_mailbox_base = /mail\n"
+	"virtual_mailbox_maps = inline:{ alice@box.example=box.example/alice/, @catch.example=c/ "
+        "}\n"
+	"virtual_uid_maps = static:5000\n"
+	"virtual_gid_maps = static:5001\n"
+	"virtual_mailbox_quota_maps = inline:{ alice@box.example=1000000 }\n"
+	"relay_recipient_maps = inline:{ known@relay.example=x }\n"
+	"local_recipient_maps = inline:{ root=x }\n"
+	"virtual_alias_maps = inline:{ "
+	"{ list@alias.example = a@box.example, \"b, c\"@far.example, a@box.example },"
+	"{ sales@alias.example = carol },"
+	"{ @whole.example = @box.example },"
+	"{ self@box.example = self@box.example, other@far.example },"
+	"{ loop1@alias.example = loop2@alias.example },"
+	"{ loop2@alias.example = loop1@alias.example },"
+	"{ chain1@alias.example = chain2@alias.example },"
+	"{ chain2@alias.example = end@far.example },"
+	"{ bad@alias.example = not an address },"
+	"{ root = admin@far.example },"
+	"{ broken@alias.example = x@exa_mple..org } }\n";
+
+struct host {
+	struct snapshot *snapshot;
+	struct router   *router;
+	struct arena     arena;
+	struct error     error;
+};
+
+static void
+host_open(struct host *host, const char *more)
+{
+	char   text[4096];
+	size_t length = (size_t)snprintf(text, sizeof(text), "%s%s", base, more);
+
+	assert_true(length < sizeof(text));
+	*host = (struct host){ .arena = ARENA(0) };
+	host->snapshot = snapshot_from_text(text, &host->error);
+	if (host->snapshot == NULL)
+		fail_msg("%s", host->error.text);
+	host->router = router_create(host->snapshot, &host->error);
+	if (host->router == NULL)
+		fail_msg("%s", host->error.text);
+}
+
+static void
+host_close(struct host *host)
+{
+	router_destroy(&host->router);
+	assert_null(host->router);
+	snapshot_destroy(&host->snapshot);
+	arena_reset(&host->arena);
+}
+
+/* ---- classes ---- */
+
+static void
+a_domain_belongs_to_the_class_that_lists_it(void **state)
+{
+	static const struct {
+		const char *domain;
+		enum route_class class;
+	} cases[] = {
+		{ "mail.example.org", ROUTE_LOCAL },      { "MAIL.Example.ORG", ROUTE_LOCAL },
+		{ "[192.0.2.1]", ROUTE_LOCAL },           { "[IPv6:2001:db8::1]", ROUTE_LOCAL },
+		{ "[192.0.2.9]", ROUTE_DEFAULT },         { "alias.example", ROUTE_VIRTUAL_ALIAS },
+		{ "box.example", ROUTE_VIRTUAL_MAILBOX }, { "relay.example", ROUTE_RELAY },
+		{ "sub.relay.example", ROUTE_RELAY },     { "sub.box.example", ROUTE_DEFAULT },
+		{ "far.example", ROUTE_DEFAULT },         { "", ROUTE_LOCAL },
+	};
+	struct host host;
+
+	(void)state;
+	host_open(&host, "");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		enum route_class class = ROUTE_DEFAULT;
+
+		assert_int_equal(route_classify(host.router, slice_from(cases[i].domain), &class,
+		                                &host.error),
+		                 LOOKUP_FOUND);
+		if (class != cases[i].class)
+			fail_msg("%s is in class %d", cases[i].domain, (int)class);
+	}
+	host_close(&host);
+}
+
+/* ---- existence ---- */
+
+struct exists_case {
+	const char *address;
+	const char *reason; /* NULL = exists */
+};
+
+static void
+check_exists(struct host *host, const struct exists_case *cases, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const char *reason = NULL;
+		enum lookup found = route_recipient_exists(
+			host->router, slice_from(cases[i].address), &reason, &host->error);
+
+		if (found != (cases[i].reason == NULL ? LOOKUP_FOUND : LOOKUP_NOT_FOUND))
+			fail_msg("%s: answer %d", cases[i].address, (int)found);
+		if (cases[i].reason != NULL)
+			assert_string_equal(reason, cases[i].reason);
+	}
+}
+
+static void
+unknown_recipients_are_named_by_their_table(void **state)
+{
+	static const struct exists_case cases[] = {
+		{ "alice@box.example", NULL },
+		{ "alice+inbox@box.example", NULL },
+		{ "ALICE@BOX.EXAMPLE", NULL },
+		{ "nobody@box.example", "User unknown in virtual mailbox table" },
+		{ "nobody@alias.example", "User unknown in virtual alias table" },
+		{ "list@alias.example", NULL },
+		{ "known@relay.example", NULL },
+		{ "x@relay.example", "User unknown in relay recipient table" },
+		{ "root@mail.example.org", NULL },
+		{ "root", NULL },
+		{ "x@localhost", "User unknown in local recipient table" },
+		{ "x@[192.0.2.1]", "User unknown in local recipient table" },
+		{ "anybody@far.example", NULL },
+		{ "anybody@whole.example", NULL },
+		{ "self@box.example", NULL },
+		{ "postmaster", NULL },
+		{ "Postmaster@localhost", NULL },
+		{ "postmaster@box.example", "User unknown in virtual mailbox table" },
+		{ "double-bounce@mail.example.org", NULL },
+		{ "@box.example", "Bad address syntax" },
+		{ "", "Bad address syntax" },
+	};
+	struct host host;
+
+	(void)state;
+	host_open(&host, "");
+	check_exists(&host, cases, sizeof(cases) / sizeof(cases[0]));
+	host_close(&host);
+}
+
+static void
+an_empty_list_knows_everybody_except_of_alias_domains(void **state)
+{
+	static const struct exists_case cases[] = {
+		{ "x@relay.example", NULL },
+		{ "x@localhost", NULL },
+		{ "x@box.example", NULL },
+		{ "x@alias.example", "User unknown in virtual alias table" },
+	};
+	struct host host;
+
+	(void)state;
+	host_open(&host, "relay_recipient_maps =\nlocal_recipient_maps =\n"
+	                 "virtual_mailbox_maps =\n");
+	check_exists(&host, cases, sizeof(cases) / sizeof(cases[0]));
+	host_close(&host);
+}
+
+static void
+postmaster_recipient_serves_all_our_domains(void **state)
+{
+	static const struct exists_case cases[] = {
+		{ "postmaster@box.example", NULL },
+		{ "postmaster@alias.example", NULL },
+		{ "POSTMASTER@relay.example", NULL },
+		{ "postmaster", NULL },
+		{ "x@box.example", "User unknown in virtual mailbox table" },
+	};
+	struct route_addresses addresses;
+	struct host            host;
+
+	(void)state;
+	host_open(&host, "postmaster_recipient = alice@box.example\n");
+	check_exists(&host, cases, sizeof(cases) / sizeof(cases[0]));
+	assert_int_equal(route_expand(host.router, SLICE("postmaster"), &host.arena, &addresses,
+	                              &host.error),
+	                 LOOKUP_FOUND);
+	assert_int_equal(addresses.count, 1);
+	assert_true(slice_equal(addresses.items[0], SLICE("alice@box.example")));
+	assert_int_equal(route_expand(host.router, SLICE("postmaster@far.example"), &host.arena,
+	                              &addresses, &host.error),
+	                 LOOKUP_FOUND);
+	assert_true(slice_equal(addresses.items[0], SLICE("postmaster@far.example")));
+	host_close(&host);
+}
+
+static void
+a_name_without_domain_is_no_way_through_a_host_without_users(void **state)
+{
+	static const struct exists_case cases[] = {
+		{ "bob", "User unknown in local recipient table" },
+		{ "postmaster", NULL },
+	};
+	struct host host;
+
+	(void)state;
+	host_open(&host, "mydestination =\nlocal_recipient_maps =\n");
+	check_exists(&host, cases, sizeof(cases) / sizeof(cases[0]));
+	host_close(&host);
+}
+
+static void
+a_table_that_cannot_be_read_is_never_not_found(void **state)
+{
+	struct route_addresses addresses;
+	struct route           route;
+	const char            *reason;
+	struct host            host;
+	struct slice           address = SLICE("nobody@box.example");
+
+	(void)state;
+	host_open(&host, "virtual_alias_maps = fail:unreadable\n");
+	assert_int_equal(route_recipient_exists(host.router, address, &reason, &host.error),
+	                 LOOKUP_TRY_LATER);
+	assert_int_equal(route_expand(host.router, address, &host.arena, &addresses, &host.error),
+	                 LOOKUP_TRY_LATER);
+	host_close(&host);
+
+	host_open(&host, "transport_maps = fail:unreadable\n");
+	assert_int_equal(
+		route_resolve(host.router, SLICE(""), address, &host.arena, &route, &host.error),
+		LOOKUP_TRY_LATER);
+	assert_non_null(strstr(host.error.text, "transport_maps"));
+	host_close(&host);
+
+	host_open(&host, "virtual_mailbox_domains = fail:unreadable\n");
+	assert_int_equal(
+		route_resolve(host.router, SLICE(""), address, &host.arena, &route, &host.error),
+		LOOKUP_TRY_LATER);
+	host_close(&host);
+}
+
+/* ---- aliases ---- */
+
+struct expand_case {
+	const char *address;
+	const char *expected; /* separated by one blank; NULL = try later */
+};
+
+static void
+check_expand(struct host *host, const struct expand_case *cases, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct route_addresses addresses = { NULL, 0 };
+		struct buf             got = BUF(10000);
+		enum lookup found = route_expand(host->router, slice_from(cases[i].address),
+		                                 &host->arena, &addresses, &host->error);
+
+		assert_int_equal(found,
+		                 cases[i].expected == NULL ? LOOKUP_TRY_LATER : LOOKUP_FOUND);
+		for (size_t j = 0; found == LOOKUP_FOUND && j < addresses.count; j++) {
+			if (j > 0)
+				buf_append_byte(&got, ' ');
+			buf_append(&got, addresses.items[j]);
+		}
+		assert_string_equal(buf_text(&got), cases[i].expected ? cases[i].expected : "");
+		buf_free(&got);
+	}
+}
+
+static void
+aliases_are_expanded_to_the_end_without_duplicates(void **state)
+{
+	static const struct expand_case cases[] = {
+		{ "alice@box.example", "alice@box.example" },
+		{ "Alice@BOX.example", "Alice@box.example" },
+		{ "user", "user@mail.example.org" },
+		{ "list@alias.example", "a@box.example b, c@far.example" },
+		{ "sales@alias.example", "carol@mail.example.org" },
+		{ "sales+x@alias.example", "carol+x@mail.example.org" },
+		{ "joe+x@whole.example", "joe+x@box.example" },
+		{ "self@box.example", "self@box.example other@far.example" },
+		{ "chain1@alias.example", "end@far.example" },
+		{ "chain1+y@alias.example", "end+y@far.example" },
+		{ "root@localhost", "admin@far.example" },
+		{ "root@box.example", "root@box.example" },
+		{ "loop1@alias.example", NULL },
+		{ "bad@alias.example", NULL },
+		{ "broken@alias.example", NULL },
+	};
+	struct host host;
+
+	(void)state;
+	host_open(&host, "");
+	check_expand(&host, cases, sizeof(cases) / sizeof(cases[0]));
+	host_close(&host);
+}
+
+static void
+extensions_are_not_propagated_when_told_so(void **state)
+{
+	static const struct expand_case cases[] = {
+		{ "sales+x@alias.example", "carol@mail.example.org" },
+	};
+	struct host host;
+
+	(void)state;
+	host_open(&host, "propagate_unmatched_extensions = canonical\n");
+	check_expand(&host, cases, 1);
+	host_close(&host);
+}
+
+static void
+expansion_stops_at_its_limits(void **state)
+{
+	static const struct expand_case wide[] = { { "list@alias.example", NULL } };
+	static const struct expand_case deep[] = { { "chain1@alias.example", NULL } };
+	static const struct expand_case endless[] = { { "a@endless.example", NULL } };
+	struct host                     host;
+
+	(void)state;
+	host_open(&host, "virtual_alias_expansion_limit = 1\n");
+	check_expand(&host, wide, 1);
+	host_close(&host);
+	host_open(&host, "virtual_alias_recursion_limit = 1\n");
+	check_expand(&host, deep, 1);
+	host_close(&host);
+	/* Each answer is longer than the address that it was given for. */
+	host_open(&host, "virtual_alias_maps = pcre:{ {/^(.*)@endless/ x$1@endless.example} }\n");
+	check_expand(&host, endless, 1);
+	host_close(&host);
+}
+
+/* ---- routes ---- */
+
+struct resolve_case {
+	const char *sender, *recipient;
+	const char *expected; /* "transport nexthop recipient" */
+};
+
+static void
+check_resolve(struct host *host, const struct resolve_case *cases, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct route route;
+		char         got[500];
+		enum lookup  found = route_resolve(host->router, slice_from(cases[i].sender),
+		                                   slice_from(cases[i].recipient), &host->arena,
+		                                   &route, &host->error);
+
+		if (found != LOOKUP_FOUND)
+			fail_msg("%s: %s", cases[i].recipient, host->error.text);
+		snprintf(got, sizeof(got), "%.*s|%.*s|%.*s", SLICE_ARGS(route.transport),
+		         SLICE_ARGS(route.nexthop), SLICE_ARGS(route.recipient));
+		assert_string_equal(got, cases[i].expected);
+	}
+}
+#define CHECK_RESOLVE(host, cases) check_resolve(host, cases, sizeof(cases) / sizeof((cases)[0]))
+
+static void
+each_class_has_its_transport(void **state)
+{
+	static const struct resolve_case cases[] = {
+		{ "", "root@LOCALHOST", "local|mail.example.org|root@localhost" },
+		{ "", "x@[192.0.2.1]", "local|mail.example.org|x@[192.0.2.1]" },
+		{ "", "alice+x@Box.example", "virtual|box.example|alice+x@box.example" },
+		{ "", "x@box.example",
+		  "error|5.1.1 User unknown in virtual mailbox table|x@box.example" },
+		{ "", "x@alias.example",
+		  "error|5.1.1 User unknown in virtual alias table|x@alias.example" },
+		{ "", "x@relay.example", "relay|relay.example|x@relay.example" },
+		{ "", "x@far.example", "smtp|far.example|x@far.example" },
+		{ "", "x@[192.0.2.9]", "smtp|[192.0.2.9]|x@[192.0.2.9]" },
+		{ "", "a@", "error|5.1.3 bad address syntax|a@" },
+		{ "", "double-bounce@mail.example.org",
+		  "discard|undeliverable postmaster notification|double-bounce@mail.example.org" },
+	};
+	struct host host;
+
+	(void)state;
+	host_open(&host, "");
+	CHECK_RESOLVE(&host, cases);
+	host_close(&host);
+}
+
+static void
+relayhost_takes_the_place_of_remote_domains(void **state)
+{
+	static const struct resolve_case cases[] = {
+		{ "", "x@far.example", "smtp|[smart.example]:587|x@far.example" },
+		{ "", "x@relay.example", "relay|[smart.example]:587|x@relay.example" },
+		{ "s@one.example", "x@far.example", "smtp|[one.example]|x@far.example" },
+		{ "s@two.example", "x@far.example", "smtp|[two.example]|x@far.example" },
+		{ "d@one.example", "x@far.example", "smtp|[smart.example]:587|x@far.example" },
+		{ "t@three.example", "x@far.example", "slow|[three.example]|x@far.example" },
+		{ "", "alice@box.example", "virtual|box.example|alice@box.example" },
+	};
+	struct host host;
+
+	(void)state;
+	host_open(&host, "relayhost = [smart.example]:587\n"
+	                 "sender_dependent_relayhost_maps = inline:{ s@one.example=[one.example], "
+	                 "d@one.example=DUNNO, @two.example=[two.example] }\n"
+	                 "sender_dependent_default_transport_maps = "
+	                 "inline:{ @three.example=slow:[three.example] }\n");
+	CHECK_RESOLVE(&host, cases);
+	host_close(&host);
+}
+
+static void
+transport_maps_come_first_in_their_search_order(void **state)
+{
+	static const struct resolve_case cases[] = {
+		{ "", "a+x@far.example", "ext|n|a+x@far.example" },
+		{ "", "a+y@far.example", "user|n|a+y@far.example" },
+		{ "", "b@far.example", "dom|n|b@far.example" },
+		{ "", "b@sub.far.example", "sub|n|b@sub.far.example" },
+		{ "", "b@a.b.far.example", "sub|n|b@a.b.far.example" },
+		{ "", "b@reset.example", "smtp|reset.example|b@reset.example" },
+		{ "", "b@keep.example", "smtp|[gate.example]|b@keep.example" },
+		{ "", "b@same.example", "smtp|same.example|b@same.example" },
+		{ "", "b@gone.example", "error|5.1.1 moved away|b@gone.example" },
+		{ "", "b@later.example", "retry|4.0.0 come back|b@later.example" },
+		{ "", "b@void.example", "discard|silently|b@void.example" },
+		{ "", "b@other.example", "star|n|b@other.example" },
+		{ "", "alice@box.example", "star|n|alice@box.example" },
+	};
+	struct host host;
+
+	(void)state;
+	host_open(&host, "transport_maps = inline:{ a+x@far.example=ext:n, a@far.example=user:n,"
+	                 "far.example=dom:n, .far.example=sub:n, reset.example=smtp:,"
+	                 "keep.example=:[gate.example], same.example=:,"
+	                 "{ gone.example = error:5.1.1 moved away },"
+	                 "{ later.example = retry:come back },"
+	                 "void.example=discard:silently, *=star:n }\n");
+	CHECK_RESOLVE(&host, cases);
+	host_close(&host);
+}
+
+static void
+pattern_transports_see_whole_addresses_only(void **state)
+{
+	static const struct resolve_case cases[] = {
+		{ "", "x@far.example", "smtp|far.example|x@far.example" },
+		{ "", "y@far.example", "why|n|y@far.example" },
+	};
+	struct host host;
+
+	(void)state;
+	host_open(&host, "transport_maps = pcre:{ {/^far\\.example$/ wrong:n} {/^y@/ why:n} }\n");
+	CHECK_RESOLVE(&host, cases);
+	host_close(&host);
+}
+
+/* ---- mailboxes ---- */
+
+static void
+a_mailbox_has_path_owner_and_quota(void **state)
+{
+	struct route route;
+	struct host  host;
+
+	(void)state;
+	host_open(&host, "");
+	assert_int_equal(route_resolve(host.router, SLICE(""), SLICE("alice+x@box.example"),
+	                               &host.arena, &route, &host.error),
+	                 LOOKUP_FOUND);
+	assert_true(slice_equal(route.mailbox, SLICE("box.example/alice/")));
+	assert_int_equal(route.uid, 5000);
+	assert_int_equal(route.gid, 5001);
+	assert_int_equal(route.quota, 1000000);
+	assert_int_equal(route_mailbox(host.router, SLICE("any@catch.example"), &host.arena, &route,
+	                               &host.error),
+	                 LOOKUP_FOUND);
+	assert_true(slice_equal(route.mailbox, SLICE("c/")));
+	assert_int_equal(route.quota, 0);
+	assert_int_equal(route_mailbox(host.router, SLICE("x@box.example"), &host.arena, &route,
+	                               &host.error),
+	                 LOOKUP_NOT_FOUND);
+	host_close(&host);
+}
+
+static void
+an_owner_that_is_missing_or_too_low_defers(void **state)
+{
+	static const char *const settings[] = {
+		"virtual_uid_maps = static:99\n",
+		"virtual_uid_maps = static:root\n",
+		"virtual_gid_maps =\n",
+		"virtual_uid_maps = static:4294967295\n",
+		"virtual_mailbox_quota_maps = static:much\n",
+		"virtual_mailbox_maps = fail:x\n",
+	};
+	struct route route;
+	struct host  host;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+		host_open(&host, settings[i]);
+		assert_int_equal(route_resolve(host.router, SLICE(""), SLICE("alice@box.example"),
+		                               &host.arena, &route, &host.error),
+		                 LOOKUP_TRY_LATER);
+		assert_true(host.error.text[0] != '\0');
+		host_close(&host);
+	}
+}
+
+static void
+clients_are_local_by_interface_network_or_login(void **state)
+{
+	static const struct {
+		const char *setting, *address;
+		bool        is_authenticated;
+		enum lookup expected;
+	} cases[] = {
+		{ "", "", false, LOOKUP_FOUND },
+		{ "", "192.0.2.1", false, LOOKUP_FOUND },
+		{ "", "2001:db8::1", false, LOOKUP_FOUND },
+		{ "", "192.0.2.2", false, LOOKUP_NOT_FOUND },
+		{ "", "192.0.2.2", true, LOOKUP_NOT_FOUND },
+		{ "local_header_rewrite_clients = permit_sasl_authenticated\n", "192.0.2.2", true,
+		  LOOKUP_FOUND },
+		{ "local_header_rewrite_clients = permit_mynetworks\n", "127.0.0.9", false,
+		  LOOKUP_FOUND },
+		{ "local_header_rewrite_clients = check_address_map "
+		  "inline:{192.0.2.7=x}\n",
+		  "192.0.2.7", false, LOOKUP_FOUND },
+		{ "local_header_rewrite_clients =\n", "192.0.2.1", false, LOOKUP_NOT_FOUND },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct host         host;
+		struct route_client client = { slice_from(cases[i].address),
+			                       cases[i].is_authenticated };
+
+		host_open(&host, cases[i].setting);
+		assert_int_equal(route_client_is_local(host.router, &client, &host.error),
+		                 cases[i].expected);
+		host_close(&host);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_domain_belongs_to_the_class_that_lists_it),
+		cmocka_unit_test(unknown_recipients_are_named_by_their_table),
+		cmocka_unit_test(an_empty_list_knows_everybody_except_of_alias_domains),
+		cmocka_unit_test(postmaster_recipient_serves_all_our_domains),
+		cmocka_unit_test(a_name_without_domain_is_no_way_through_a_host_without_users),
+		cmocka_unit_test(a_table_that_cannot_be_read_is_never_not_found),
+		cmocka_unit_test(aliases_are_expanded_to_the_end_without_duplicates),
+		cmocka_unit_test(extensions_are_not_propagated_when_told_so),
+		cmocka_unit_test(expansion_stops_at_its_limits),
+		cmocka_unit_test(each_class_has_its_transport),
+		cmocka_unit_test(relayhost_takes_the_place_of_remote_domains),
+		cmocka_unit_test(transport_maps_come_first_in_their_search_order),
+		cmocka_unit_test(pattern_transports_see_whole_addresses_only),
+		cmocka_unit_test(a_mailbox_has_path_owner_and_quota),
+		cmocka_unit_test(an_owner_that_is_missing_or_too_low_defers),
+		cmocka_unit_test(clients_are_local_by_interface_network_or_login),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
