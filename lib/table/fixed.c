@@ -133,14 +133,14 @@ texthash_fill(struct fixed_table *fixed, const char *path, struct slice text, st
 	struct error trouble = ERROR_NONE;
 	bool         is_good = true;
 
-	lines_start(&lines, text);
-	while (is_good && lines_next(&lines, &line, &trouble)) {
-		if (!lines_split(line, &key, &value))
+	table_lines_start(&lines, text);
+	while (is_good && table_lines_next(&lines, &line, &trouble)) {
+		if (!table_lines_split(line, &key, &value))
 			is_good = error_set(error, "%s:%u: want \"key value\"", path, lines.line);
 		else if (!fixed_table_add(fixed, key, value, NULL))
 			is_good = error_set(error, "%s: out of memory", path);
 	}
-	lines_end(&lines);
+	table_lines_end(&lines);
 	if (is_good && trouble.text[0] != '\0')
 		return error_set(error, "%s: %s", path, trouble.text);
 	return is_good;
@@ -153,7 +153,7 @@ texthash_load(const char *name, const char *path, struct error *error)
 	struct fixed_table *fixed = fixed_table_create();
 
 	(void)name;
-	if (fixed == NULL || !lines_read_file(path, &text, error) ||
+	if (fixed == NULL || !table_lines_read_file(path, &text, error) ||
 	    !texthash_fill(fixed, path, buf_slice(&text), error)) {
 		fixed_table_free(fixed);
 		fixed = NULL;
@@ -189,7 +189,7 @@ unix_load(const char *name, const char *path, struct error *error)
 		return NULL;
 	}
 	fixed = fixed_table_create();
-	is_good = fixed != NULL && lines_read_file(path, &text, error);
+	is_good = fixed != NULL && table_lines_read_file(path, &text, error);
 	struct slice rest = buf_slice(&text), line;
 	while (is_good && slice_next_part(&rest, '\n', &line)) {
 		size_t colon = slice_find_byte(line, ':');

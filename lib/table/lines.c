@@ -8,13 +8,13 @@
 #define READ_STEP ((size_t)64 * 1024)
 
 void
-lines_start(struct lines *lines, struct slice text)
+table_lines_start(struct lines *lines, struct slice text)
 {
 	*lines = (struct lines){ .rest = text, .next_line = 1, .logical = BUF(LINES_LINE_MOST) };
 }
 
 void
-lines_end(struct lines *lines)
+table_lines_end(struct lines *lines)
 {
 	buf_free(&lines->logical);
 }
@@ -49,7 +49,7 @@ without_trailing_space(struct slice line)
 }
 
 bool
-lines_next(struct lines *lines, struct slice *line, struct error *error)
+table_lines_next(struct lines *lines, struct slice *line, struct error *error)
 {
 	struct slice physical;
 	size_t       whole;
@@ -77,7 +77,7 @@ lines_next(struct lines *lines, struct slice *line, struct error *error)
 }
 
 bool
-lines_split(struct slice line, struct slice *key, struct slice *value)
+table_lines_split(struct slice line, struct slice *key, struct slice *value)
 {
 	size_t at = 0;
 
@@ -90,7 +90,7 @@ lines_split(struct slice line, struct slice *key, struct slice *value)
 }
 
 bool
-lines_read_file(const char *path, struct buf *out, struct error *error)
+table_lines_read_file(const char *path, struct buf *out, struct error *error)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 

@@ -22,17 +22,17 @@ struct lines {
 };
 
 /* text must stay as long as the reader. */
-void lines_start(struct lines *lines, struct slice text);
-void lines_end(struct lines *lines);
+void table_lines_start(struct lines *lines, struct slice text);
+void table_lines_end(struct lines *lines);
 /*
  * The next logical line without trailing white space, valid until the next call. False at the end,
  * or with *error set when a line is too long.
  */
-bool lines_next(struct lines *lines, struct slice *line, struct error *error);
+bool table_lines_next(struct lines *lines, struct slice *line, struct error *error);
 /* The first word, and what follows it without blanks around; false when there is no second. */
-bool lines_split(struct slice line, struct slice *key, struct slice *value);
+bool table_lines_split(struct slice line, struct slice *key, struct slice *value);
 
 /* Reads a whole file; false and *error ("open /etc/x: No such file or directory"). */
-bool lines_read_file(const char *path, struct buf *out, struct error *error);
+bool table_lines_read_file(const char *path, struct buf *out, struct error *error);
 
 #endif

@@ -45,14 +45,14 @@ list_add_file(struct match_list *list, struct slice name, bool is_negated, unsig
 		return error_set(error, "out of memory");
 	if (depth == FILE_DEPTH_MOST)
 		return error_set(error, "%s: files name files too deeply", path);
-	bool is_good = lines_read_file(path, &text, error);
-	lines_start(&lines, buf_slice(&text));
-	while (is_good && lines_next(&lines, &line, &trouble)) {
+	bool is_good = table_lines_read_file(path, &text, error);
+	table_lines_start(&lines, buf_slice(&text));
+	while (is_good && table_lines_next(&lines, &line, &trouble)) {
 		is_good = list_add_text(list, line, is_negated, depth + 1, error);
 		if (!is_good)
 			error_prefix(error, "%s:%u", path, lines.line);
 	}
-	lines_end(&lines);
+	table_lines_end(&lines);
 	buf_free(&text);
 	if (is_good && trouble.text[0] != '\0')
 		return error_set(error, "%s: %s", path, trouble.text);

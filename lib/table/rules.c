@@ -121,11 +121,11 @@ rules_fill(struct rules *rules, struct slice text, struct error *error)
 	struct slice   line;
 	bool           is_good = true;
 
-	lines_start(&lines, text);
-	while (is_good && lines_next(&lines, &line, &trouble))
+	table_lines_start(&lines, text);
+	while (is_good && table_lines_next(&lines, &line, &trouble))
 		if (!rules_add(rules, &nesting, line, lines.line, error))
 			is_good = error_prefix(error, "%s:%u", rules->name, lines.line);
-	lines_end(&lines);
+	table_lines_end(&lines);
 	if (is_good && trouble.text[0] != '\0')
 		return error_set(error, "%s: %s", rules->name, trouble.text);
 	if (is_good && nesting.depth > 0)
@@ -178,7 +178,7 @@ rules_load(const struct rules_kind *kind, const char *name, const char *path, st
 	struct rules *rules = NULL;
 
 	if (path == NULL ? inline_rules(slice_from(name), &text, error)
-	                 : lines_read_file(path, &text, error))
+	                 : table_lines_read_file(path, &text, error))
 		rules = rules_parse(kind, path == NULL ? "inline rules" : path, buf_slice(&text),
 		                    error);
 	buf_free(&text);

@@ -336,7 +336,7 @@ expansion_stops_at_its_limits(void **state)
 	check_expand(&host, deep, 1);
 	host_close(&host);
 	/* Each answer is longer than the address that it was given for. */
-	host_open(&host, "virtual_alias_maps = pcre:{ {/^(.*)@endless/ x$1@endless.example} }\n");
+	host_open(&host, "virtual_alias_maps = pcre:{ {/^(.*)@endless/ x$$1@endless.example} }\n");
 	check_expand(&host, endless, 1);
 	host_close(&host);
 }
@@ -458,7 +458,7 @@ pattern_transports_see_whole_addresses_only(void **state)
 	struct host host;
 
 	(void)state;
-	host_open(&host, "transport_maps = pcre:{ {/^far\\.example$/ wrong:n} {/^y@/ why:n} }\n");
+	host_open(&host, "transport_maps = pcre:{ {/^far\\.example$$/ wrong:n} {/^y@/ why:n} }\n");
 	CHECK_RESOLVE(&host, cases);
 	host_close(&host);
 }
