@@ -165,8 +165,7 @@ class Dovecot:
         self.process = None
         self.directory.mkdir(parents=True, exist_ok=True)
         os.chmod(self.directory, 0o755)
-        hashed = peer_run("doveadm", "pw", "-s", "SHA512-CRYPT", "-r", "5000", "-p",
-                          password).stdout.strip()
+        hashed = "{SHA512-CRYPT}" + dakiya.run("openssl", "passwd", "-6", password).stdout.strip()
         (self.directory / "passwd").write_text("".join(
             f"{user}@example.test:{hashed}:{PEER_UID}:{PEER_UID}::{mail}/example.test/{user}::\n"
             for user in users))
