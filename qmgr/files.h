@@ -1,0 +1,69 @@
+/*
+ * files.h - the file thread: everything in the queue that is a file of its own.
+ *
+ * deferred/x/ID and hold/ID hold messages at rest, spool/ID large bodies, corrupt/ what was
+ * damaged. The thread takes all tasks that wait, carries them out and syncs them together: files
+ * first, then renames, then directories; only then are they given back.
+ */
+#ifndef DAKIYA_QMGR_FILES_H
+#define DAKIYA_QMGR_FILES_H
+
+#include "lib/queue/id.h"
+#include "lib/queue/record.h"
+#include "qmgr/handoff.h"
+
+enum place { PLACE_DEFERRED, PLACE_HOLD };
+
+enum file_verb {
+	FILE_SPOOL,      /* creates spool/ID, gives fd */
+	FILE_SPOOL_SYNC, /* makes what was written to it durable; gives length */
+	FILE_SPOOL_REMOVE,
+	FILE_STORE,   /* a new file with message and result, durable; mtime */
+	FILE_UPDATE,  /* appends result at valid_bytes (nothing when empty); mtime */
+	FILE_LOAD,    /* gives bytes, valid_bytes */
+	FILE_REMOVE,  /* with its spool file */
+	FILE_MOVE,    /* from `place` to the other one; mtime */
+	FILE_CORRUPT, /* from `place` to corrupt/ */
+};
+
+struct file_task {
+	struct task    task;
+	enum file_verb verb;
+	char           id[QUEUE_ID_MOST];
+	enum place     place;
+	int64_t        mtime_us;    /* the next attempt */
+	struct slice   message;     /* STORE: payload, borrowed */
+	struct buf     result;      /* STORE, UPDATE: payload; empty = none */
+	uint64_t       valid_bytes; /* sound bytes of the file, in and out */
+	bool           has_spool;   /* REMOVE */
+	void          *context;
+
+	/* the answer */
+	struct error error; /* errno_value 0 = done */
+	int          fd;    /* SPOOL */
+	char        *bytes; /* LOAD: malloc'ed; the caller frees it */
+	size_t       length;
+
+	int work_fd; /* the thread's own */
+};
+
+struct files;
+struct files_config {
+	int             queue_fd; /* the queue directory */
+	struct handoff *inbox;    /* the scheduler's */
+};
+/* Makes the directories that are missing. */
+bool          files_prepare(int queue_fd, struct error *error);
+struct files *files_start(const struct files_config *config, struct error *error);
+/* The caller fills in what the verb needs; buf and bytes stay his. */
+void files_give(struct files *files, struct file_task *task);
+/* Finishes what was given, ends the thread. */
+void files_stop(struct files **files);
+
+/* "deferred/A/ID", "hold/ID" */
+void queue_file_path(char path[64], enum place place, const char *id);
+/* Reads a file whole: malloc'ed bytes. */
+bool queue_file_read(int queue_fd, const char *path, char **bytes, size_t *length,
+                     struct error *error);
+
+#endif
