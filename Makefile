@@ -12,7 +12,7 @@ WARN     := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-pr
 CFLAGS   ?= -O2 -g
 CFLAGS   += -std=gnu17 $(WARN) -fPIE -fstack-protector-strong -pthread
 LDFLAGS  += -pie -pthread -Wl,-z,relro,-z,now
-LIBS     := -Wl,--as-needed -lssl -lcrypto -lsasl2 -ldb -lunbound -lseccomp -lpcre2-8 -lidn2 -lpsl -lcrypt
+LIBS     := -Wl,--as-needed -lssl -lcrypto -lsasl2 -ldb -lunbound -lseccomp -lpcre2-8 -lidn2 -lpsl -lcrypt -lm
 
 ifeq ($(SANITIZE),address)
 CFLAGS  += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer

@@ -1,0 +1,393 @@
+/* schedule.c - see schedule.h. */
+#include "qmgr/schedule.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lib/base/log.h"
+#include "lib/base/number.h"
+
+#define FRESH_TURNS 4 /* of five turns, when both kinds wait */
+
+/* What the nodes in the heap of wakes belong to. */
+static struct destination *
+destination_of_wake(struct heap_node *node)
+{
+	return CONTAINER_OF(node, struct destination, wake);
+}
+
+void
+schedule_init(struct schedule *schedule, const struct snapshot *snapshot)
+{
+	*schedule = (struct schedule){ .snapshot = snapshot,
+		                       .parameters = snapshot_parameters(snapshot) };
+	list_init(&schedule->all_transports);
+}
+
+static void
+destination_free(void *value)
+{
+	struct destination *destination = value;
+
+	if (destination == NULL)
+		return;
+	free(destination->key);
+	free(destination);
+}
+
+static void
+transport_free(void *value)
+{
+	struct transport *transport = value;
+
+	if (transport == NULL)
+		return;
+	hash_free(&transport->destinations, destination_free);
+	free(transport->name);
+	free(transport);
+}
+
+void
+schedule_free(struct schedule *schedule)
+{
+	heap_free(&schedule->wakes);
+	hash_free(&schedule->transports, transport_free);
+}
+
+/* ---- transports ---- */
+
+static void
+feedback_setting(const struct transport *transport, const char *suffix, const char *standard,
+                 struct feedback_rule *rule)
+{
+	char name[200];
+
+	snprintf(name, sizeof(name), "%s%s", transport->name, suffix);
+	const char *text = snapshot_value(transport->schedule->snapshot, name);
+	if (text == NULL || *text == '\0')
+		text = standard;
+	if (!feedback_parse(slice_from(text), rule)) {
+		log_warning("%s: \"%s\" is no feedback rule, 1 is used", name, text);
+		*rule = (struct feedback_rule){ 1, FEEDBACK_FIXED };
+	}
+}
+
+static int
+number_setting(const struct transport *transport, const char *suffix)
+{
+	int64_t number =
+		snapshot_transport_number(transport->schedule->snapshot, transport->name, suffix);
+
+	return number < 0 ? 0 : number > 1000000 ? 1000000 : (int)number;
+}
+
+static bool
+is_in_words(struct slice word, const char *words)
+{
+	struct slice rest = slice_from(words), one;
+
+	while (slice_next_word(&rest, ", \t\r\n", &one))
+		if (slice_equal(one, word))
+			return true;
+	return false;
+}
+
+static void
+transport_configure(struct transport *transport)
+{
+	const struct parameters *p = transport->schedule->parameters;
+	char                     name[200];
+	int64_t                  number;
+
+	feedback_setting(transport, "_destination_concurrency_positive_feedback",
+	                 p->default_destination_concurrency_positive_feedback,
+	                 &transport->feedback.positive);
+	feedback_setting(transport, "_destination_concurrency_negative_feedback",
+	                 p->default_destination_concurrency_negative_feedback,
+	                 &transport->feedback.negative);
+	transport->feedback.limit = number_setting(transport, "_destination_concurrency_limit");
+	transport->feedback.failed_cohort_limit =
+		number_setting(transport, "_destination_concurrency_failed_cohort_limit");
+	transport->recipient_limit =
+		(uint32_t)number_setting(transport, "_destination_recipient_limit");
+	transport->destination_delay_ms =
+		(int64_t)number_setting(transport, "_destination_rate_delay") * 1000;
+	transport->transport_delay_ms =
+		(int64_t)number_setting(transport, "_transport_rate_delay") * 1000;
+	snprintf(name, sizeof(name), "%s_initial_destination_concurrency", transport->name);
+	const char *initial = snapshot_value(transport->schedule->snapshot, name);
+	transport->feedback.initial =
+		initial != NULL && number_parse(slice_from(initial), 1, 100000, &number)
+			? (int)number
+			: (int)p->initial_destination_concurrency;
+	if (transport->destination_delay_ms > 0)
+		transport->feedback.limit = transport->feedback.initial = 1;
+	transport->is_deferred = is_in_words(slice_from(transport->name), p->defer_transports);
+}
+
+struct transport *
+schedule_transport(struct schedule *schedule, struct slice name)
+{
+	struct transport *transport = hash_get(&schedule->transports, name);
+
+	if (transport != NULL)
+		return transport;
+	transport = calloc(1, sizeof(*transport));
+	if (transport == NULL)
+		return NULL;
+	transport->schedule = schedule;
+	transport->name = strndup(name.data, name.length);
+	list_init(&transport->ready);
+	list_init(&transport->waiting);
+	list_init(&transport->idle);
+	list_init(&transport->in_all);
+	if (transport->name == NULL || !hash_put(&schedule->transports, name, transport, NULL)) {
+		transport_free(transport);
+		return NULL;
+	}
+	list_append(&schedule->all_transports, &transport->in_all);
+	transport_configure(transport);
+	return transport;
+}
+
+/* ---- destinations ---- */
+
+struct destination *
+schedule_destination(struct transport *transport, struct slice key)
+{
+	struct destination *destination = hash_get(&transport->destinations, key);
+
+	if (destination != NULL)
+		return destination;
+	destination = calloc(1, sizeof(*destination));
+	if (destination == NULL)
+		return NULL;
+	destination->transport = transport;
+	destination->key = strndup(key.data, key.length);
+	list_init(&destination->fresh);
+	list_init(&destination->retried);
+	list_init(&destination->in_ready);
+	list_init(&destination->in_waiting);
+	list_init(&destination->idle);
+	feedback_init(&destination->feedback, &transport->feedback);
+	if (destination->key == NULL ||
+	    !hash_put(&transport->destinations, key, destination, NULL)) {
+		destination_free(destination);
+		return NULL;
+	}
+	return destination;
+}
+
+void
+destination_rest(struct destination *destination)
+{
+	if (destination->lanes > 0 || destination->busy > 0 || destination->agents > 0 ||
+	    destination->is_pausing || destination_is_dead(destination))
+		return;
+	if (heap_contains(&destination->wake))
+		heap_remove(&destination->transport->schedule->wakes, &destination->wake);
+	list_remove(&destination->in_ready);
+	list_remove(&destination->in_waiting);
+	hash_remove(&destination->transport->destinations, slice_from(destination->key));
+	destination_free(destination);
+}
+
+bool
+destination_is_dead(const struct destination *destination)
+{
+	return destination->feedback.window == 0;
+}
+
+bool
+destination_is_ready(const struct destination *destination)
+{
+	if (destination->lanes == 0 || destination->is_pausing || destination_is_dead(destination))
+		return false;
+	/* A worker writes to local files: its channel's window is the only limit. */
+	return destination->is_worker || destination->busy < destination->feedback.window;
+}
+
+/* Puts it in its transport's line, or takes it out. */
+static void
+destination_line_up(struct destination *destination)
+{
+	bool is_in = !list_is_empty(&destination->in_ready);
+
+	if (destination->lanes > 0 && list_is_empty(&destination->in_waiting))
+		list_append(&destination->transport->waiting, &destination->in_waiting);
+	if (destination->lanes == 0)
+		list_remove(&destination->in_waiting);
+	if (destination_is_ready(destination) && !is_in)
+		list_append(&destination->transport->ready, &destination->in_ready);
+	else if (!destination_is_ready(destination) && is_in)
+		list_remove(&destination->in_ready);
+}
+
+struct destination *
+transport_next(struct transport *transport)
+{
+	struct list_node *node = transport->is_pausing ? NULL : list_first(&transport->ready);
+
+	return node == NULL ? NULL : CONTAINER_OF(node, struct destination, in_ready);
+}
+
+/* ---- lanes ---- */
+
+void
+lane_enter(struct lane *lane)
+{
+	struct destination *destination = lane->destination;
+	struct list_node   *line = lane->is_fresh ? &destination->fresh : &destination->retried;
+
+	if (!list_is_empty(&lane->in_destination))
+		return;
+	list_append(line, &lane->in_destination);
+	destination->lanes++;
+	destination_line_up(destination);
+}
+
+void
+lane_leave(struct lane *lane)
+{
+	if (list_is_empty(&lane->in_destination))
+		return;
+	list_remove(&lane->in_destination);
+	lane->destination->lanes--;
+	destination_line_up(lane->destination);
+}
+
+struct lane *
+destination_next_lane(struct destination *destination)
+{
+	struct list_node *fresh = list_first(&destination->fresh);
+	struct list_node *node = list_first(&destination->retried);
+
+	if (fresh != NULL &&
+	    (node == NULL || destination->turn++ % (FRESH_TURNS + 1) != FRESH_TURNS))
+		node = fresh;
+	if (node == NULL)
+		return NULL;
+	struct lane *lane = CONTAINER_OF(node, struct lane, in_destination);
+	list_remove(node);
+	list_append(lane->is_fresh ? &destination->fresh : &destination->retried, node);
+	return lane;
+}
+
+/* ---- jobs ---- */
+
+static void
+destination_pause(struct destination *destination, int64_t until_ms)
+{
+	struct heap *wakes = &destination->transport->schedule->wakes;
+
+	destination->is_pausing = true;
+	if (heap_contains(&destination->wake))
+		heap_move(wakes, &destination->wake, until_ms);
+	else if (!heap_insert(wakes, &destination->wake, until_ms))
+		destination->is_pausing = false; /* no memory: rather too soon than never */
+}
+
+void
+destination_job_begun(struct destination *destination, int64_t now_ms)
+{
+	struct transport *transport = destination->transport;
+
+	destination->busy++;
+	if (transport->transport_delay_ms > 0 && !transport->is_pausing &&
+	    heap_insert(&transport->schedule->wakes, &transport->wake,
+	                now_ms + transport->transport_delay_ms))
+		transport->is_pausing = true;
+	/* Its turn is over: to the end of the line. */
+	list_remove(&destination->in_ready);
+	destination_line_up(destination);
+}
+
+void
+destination_job_ended(struct destination *destination, enum destination_report report,
+                      struct slice reason, int64_t now_ms)
+{
+	struct transport *transport = destination->transport;
+
+	switch (report) {
+	case DESTINATION_OK:
+		feedback_success(&destination->feedback, &transport->feedback, destination->busy);
+		break;
+	case DESTINATION_FAILED:
+		if (!feedback_failure(&destination->feedback, &transport->feedback))
+			break;
+		snprintf(destination->dead_reason, sizeof(destination->dead_reason), "%.*s",
+		         SLICE_ARGS(reason));
+		destination_pause(destination,
+		                  now_ms + transport->schedule->parameters->minimal_backoff_time *
+		                                   1000);
+		break;
+	case DESTINATION_NEUTRAL: break;
+	}
+	destination->busy--;
+	if (transport->destination_delay_ms > 0 && !destination_is_dead(destination))
+		destination_pause(destination, now_ms + transport->destination_delay_ms);
+	destination_line_up(destination);
+}
+
+/* ---- time ---- */
+
+int64_t
+schedule_next_wake(const struct schedule *schedule)
+{
+	const struct heap_node *node = heap_first(&schedule->wakes);
+
+	return node == NULL ? INT64_MAX : node->when;
+}
+
+static void
+destination_wake(struct destination *destination)
+{
+	destination->is_pausing = false;
+	if (destination_is_dead(destination))
+		feedback_init(&destination->feedback, &destination->transport->feedback);
+	destination_line_up(destination);
+	destination_rest(destination);
+}
+
+/* Whether the node is a transport's: those are few, so they are looked through. */
+static struct transport *
+transport_of_wake(struct schedule *schedule, struct heap_node *node)
+{
+	LIST_EACH (each, &schedule->all_transports) {
+		struct transport *transport = CONTAINER_OF(each, struct transport, in_all);
+
+		if (&transport->wake == node)
+			return transport;
+	}
+	return NULL;
+}
+
+static void
+wake_one(struct schedule *schedule, struct heap_node *node)
+{
+	struct transport *transport = transport_of_wake(schedule, node);
+
+	heap_remove(&schedule->wakes, node);
+	if (transport != NULL)
+		transport->is_pausing = false;
+	else
+		destination_wake(destination_of_wake(node));
+}
+
+void
+schedule_wake(struct schedule *schedule, int64_t now_ms)
+{
+	struct heap_node *node;
+
+	while ((node = heap_first(&schedule->wakes)) != NULL && node->when <= now_ms)
+		wake_one(schedule, node);
+}
+
+void
+schedule_revive(struct schedule *schedule)
+{
+	struct heap_node *node;
+
+	while ((node = heap_first(&schedule->wakes)) != NULL)
+		wake_one(schedule, node);
+}

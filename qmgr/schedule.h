@@ -1,0 +1,118 @@
+/*
+ * schedule.h - transports, destinations and the lanes of messages that wait at them.
+ *
+ * Pure state over times that are passed in, so that tests run it on a simulated clock. A lane is
+ * one message's recipients at one destination. A destination gives its lanes turns (one job
+ * each), those of fresh mail first, so that a long list or a backlog holds up nobody. A transport
+ * gives its destinations turns. Which agent takes a job is decided in agents.c.
+ */
+#ifndef DAKIYA_QMGR_SCHEDULE_H
+#define DAKIYA_QMGR_SCHEDULE_H
+
+#include "lib/base/hash.h"
+#include "lib/base/heap.h"
+#include "lib/base/list.h"
+#include "lib/conf/snapshot.h"
+#include "lib/queue/job.h"
+#include "qmgr/feedback.h"
+
+struct message;
+
+struct schedule {
+	const struct snapshot   *snapshot;
+	const struct parameters *parameters;
+	struct hash              transports; /* by name */
+	struct heap              wakes;      /* destinations and transports that pause */
+	struct list_node         all_transports;
+};
+
+struct transport {
+	struct schedule       *schedule;
+	struct list_node       in_all;
+	char                  *name;
+	struct feedback_config feedback;
+	uint32_t               recipient_limit; /* 0 = none */
+	int64_t                destination_delay_ms;
+	int64_t                transport_delay_ms;
+	bool                   is_deferred; /* defer_transports */
+
+	struct hash      destinations; /* by key */
+	struct list_node ready;        /* destinations that may have a job now */
+	struct list_node waiting;      /* those with lanes, ready or not */
+	struct heap_node wake;         /* while it pauses (transport_delay) */
+	bool             is_pausing;
+
+	struct list_node idle; /* agents with room, agents.c */
+	size_t           agents;
+	int64_t          unserved_since_ms; /* no agent since then; 0 = there is one */
+};
+
+struct destination {
+	struct transport *transport;
+	char             *key; /* nexthop, or "uid:gid" of a mailbox worker */
+	struct feedback   feedback;
+	int               busy;  /* jobs under way */
+	size_t            lanes; /* waiting here */
+	struct list_node  fresh, retried;
+	unsigned          turn;
+	struct list_node  in_ready, in_waiting;
+	struct heap_node  wake; /* while it is dead or pauses */
+	bool              is_pausing;
+	char              dead_reason[200];
+
+	/* Mailbox workers: */
+	bool             is_worker;
+	uint32_t         uid, gid;
+	struct list_node idle; /* its agents with room */
+	size_t           agents;
+	int64_t          attach_after_ms; /* a worker could not be started: not before */
+};
+
+struct lane {
+	struct list_node    in_destination, in_message;
+	struct message     *message;
+	struct destination *destination;
+	uint32_t            first, last; /* recipients that wait, a chain through recipient.next */
+	uint32_t            waiting;
+	uint32_t            busy; /* jobs of this lane under way */
+	bool                is_fresh;
+	enum job_kind       kind;
+};
+#define LANE_END UINT32_MAX
+
+void schedule_init(struct schedule *schedule, const struct snapshot *snapshot);
+void schedule_free(struct schedule *schedule);
+
+/* Found or made; NULL when memory is out. */
+struct transport   *schedule_transport(struct schedule *schedule, struct slice name);
+struct destination *schedule_destination(struct transport *transport, struct slice key);
+/* Releases it when nothing refers to it and it has nothing to remember. */
+void destination_rest(struct destination *destination);
+
+/* Puts a lane with waiting recipients in its destination's line; at the front when its job came
+ * back undone. */
+void lane_enter(struct lane *lane);
+/* Takes it out of the line. */
+void lane_leave(struct lane *lane);
+
+bool destination_is_dead(const struct destination *destination);
+/* Whether a job may be given: lanes, window, no pause. */
+bool destination_is_ready(const struct destination *destination);
+/* The transport's next destination whose turn it is; NULL when none may have a job. */
+struct destination *transport_next(struct transport *transport);
+/* The lane whose turn it is; NULL when none waits. It goes to the end of its line. */
+struct lane *destination_next_lane(struct destination *destination);
+
+/* A job begins and ends. A lane that is used up must have left the line. */
+void destination_job_begun(struct destination *destination, int64_t now_ms);
+void destination_job_ended(struct destination *destination, enum destination_report report,
+                           struct slice reason, int64_t now_ms);
+
+/* The next time that something wakes, INT64_MAX for never. */
+int64_t schedule_next_wake(const struct schedule *schedule);
+/* Ends the pauses that are over. */
+void schedule_wake(struct schedule *schedule, int64_t now_ms);
+/* All destinations may be tried at once (flush). */
+void schedule_revive(struct schedule *schedule);
+
+#endif
