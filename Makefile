@@ -41,6 +41,7 @@ TOOL_BIN   := $(TOOLS:%=$(OUT)/bin/%)
 UNIT_SRC   := $(sort $(wildcard tests/unit/test_*.c))
 FUZZ_SRC   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN   := $(FUZZ_SRC:tests/fuzz/%.c=$(OUT)/fuzz/%)
+BENCH_BIN  := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(sort $(wildcard tests/bench/*.c)))
 UNIT_BIN   := $(UNIT_SRC:tests/unit/%.c=$(OUT)/tests/%)
 
 .PHONY: all help check fuzz-targets unit integration demo deps lint fuzz bench clean format
@@ -79,6 +80,10 @@ $(foreach t,$(UNIT_SRC),$(eval $(call test_program,tests/$(basename $(notdir $(t
 $(foreach t,$(FUZZ_SRC),$(eval $(call test_program,fuzz/$(basename $(notdir $(t))),$(t),-fsanitize=fuzzer)))
 fuzz-targets: $(FUZZ_BIN)
 
+$(OUT)/bench/%: tests/bench/%.c $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -Wframe-larger-than=200000 $(LDFLAGS) -o $@ $< $(LIB) $(LIBS)
+
 unit: $(UNIT_BIN) ## unit tests
 	@scripts/run-unit $(UNIT_BIN)
 
@@ -100,7 +105,7 @@ lint: ## layers, writable globals, forbidden calls, formatting
 fuzz: ## run each fuzz target briefly on its stored corpus
 	scripts/fuzz
 
-bench: all ## benchmarks; ratios against Postfix and Dovecot where they are
+bench: all $(BENCH_BIN) ## benchmarks; ratios against Postfix and Dovecot where they are
 	tests/bench/run
 
 format: ## rewrite the C files as .clang-format says
