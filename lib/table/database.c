@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "lib/table/lines.h"
+#include "lib/table/textlines.h"
 #include "lib/table/type.h"
 
 /*
@@ -111,16 +111,19 @@ database_open(const char *path, struct error *error)
 }
 
 struct database *
-database_open_for_change(const char *path, struct error *error)
-{
-	return database_start(path, DB_UNKNOWN, 0, 0, error);
-}
-
-struct database *
 database_create(const char *path, enum database_kind kind, unsigned mode, struct error *error)
 {
 	return database_start(path, kind == DATABASE_HASH ? DB_HASH : DB_BTREE, DB_CREATE | DB_EXCL,
 	                      mode, error);
+}
+
+enum database_kind
+database_kind(const struct database *database)
+{
+	DBTYPE type = DB_UNKNOWN;
+
+	database->db->get_type(database->db, &type);
+	return type == DB_BTREE ? DATABASE_BTREE : DATABASE_HASH;
 }
 
 void
@@ -229,7 +232,7 @@ entry_make(const struct database *database, struct slice bytes, struct buf *copy
 static int
 put(struct database *database, struct slice key, struct slice value, uint32_t flags)
 {
-	struct buf key_copy = BUF(TABLE_KEY_MOST + 1), value_copy = BUF(LINES_LINE_MOST + 1);
+	struct buf key_copy = BUF(TABLE_KEY_MOST + 1), value_copy = BUF(TEXTLINES_LINE_MOST + 1);
 	DBT        key_entry, value_entry;
 	int        number = ENOMEM;
 
@@ -261,31 +264,6 @@ database_replace(struct database *database, struct slice key, struct slice value
 	int number = put(database, key, value, 0);
 
 	return number == 0 || database_error(error, number, "write", database->path);
-}
-
-enum lookup
-database_remove(struct database *database, struct slice key, struct error *error)
-{
-	struct buf copy = BUF(TABLE_KEY_MOST + 1);
-	int        removed = 0, number = ENOMEM;
-
-	if (buf_append(&copy, key) && buf_append_byte(&copy, 0)) {
-		/* With the NUL, then without. */
-		for (uint32_t drop = 0; drop < 2; drop++) {
-			DBT entry = { .data = copy.data, .size = (uint32_t)copy.length - drop };
-
-			number = database->db->del(database->db, NULL, &entry, 0);
-			removed += number == 0;
-			if (number != 0 && number != DB_NOTFOUND)
-				break;
-		}
-	}
-	buf_free(&copy);
-	if (number != 0 && number != DB_NOTFOUND) {
-		database_error(error, number, "write", database->path);
-		return LOOKUP_TRY_LATER;
-	}
-	return removed > 0 ? LOOKUP_FOUND : LOOKUP_NOT_FOUND;
 }
 
 bool

@@ -18,9 +18,11 @@ struct database;
 struct database *database_open(const char *path, struct error *error);
 enum lookup      database_get(struct database *database, struct slice key, struct buf *value,
                               struct error *error);
+/* Which kind it is. */
+enum database_kind database_kind(const struct database *database);
 /*
  * Calls visit for each entry, in the file's order, until it returns false. False and *error when
- * reading failed.
+ * reading failed. Entries keep no NUL at the end.
  */
 bool database_each(struct database *database,
                    bool (*visit)(struct slice key, struct slice value, void *context),
@@ -29,14 +31,11 @@ bool database_each(struct database *database,
 /* Creates a new file, which must not exist, with this mode. */
 struct database *database_create(const char *path, enum database_kind kind, unsigned mode,
                                  struct error *error);
-/* Opens an existing file for change. */
-struct database *database_open_for_change(const char *path, struct error *error);
 /* LOOKUP_FOUND: the key is there already and nothing was changed. */
 enum lookup database_add(struct database *database, struct slice key, struct slice value,
                          struct error *error);
 bool        database_replace(struct database *database, struct slice key, struct slice value,
                              struct error *error);
-enum lookup database_remove(struct database *database, struct slice key, struct error *error);
 /* Whether keys and values that are written end in a NUL; default yes. */
 void database_set_nul(struct database *database, bool has_nul);
 

@@ -3,7 +3,7 @@
 
 #include "lib/base/arena.h"
 #include "lib/base/hash.h"
-#include "lib/table/lines.h"
+#include "lib/table/textlines.h"
 #include "lib/table/type.h"
 
 struct fixed_table {
@@ -17,7 +17,7 @@ fixed_table_create(void)
 	struct fixed_table *fixed = calloc(1, sizeof(*fixed));
 
 	if (fixed != NULL)
-		fixed->arena = ARENA(LINES_FILE_MOST * 2);
+		fixed->arena = ARENA(TEXTLINES_FILE_MOST * 2);
 	return fixed;
 }
 
@@ -128,19 +128,19 @@ const struct table_type table_type_inline = {
 static bool
 texthash_fill(struct fixed_table *fixed, const char *path, struct slice text, struct error *error)
 {
-	struct lines lines;
-	struct slice line, key, value;
-	struct error trouble = ERROR_NONE;
-	bool         is_good = true;
+	struct textlines lines;
+	struct slice     line, key, value;
+	struct error     trouble = ERROR_NONE;
+	bool             is_good = true;
 
-	table_lines_start(&lines, text);
-	while (is_good && table_lines_next(&lines, &line, &trouble)) {
-		if (!table_lines_split(line, &key, &value))
+	textlines_start(&lines, text);
+	while (is_good && textlines_next(&lines, &line, &trouble)) {
+		if (!textlines_split(line, &key, &value))
 			is_good = error_set(error, "%s:%u: want \"key value\"", path, lines.line);
 		else if (!fixed_table_add(fixed, key, value, NULL))
 			is_good = error_set(error, "%s: out of memory", path);
 	}
-	table_lines_end(&lines);
+	textlines_end(&lines);
 	if (is_good && trouble.text[0] != '\0')
 		return error_set(error, "%s: %s", path, trouble.text);
 	return is_good;
@@ -149,11 +149,11 @@ texthash_fill(struct fixed_table *fixed, const char *path, struct slice text, st
 static void *
 texthash_load(const char *name, const char *path, struct error *error)
 {
-	struct buf          text = BUF(LINES_FILE_MOST);
+	struct buf          text = BUF(TEXTLINES_FILE_MOST);
 	struct fixed_table *fixed = fixed_table_create();
 
 	(void)name;
-	if (fixed == NULL || !table_lines_read_file(path, &text, error) ||
+	if (fixed == NULL || !textlines_read_file(path, &text, error) ||
 	    !texthash_fill(fixed, path, buf_slice(&text), error)) {
 		fixed_table_free(fixed);
 		fixed = NULL;
@@ -180,7 +180,7 @@ const struct table_type table_type_texthash = {
 static void *
 unix_load(const char *name, const char *path, struct error *error)
 {
-	struct buf          text = BUF(LINES_FILE_MOST);
+	struct buf          text = BUF(TEXTLINES_FILE_MOST);
 	struct fixed_table *fixed = NULL;
 	bool                is_good;
 
@@ -189,7 +189,7 @@ unix_load(const char *name, const char *path, struct error *error)
 		return NULL;
 	}
 	fixed = fixed_table_create();
-	is_good = fixed != NULL && table_lines_read_file(path, &text, error);
+	is_good = fixed != NULL && textlines_read_file(path, &text, error);
 	struct slice rest = buf_slice(&text), line;
 	while (is_good && slice_next_part(&rest, '\n', &line)) {
 		size_t colon = slice_find_byte(line, ':');

@@ -5,7 +5,7 @@
 
 #include "lib/base/arena.h"
 #include "lib/base/array.h"
-#include "lib/table/lines.h"
+#include "lib/table/textlines.h"
 #include "lib/table/net.h"
 
 #define FILE_DEPTH_MOST 8
@@ -35,24 +35,24 @@ static bool
 list_add_file(struct match_list *list, struct slice name, bool is_negated, unsigned depth,
               struct error *error)
 {
-	char        *path = arena_text(&list->arena, name);
-	struct buf   text = BUF(LINES_FILE_MOST);
-	struct lines lines;
-	struct slice line;
-	struct error trouble = ERROR_NONE;
+	char            *path = arena_text(&list->arena, name);
+	struct buf       text = BUF(TEXTLINES_FILE_MOST);
+	struct textlines lines;
+	struct slice     line;
+	struct error     trouble = ERROR_NONE;
 
 	if (path == NULL)
 		return error_set(error, "out of memory");
 	if (depth == FILE_DEPTH_MOST)
 		return error_set(error, "%s: files name files too deeply", path);
-	bool is_good = table_lines_read_file(path, &text, error);
-	table_lines_start(&lines, buf_slice(&text));
-	while (is_good && table_lines_next(&lines, &line, &trouble)) {
+	bool is_good = textlines_read_file(path, &text, error);
+	textlines_start(&lines, buf_slice(&text));
+	while (is_good && textlines_next(&lines, &line, &trouble)) {
 		is_good = list_add_text(list, line, is_negated, depth + 1, error);
 		if (!is_good)
 			error_prefix(error, "%s:%u", path, lines.line);
 	}
-	table_lines_end(&lines);
+	textlines_end(&lines);
 	buf_free(&text);
 	if (is_good && trouble.text[0] != '\0')
 		return error_set(error, "%s: %s", path, trouble.text);

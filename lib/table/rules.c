@@ -5,7 +5,7 @@
 
 #include "lib/base/arena.h"
 #include "lib/base/array.h"
-#include "lib/table/lines.h"
+#include "lib/table/textlines.h"
 
 #define NESTING_MOST 100
 
@@ -115,17 +115,17 @@ rules_add(struct rules *rules, struct nesting *nesting, struct slice line, unsig
 static bool
 rules_fill(struct rules *rules, struct slice text, struct error *error)
 {
-	struct nesting nesting = { .depth = 0 };
-	struct error   trouble = ERROR_NONE;
-	struct lines   lines;
-	struct slice   line;
-	bool           is_good = true;
+	struct nesting   nesting = { .depth = 0 };
+	struct error     trouble = ERROR_NONE;
+	struct textlines lines;
+	struct slice     line;
+	bool             is_good = true;
 
-	table_lines_start(&lines, text);
-	while (is_good && table_lines_next(&lines, &line, &trouble))
+	textlines_start(&lines, text);
+	while (is_good && textlines_next(&lines, &line, &trouble))
 		if (!rules_add(rules, &nesting, line, lines.line, error))
 			is_good = error_prefix(error, "%s:%u", rules->name, lines.line);
-	table_lines_end(&lines);
+	textlines_end(&lines);
 	if (is_good && trouble.text[0] != '\0')
 		return error_set(error, "%s: %s", rules->name, trouble.text);
 	if (is_good && nesting.depth > 0)
@@ -145,7 +145,7 @@ rules_parse(const struct rules_kind *kind, const char *name, struct slice text, 
 		return NULL;
 	}
 	rules->kind = kind;
-	rules->arena = ARENA(LINES_FILE_MOST);
+	rules->arena = ARENA(TEXTLINES_FILE_MOST);
 	if (rules_fill(rules, text, error))
 		return rules;
 	rules_free(rules);
@@ -174,11 +174,11 @@ inline_rules(struct slice text, struct buf *out, struct error *error)
 struct rules *
 rules_load(const struct rules_kind *kind, const char *name, const char *path, struct error *error)
 {
-	struct buf    text = BUF(LINES_FILE_MOST);
+	struct buf    text = BUF(TEXTLINES_FILE_MOST);
 	struct rules *rules = NULL;
 
 	if (path == NULL ? inline_rules(slice_from(name), &text, error)
-	                 : table_lines_read_file(path, &text, error))
+	                 : textlines_read_file(path, &text, error))
 		rules = rules_parse(kind, path == NULL ? "inline rules" : path, buf_slice(&text),
 		                    error);
 	buf_free(&text);

@@ -1,5 +1,5 @@
-/* lines.c - see lines.h. */
-#include "lib/table/lines.h"
+/* textlines.c - see textlines.h. */
+#include "lib/table/textlines.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,13 +8,15 @@
 #define READ_STEP ((size_t)64 * 1024)
 
 void
-table_lines_start(struct lines *lines, struct slice text)
+textlines_start(struct textlines *lines, struct slice text)
 {
-	*lines = (struct lines){ .rest = text, .next_line = 1, .logical = BUF(LINES_LINE_MOST) };
+	*lines = (struct textlines){ .rest = text,
+		                     .next_line = 1,
+		                     .logical = BUF(TEXTLINES_LINE_MOST) };
 }
 
 void
-table_lines_end(struct lines *lines)
+textlines_end(struct textlines *lines)
 {
 	buf_free(&lines->logical);
 }
@@ -49,7 +51,7 @@ without_trailing_space(struct slice line)
 }
 
 bool
-table_lines_next(struct lines *lines, struct slice *line, struct error *error)
+textlines_next(struct textlines *lines, struct slice *line, struct error *error)
 {
 	struct slice physical;
 	size_t       whole;
@@ -67,7 +69,7 @@ table_lines_next(struct lines *lines, struct slice *line, struct error *error)
 			has_text = true;
 			if (!buf_append(&lines->logical, without_trailing_space(physical)))
 				return error_set(error, "line %u: longer than %zu bytes",
-				                 lines->line, LINES_LINE_MOST);
+				                 lines->line, TEXTLINES_LINE_MOST);
 		}
 		lines->rest = slice_from_offset(lines->rest, whole);
 		lines->next_line++;
@@ -77,7 +79,7 @@ table_lines_next(struct lines *lines, struct slice *line, struct error *error)
 }
 
 bool
-table_lines_split(struct slice line, struct slice *key, struct slice *value)
+textlines_split(struct slice line, struct slice *key, struct slice *value)
 {
 	size_t at = 0;
 
@@ -90,7 +92,7 @@ table_lines_split(struct slice line, struct slice *key, struct slice *value)
 }
 
 bool
-table_lines_read_file(const char *path, struct buf *out, struct error *error)
+textlines_read_file(const char *path, struct buf *out, struct error *error)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 

@@ -1,0 +1,186 @@
+/* password.c - see password.h. */
+#include "lib/sasl/password.h"
+
+#include <crypt.h>
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <stdlib.h>
+
+#include "lib/base/encode.h"
+#include "lib/base/number.h"
+
+#define SCRAM_PREFIX          "SCRAM-SHA-256$"
+#define SCRAM_ITERATIONS_MOST 10000000
+
+static size_t
+character_count(struct slice text)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < text.length; i++)
+		count += ((unsigned char)text.data[i] & 0xc0) != 0x80;
+	return count;
+}
+
+bool
+password_is_acceptable(struct slice password, unsigned least, struct error *error)
+{
+	if (password.length > PASSWORD_MOST)
+		return error_set(error, "the password is longer than %d bytes", PASSWORD_MOST);
+	if (!slice_is_utf8(password))
+		return error_set(error, "the password is not UTF-8");
+	if (slice_has_control(password))
+		return error_set(error, "the password has control characters");
+	if (character_count(password) < least || slice_is_empty(password))
+		return error_set(error, "the password must have at least %u characters", least);
+	return true;
+}
+
+/* crypt wants text with a NUL, and 32 KB of scratch that no thread's stack should hold. */
+struct scratch {
+	struct crypt_data data;
+	char              phrase[PASSWORD_MOST + 1];
+};
+
+static const char *
+crypt_run(struct scratch *scratch, struct slice password, const char *setting)
+{
+	if (password.length > PASSWORD_MOST || memchr(password.data, 0, password.length) != NULL)
+		return NULL;
+	memcpy(scratch->phrase, password.data, password.length);
+	scratch->phrase[password.length] = '\0';
+	const char *hash =
+		crypt_rn(scratch->phrase, setting, &scratch->data, sizeof(scratch->data));
+	return hash == NULL || hash[0] == '*' ? NULL : hash;
+}
+
+static void
+scratch_free(struct scratch *scratch)
+{
+	if (scratch == NULL)
+		return;
+	OPENSSL_cleanse(scratch, sizeof(*scratch));
+	free(scratch);
+}
+
+bool
+password_hash(struct slice password, unsigned cost, char hash[PASSWORD_HASH_SIZE],
+              struct error *error)
+{
+	struct scratch *scratch = calloc(1, sizeof(*scratch));
+	char            setting[CRYPT_GENSALT_OUTPUT_SIZE];
+	const char     *made = NULL;
+
+	errno = ENOMEM;
+	if (scratch != NULL &&
+	    crypt_gensalt_rn("$y$", cost, NULL, 0, setting, sizeof(setting)) != NULL)
+		made = crypt_run(scratch, password, setting);
+	bool is_good = made != NULL && strlen(made) < PASSWORD_HASH_SIZE;
+	if (is_good)
+		memcpy(hash, made, strlen(made) + 1);
+	else
+		error_set_errno(error, "hash the password");
+	scratch_free(scratch);
+	return is_good;
+}
+
+enum password_answer
+password_verify(struct slice password, const char *hash)
+{
+	struct scratch *scratch = calloc(1, sizeof(*scratch));
+	const char     *made;
+	size_t          length = strlen(hash);
+
+	if (scratch == NULL)
+		return PASSWORD_UNKNOWN;
+	errno = 0;
+	made = crypt_run(scratch, password, hash);
+	enum password_answer answer = PASSWORD_WRONG;
+	if (made == NULL && errno != 0)
+		answer = PASSWORD_UNKNOWN;
+	else if (made != NULL && strlen(made) == length && CRYPTO_memcmp(made, hash, length) == 0)
+		answer = PASSWORD_RIGHT;
+	scratch_free(scratch);
+	return answer;
+}
+
+/* ---- SCRAM ---- */
+
+static bool
+key_make(const unsigned char *salted, const char *label, unsigned char *out)
+{
+	unsigned length = SCRAM_KEY_BYTES;
+
+	return HMAC(EVP_sha256(), salted, SCRAM_KEY_BYTES, (const unsigned char *)label,
+	            strlen(label), out, &length) != NULL;
+}
+
+bool
+scram_derive(struct slice password, struct scram_keys *keys, struct error *error)
+{
+	unsigned char salted[SCRAM_KEY_BYTES], client[SCRAM_KEY_BYTES];
+	unsigned      length = SCRAM_KEY_BYTES;
+
+	bool is_good =
+		PKCS5_PBKDF2_HMAC(password.data, (int)password.length, keys->salt, SCRAM_SALT_BYTES,
+	                          (int)keys->iterations, EVP_sha256(), SCRAM_KEY_BYTES,
+	                          salted) == 1 &&
+		key_make(salted, "Client Key", client) &&
+		key_make(salted, "Server Key", keys->server) &&
+		EVP_Digest(client, sizeof(client), keys->stored, &length, EVP_sha256(), NULL) == 1;
+	OPENSSL_cleanse(salted, sizeof(salted));
+	OPENSSL_cleanse(client, sizeof(client));
+	return is_good || error_set(error, "derive SCRAM keys: the cryptographic library failed");
+}
+
+bool
+scram_append(const struct scram_keys *keys, struct buf *out)
+{
+	buf_append_format(out, "%s%u:", SCRAM_PREFIX, keys->iterations);
+	base64_encode(slice_of((const char *)keys->salt, sizeof(keys->salt)), out);
+	buf_append_byte(out, '$');
+	base64_encode(slice_of((const char *)keys->stored, sizeof(keys->stored)), out);
+	buf_append_byte(out, ':');
+	return base64_encode(slice_of((const char *)keys->server, sizeof(keys->server)), out);
+}
+
+/* Exactly size bytes of base64 text. */
+static bool
+bytes_parse(struct slice text, unsigned char *out, size_t size)
+{
+	struct buf bytes = BUF(SCRAM_KEY_BYTES);
+	bool       is_good = base64_decode(text, &bytes) && bytes.length == size;
+
+	if (is_good)
+		memcpy(out, bytes.data, size);
+	buf_free(&bytes);
+	return is_good;
+}
+
+bool
+scram_parse(struct slice text, struct scram_keys *keys)
+{
+	struct scram_keys parsed;
+	struct slice      first, second, iterations, stored;
+	int64_t           count;
+
+	if (!slice_starts_with(text, SLICE(SCRAM_PREFIX)))
+		return false;
+	text = slice_from_offset(text, sizeof(SCRAM_PREFIX) - 1);
+	if (!slice_next_part(&text, '$', &first) || !slice_next_part(&text, '$', &second) ||
+	    text.data != NULL)
+		return false;
+	if (!slice_next_part(&first, ':', &iterations) || first.data == NULL ||
+	    !slice_next_part(&second, ':', &stored) || second.data == NULL)
+		return false;
+	if (!number_parse(iterations, 1, SCRAM_ITERATIONS_MOST, &count) ||
+	    !bytes_parse(first, parsed.salt, sizeof(parsed.salt)) ||
+	    !bytes_parse(stored, parsed.stored, sizeof(parsed.stored)) ||
+	    !bytes_parse(second, parsed.server, sizeof(parsed.server)))
+		return false;
+	parsed.iterations = (uint32_t)count;
+	*keys = parsed;
+	return true;
+}
