@@ -5,6 +5,9 @@ OUT      ?= build$(if $(SANITIZE),-$(SANITIZE))
 CC       ?= gcc
 PREFIX   ?= /usr
 PYTHON   ?= /usr/bin/python3
+V        ?=
+Q        := $(if $(V),,@)
+say       = $(if $(V),@:,@echo '  $(1)  $(2)')
 
 CPPFLAGS += -I. -D_GNU_SOURCE
 WARN     := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
@@ -51,20 +54,23 @@ all: $(DAEMON_BIN) $(TOOL_BIN) ## build everything (default)
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
-	@echo 'variables:  SANITIZE=address|thread  OUT=DIR  CC=COMPILER  KEEP=1 (demo)'
+	@echo 'variables:  SANITIZE=address|thread  OUT=DIR  CC=COMPILER  KEEP=1 (demo)  V=1 (whole commands)'
 
 $(OUT)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR,$@)
+	$(Q)$(AR) rcs $@ $^
 
 define program
 $(OUT)/$(1): $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard $(2)/*.c))) $(LIB)
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) $$(LDFLAGS) -o $$@ $$(filter-out $(LIB),$$^) $(LIB) $$(LIBS)
+	$$(call say,LD,$$@)
+	$$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) -o $$@ $$(filter-out $(LIB),$$^) $(LIB) $$(LIBS)
 endef
 $(foreach d,$(DAEMONS),$(eval $(call program,libexec/$(d),$(d))))
 $(foreach t,$(TOOLS),$(eval $(call program,bin/$(t),tools/$(t))))
@@ -74,7 +80,8 @@ linked = $(shell sed -n 's|^/\* links: \(.*\) \*/|\1|p' $(1))
 define test_program
 $(OUT)/$(1): $(patsubst %.c,$(OUT)/%.o,$(2) $(call linked,$(2))) $(LIB)
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) $$(LDFLAGS) -o $$@ $$(filter-out $(LIB),$$^) $(LIB) $(3) $$(LIBS)
+	$$(call say,LD,$$@)
+	$$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) -o $$@ $$(filter-out $(LIB),$$^) $(LIB) $(3) $$(LIBS)
 endef
 $(foreach t,$(UNIT_SRC),$(eval $(call test_program,tests/$(basename $(notdir $(t))),$(t),-lcmocka)))
 $(foreach t,$(FUZZ_SRC),$(eval $(call test_program,fuzz/$(basename $(notdir $(t))),$(t),-fsanitize=fuzzer)))
@@ -82,7 +89,8 @@ fuzz-targets: $(FUZZ_BIN)
 
 $(OUT)/bench/%: tests/bench/%.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -Wframe-larger-than=200000 $(LDFLAGS) -o $@ $< $(LIB) $(LIBS)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -Wframe-larger-than=200000 $(LDFLAGS) -o $@ $< $(LIB) $(LIBS)
 
 unit: $(UNIT_BIN) ## unit tests
 	@scripts/run-unit $(UNIT_BIN)
