@@ -24,21 +24,32 @@ struct intake_context {
 };
 
 /*
- * Begins; the id is made here. trace is the Received field with its CRLF ("" = none). NULL and
- * *error when qmgr cannot be reached. *envelope is borrowed until intake_finish.
+ * Begins; the id is made here. NULL and *error when qmgr cannot be reached. context and what
+ * envelope's slices point to are borrowed until intake_end; envelope itself is copied. Its flags
+ * say what the client asked for (SMTPUTF8); size is what it declared, 0 when it did not.
  */
 struct intake *intake_begin(const struct intake_context *context,
                             const struct msg_envelope *envelope, struct error *error);
 const char    *intake_id(const struct intake *intake);
-/* Original and addresses as in msg_recipient; aliases are expanded at finish. False: no room. */
+/* Original and addresses as in msg_recipient; aliases are expanded at finish. Copied. False: no
+ * room. */
 bool intake_add_recipient(struct intake *intake, const struct msg_recipient *recipient);
-/* Received and other fields of ours, in front of the content. */
+/*
+ * Received and other fields of ours with their CRLF, in front of the content; before the first
+ * intake_write. Not calling it means none. False: no room.
+ */
 bool intake_set_trace(struct intake *intake, struct slice fields);
-/* False when a limit or a write failed; the reason comes with intake_finish. */
+/*
+ * Content as it comes, cut anywhere. False when a limit or a write failed; the reason comes with
+ * intake_finish, more content may be given and is ignored.
+ */
 bool intake_write(struct intake *intake, struct slice content);
-/* Runs the steps, commits and says what to answer: 250 "Ok: queued as ID" or 4xx/5xx. */
+/*
+ * Runs the steps, commits (waits for the shared sync) and says what to answer: 250 "Ok: queued as
+ * ID" or 4xx/5xx. What is not 250 has been logged here ("ID: reject: END-OF-MESSAGE from ...").
+ */
 struct smtp_reply intake_finish(struct intake *intake, struct arena *arena);
-/* Ends it, committed or not. */
+/* Ends it, committed or not; an uncommitted message is forgotten. */
 void intake_end(struct intake **intake);
 
 #endif

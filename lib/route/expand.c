@@ -32,13 +32,13 @@ out_of_memory(struct expansion *expansion)
 static bool
 mark_seen(struct expansion *expansion, struct slice address, bool *is_new)
 {
-	static char seen; /* any pointer that is not NULL */
-	struct buf  folded = BUF(ADDRESS_LOCAL_MOST + ADDRESS_DOMAIN_MOST + 2);
-	bool        ok = buf_append_lower(&folded, address);
+	static const char seen; /* any pointer that is not NULL */
+	struct buf        folded = BUF(ADDRESS_LOCAL_MOST + ADDRESS_DOMAIN_MOST + 2);
+	bool              ok = buf_append_lower(&folded, address);
 
 	*is_new = ok && hash_get(&expansion->seen, buf_slice(&folded)) == NULL;
 	if (*is_new)
-		ok = hash_put(&expansion->seen, buf_slice(&folded), &seen, NULL);
+		ok = hash_put(&expansion->seen, buf_slice(&folded), (void *)(uintptr_t)&seen, NULL);
 	buf_free(&folded);
 	return ok;
 }

@@ -1,0 +1,77 @@
+/*
+ * steps.h - inside lib/intake: one message on its way in, and the functions of its steps.
+ *
+ * Content lies in one buffer: trace fields, header, empty line, body. What does not fit inline is
+ * written to the spool file, after which the buffer holds only what is not written yet.
+ */
+#ifndef DAKIYA_INTAKE_STEPS_H
+#define DAKIYA_INTAKE_STEPS_H
+
+#include "lib/base/array.h"
+#include "lib/intake/intake.h"
+
+enum intake_part { PART_HEADER, PART_BODY };
+
+/* Header fields that the steps ask for; bits of intake.fields. */
+enum intake_field {
+	FIELD_FROM = 1 << 0,
+	FIELD_DATE = 1 << 1,
+	FIELD_MESSAGE_ID = 1 << 2,
+	FIELD_DESTINATION = 1 << 3, /* To, Cc or Bcc */
+	FIELD_RECEIVED = 1 << 4,
+};
+
+struct intake {
+	const struct intake_context *context;
+	char                         id[QUEUE_ID_MOST];
+	struct msg_envelope          envelope; /* a copy; its slices are borrowed or in the arena */
+	struct arena                 arena;
+	ARRAY(struct msg_recipient) given;   /* as they were added */
+	ARRAY(struct msg_recipient) settled; /* after aliases, without duplicates */
+
+	struct buf       content;
+	enum intake_part part;
+	size_t           header_start; /* in content: behind the trace fields */
+	size_t           field_start;  /* of the field that is being collected */
+	size_t           line_start;   /* of the line that is being collected */
+	uint64_t         received;     /* bytes of the sender's content so far */
+	uint64_t         total;   /* bytes of the finished content: spooled and in the buffer */
+	char             last[2]; /* its last bytes */
+	bool             has_8bit, has_8bit_header;
+	unsigned         fields;         /* enum intake_field */
+	size_t           received_count; /* Received fields, ours left out */
+
+	bool is_spooled;
+	int  spool_fd; /* -1 = none */
+
+	struct smtp_reply failure; /* code 0 = none; the first one counts */
+};
+
+/* The refusal or failure that intake_finish will answer; always false. */
+bool intake_fail(struct intake *intake, int code, struct enhanced_status status, const char *text);
+/* The same for a failure of our own: *error is logged. */
+bool intake_fail_error(struct intake *intake, enum intake_status status, const struct error *error);
+
+/* ---- content.c ---- */
+bool content_write(struct intake *intake, struct slice content);
+/* Completes the last line and, when there was none, the end of the header. */
+bool content_end(struct intake *intake);
+/* Writes what is left to the spool file and closes it. */
+bool content_spool_end(struct intake *intake);
+
+/* ---- header.c: steps at the end of the header ---- */
+bool step_survey_fields(struct intake *intake);
+bool step_limit_hops(struct intake *intake);
+bool step_drop_fields(struct intake *intake);
+bool step_add_missing_fields(struct intake *intake);
+bool step_note_message_id(struct intake *intake);
+
+/* ---- recipients.c: steps at the end of the content ---- */
+bool step_add_always_bcc(struct intake *intake);
+bool step_expand_aliases(struct intake *intake);
+bool step_set_flags(struct intake *intake);
+
+/* ---- intake.c ---- */
+bool intake_run_header_steps(struct intake *intake);
+
+#endif
