@@ -117,9 +117,10 @@ file_make_directories(int directory, const char *path, mode_t mode, struct error
 				return false;
 		}
 		int result = mkdirat(parent, name, mode);
-		int saved = errno;
-		if (result == 0)
+		/* exact, whatever the umask */
+		if (result == 0 && (result = fchmodat(parent, name, mode, 0)) == 0)
 			file_sync_directory(parent, path, NULL);
+		int saved = errno;
 		if (parent != directory)
 			close(parent);
 		errno = saved;
@@ -252,7 +253,9 @@ file_replace(int directory, const char *name, struct slice bytes, mode_t mode, s
 	int fd = file_open_beneath(directory, aside, O_WRONLY | O_CREAT | O_EXCL, mode, error);
 	if (fd < 0)
 		return false;
-	bool is_written = file_write_all(fd, bytes, name, error) && file_sync(fd, name, error);
+	bool is_written = fchmod(fd, mode) == 0 || error_set_errno(error, "chmod %s", name);
+	is_written =
+		is_written && file_write_all(fd, bytes, name, error) && file_sync(fd, name, error);
 	if (close(fd) != 0 && is_written)
 		is_written = error_set_errno(error, "close %s", name);
 	if (is_written && renameat(directory, aside, directory, name) != 0)

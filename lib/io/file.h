@@ -13,8 +13,8 @@
 #include "lib/base/buf.h"
 #include "lib/base/error.h"
 
-/* Descriptor, or -1 and *error. flags as for open; mode is used with O_CREAT and exact (no umask
- * is applied by the suite's daemons, which run with umask 0). */
+/* Descriptor, or -1 and *error. flags as for open; mode is used with O_CREAT, less the umask (077
+ * in daemons). The other functions set modes exactly. */
 int file_open_beneath(int directory, const char *path, int flags, mode_t mode, struct error *error);
 /* The directory at path (which may be absolute: for configured paths), for use with the others. */
 int file_open_directory(const char *path, struct error *error);

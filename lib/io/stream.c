@@ -18,6 +18,8 @@
 /* What buf makes of it is 16 KB; longer reads once input has piled up. */
 #define READ_STEP (16u * 1024 - 64)
 
+#define SHRINK_ABOVE 4096u
+
 struct stream {
 	int                            fd;
 	short                          wants;             /* what the last STREAM_AGAIN waits for */
@@ -419,6 +421,12 @@ stream_has_pending(const struct stream *stream)
 	       stream->transport->has_pending(stream->state);
 }
 
+bool
+stream_transport_has_pending(const struct stream *stream)
+{
+	return stream->transport->has_pending(stream->state);
+}
+
 enum stream_result
 stream_read_line(struct stream *stream, struct slice *line, size_t *ending)
 {
@@ -542,14 +550,32 @@ stream_wants(const struct stream *stream)
 	return stream->wants;
 }
 
+/* Half a line in a large buffer moves into a small one: strangers can leave many of those. */
+static void
+input_shrink(struct stream *stream)
+{
+	if (stream->in_start > 0) {
+		buf_consume(&stream->in, stream->in_start);
+		stream->in_start = 0;
+	}
+	if (stream->in.length == 0) {
+		buf_free(&stream->in);
+		stream->scanned = 0;
+		return;
+	}
+	if (stream->in.capacity < SHRINK_ABOVE || stream->in.length > SHRINK_ABOVE / 4)
+		return;
+	char *data = realloc(stream->in.data, stream->in.length + 1);
+	if (data == NULL)
+		return;
+	stream->in.data = data;
+	stream->in.capacity = stream->in.length + 1;
+}
+
 void
 stream_trim(struct stream *stream)
 {
-	if (stream->in.length == stream->in_start) {
-		buf_free(&stream->in);
-		stream->in_start = 0;
-		stream->scanned = 0;
-	}
+	input_shrink(stream);
 	if (stream->out.length == stream->out_start) {
 		buf_free(&stream->out);
 		stream->out_start = 0;

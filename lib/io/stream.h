@@ -71,6 +71,8 @@ enum stream_result stream_fill(struct stream *stream);
 enum stream_result stream_fill_now(struct stream *stream);
 /* Whether TLS or the buffer holds bytes that poll on the socket would not announce. */
 bool stream_has_pending(const struct stream *stream);
+/* The same without the buffer: only what the transport holds. */
+bool stream_transport_has_pending(const struct stream *stream);
 /*
  * Waits for a whole line and gives it without its line end (LF, or CRLF); *ending says how long
  * that was (1 or 2). The line is consumed and stays valid until the next read. For clients: servers

@@ -1,0 +1,117 @@
+/* control.c - what passes between a daemon and master after the start: drain, log, alive. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "lib/daemon/core.h"
+
+void
+control_begin_drain(struct daemon_core *core, int64_t within_ms)
+{
+	int64_t deadline = clock_monotonic_ms() + within_ms;
+
+	/* A second, more urgent word shortens the time; a less urgent one changes nothing. */
+	if (!atomic_load(&core->is_draining) || deadline < atomic_load(&core->drain_deadline_ms))
+		atomic_store(&core->drain_deadline_ms, deadline);
+	if (atomic_exchange(&core->is_draining, true))
+		return;
+	uint64_t one = 1;
+	ssize_t  written = write(core->drain_event, &one, sizeof(one));
+	(void)written; /* an eventfd takes it */
+}
+
+static void
+take_signals(struct daemon_core *core)
+{
+	struct signalfd_siginfo one;
+
+	while (read(core->signal_fd, &one, sizeof(one)) == (ssize_t)sizeof(one))
+		if (one.ssi_signo == SIGTERM || one.ssi_signo == SIGINT)
+			control_begin_drain(core, DRAIN_QUICK_MS);
+}
+
+/* The number of the log's descriptor stays, so that threads that are writing need no lock. */
+static void
+change_log(struct daemon_core *core, struct ipc_frame *frame)
+{
+	struct msg_daemon_log message = msg_daemon_log_clear();
+
+	if (!msg_daemon_log_decode(frame, &message) || message.log < 0)
+		return;
+	if (message.log_target == (uint32_t)core->log_target)
+		dup3(message.log, core->log_fd, O_CLOEXEC);
+	close(message.log);
+}
+
+static void
+take_message(struct daemon_core *core, struct ipc_frame *frame)
+{
+	struct msg_daemon_drain drain = msg_daemon_drain_clear();
+
+	if (frame->type == MSG_daemon_drain && msg_daemon_drain_decode(frame, &drain))
+		control_begin_drain(core, drain.deadline_ms);
+	else if (frame->type == MSG_daemon_log)
+		change_log(core, frame);
+	ipc_frame_close(frame);
+}
+
+void
+control_read(struct daemon_core *core)
+{
+	struct ipc_frame frame;
+
+	take_signals(core);
+	if (core->control.is_broken)
+		return;
+	enum ipc_result result = ipc_fill(&core->control);
+	while (ipc_next(&core->control, &frame))
+		take_message(core, &frame);
+	if (result != IPC_OK || core->control.is_broken) {
+		core->control.is_broken = true;
+		control_begin_drain(core, DRAIN_QUICK_MS);
+	}
+}
+
+void
+control_tell_alive(struct daemon_core *core, int64_t now_ms)
+{
+	struct msg_daemon_alive alive = msg_daemon_alive_clear();
+	int32_t                 sessions = atomic_load(&core->sessions);
+	int32_t                 busy = atomic_load(&core->busy);
+
+	if (now_ms < core->next_alive_ms || core->control.is_broken)
+		return;
+	core->next_alive_ms = now_ms + ALIVE_INTERVAL_MS;
+	alive.sessions = (uint32_t)(sessions > 0 ? sessions : 0);
+	alive.busy_threads = (uint32_t)(busy > 0 ? busy : 0);
+	alive.sessions_total = atomic_load(&core->sessions_total);
+	/* Master that does not read for so long that the socket is full is waited for by nobody. */
+	if (!ipc_has_output(&core->control))
+		(void)ipc_queue(&core->control, daemon_alive, &alive);
+	ipc_flush(&core->control);
+}
+
+void
+control_wait(struct daemon_core *core, int64_t timeout_ms)
+{
+	struct pollfd two[] = { { .fd = core->signal_fd, .events = POLLIN },
+		                { .fd = core->control.is_broken ? -1 : core->control.fd,
+		                  .events = POLLIN } };
+	int64_t       until_alive = core->next_alive_ms - clock_monotonic_ms();
+
+	if (timeout_ms > until_alive)
+		timeout_ms = until_alive;
+	if (timeout_ms < 0)
+		timeout_ms = 0;
+	int ready = poll(two, 2, timeout_ms > 60000 ? 60000 : (int)timeout_ms);
+	if (ready > 0)
+		control_read(core);
+	control_tell_alive(core, clock_monotonic_ms());
+}

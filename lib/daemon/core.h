@@ -1,0 +1,64 @@
+/*
+ * core.h - what the parts of lib/daemon share; rooms do not include it.
+ *
+ * One struct daemon_core a process, made by daemon_main and never freed. Only the counters and
+ * the two drain fields change after the start.
+ */
+#ifndef DAKIYA_DAEMON_CORE_H
+#define DAKIYA_DAEMON_CORE_H
+
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "lib/base/array.h"
+#include "lib/base/log.h"
+#include "lib/daemon/daemon.h"
+#include "lib/ipc/channel.h"
+
+#define CONTROL_FD        3
+#define ALIVE_INTERVAL_MS 5000
+#define DRAIN_QUICK_MS    5000 /* SIGTERM, or master gone */
+
+struct owner {
+	bool  is_known;
+	uid_t uid;
+	gid_t gid;
+};
+
+struct daemon_core {
+	const struct daemon  *daemon;
+	struct daemon_context context;
+	struct ipc_channel    control;
+	ARRAY(struct listener) listeners;
+
+	int             signal_fd;
+	int             drain_event; /* eventfd, written once when the drain begins */
+	int             log_fd;
+	enum log_target log_target;
+
+	struct owner owners[RUNS_AS_DNS + 1]; /* by enum daemon_identity */
+
+	_Atomic bool     is_draining;
+	_Atomic int64_t  drain_deadline_ms;
+	_Atomic int32_t  sessions;
+	_Atomic int32_t  busy;
+	_Atomic uint64_t sessions_total;
+	int64_t          next_alive_ms; /* the control loop's */
+};
+
+/* identity.c: the owners of net_owner and the others; false when one that is needed is unknown. */
+bool identity_find_owners(struct daemon_core *core, struct error *error);
+/* Becomes who the room runs as; nothing without root. */
+bool identity_drop(const struct daemon_core *core, struct error *error);
+
+/* control.c: one look at master's messages and at signals; begins the drain when told. */
+void control_read(struct daemon_core *core);
+void control_tell_alive(struct daemon_core *core, int64_t now_ms);
+void control_begin_drain(struct daemon_core *core, int64_t within_ms);
+/* Waits for both, up to timeout_ms, and reads them. */
+void control_wait(struct daemon_core *core, int64_t timeout_ms);
+
+/* sessions.c: serves the listeners until drained; the exit status. */
+int sessions_run(struct daemon_core *core);
+
+#endif

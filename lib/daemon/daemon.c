@@ -1,0 +1,388 @@
+/* daemon.c - the start of every daemon, in the order that docs/architecture.md gives. */
+#include "lib/daemon/daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "lib/base/mutex.h"
+#include "lib/daemon/core.h"
+#include "lib/daemon/sandbox.h"
+
+#define START_WAIT_MS  60000
+#define ARENAS_MOST    4
+#define LISTENERS_MOST 256
+
+struct start { /* what came in daemon_start */
+	int snapshot_fd;
+};
+
+/* ---- what master sends ---- */
+
+static char *
+text_copy(struct slice bytes)
+{
+	char *text = malloc(bytes.length + 1);
+
+	if (text == NULL)
+		log_fatal("out of memory");
+	memcpy(text, bytes.data, bytes.length);
+	text[bytes.length] = '\0';
+	return text;
+}
+
+static bool
+take_listener(struct daemon_core *core, struct ipc_frame *frame, struct error *error)
+{
+	struct msg_daemon_listener message = msg_daemon_listener_clear();
+	int                        domain = 0;
+	socklen_t                  length = sizeof(domain);
+
+	if (!msg_daemon_listener_decode(frame, &message) || message.socket < 0)
+		return error_set(error, "malformed daemon_listener");
+	getsockopt(message.socket, SOL_SOCKET, SO_DOMAIN, &domain, &length);
+	fcntl(message.socket, F_SETFL, fcntl(message.socket, F_GETFL) | O_NONBLOCK);
+	struct listener listener = { .fd = message.socket,
+		                     .address = text_copy(message.address),
+		                     .is_unix = domain == AF_UNIX };
+	if (core->listeners.count >= LISTENERS_MOST || !ARRAY_PUSH(&core->listeners, listener))
+		return error_set(error, "too many listeners");
+	return true;
+}
+
+static bool
+take_start(struct daemon_core *core, struct ipc_frame *frame, struct start *start,
+           struct error *error)
+{
+	struct msg_daemon_start message = msg_daemon_start_clear();
+
+	if (!msg_daemon_start_decode(frame, &message) || message.snapshot < 0)
+		return error_set(error, "malformed daemon_start");
+	core->context.service = text_copy(message.service);
+	core->context.thread_limit = message.process_limit > 0 ? message.process_limit : 1;
+	core->context.is_unprivileged = message.is_unprivileged;
+	core->log_fd = message.log;
+	core->log_target = message.log_target == LOG_TO_SYSLOG ? LOG_TO_SYSLOG : LOG_TO_STREAM;
+	log_set_verbose(message.is_verbose);
+	start->snapshot_fd = message.snapshot;
+	return true;
+}
+
+static bool
+receive_start(struct daemon_core *core, struct start *start, struct error *error)
+{
+	int64_t          deadline = clock_monotonic_ms() + START_WAIT_MS;
+	struct ipc_frame frame;
+
+	for (;;) {
+		enum ipc_result result = ipc_receive(&core->control, deadline, &frame);
+		bool            is_good = false;
+
+		if (result != IPC_OK)
+			return error_set(error, "master on descriptor %d: %s", CONTROL_FD,
+			                 ipc_result_text(result));
+		uint32_t type = frame.type;
+		if (type == MSG_daemon_start)
+			is_good = take_start(core, &frame, start, error);
+		else if (type == MSG_daemon_listener)
+			is_good = take_listener(core, &frame, error);
+		else
+			error_set(error, "unexpected %s", msg_name(type));
+		ipc_frame_close(&frame);
+		if (!is_good || type == MSG_daemon_start)
+			return is_good;
+	}
+}
+
+/* ---- the process's own house ---- */
+
+static int
+facility_number(const char *name)
+{
+	static const struct {
+		const char *name;
+		int         number;
+	} rows[] = { { "mail", LOG_MAIL },     { "daemon", LOG_DAEMON }, { "user", LOG_USER },
+		     { "local0", LOG_LOCAL0 }, { "local1", LOG_LOCAL1 }, { "local2", LOG_LOCAL2 },
+		     { "local3", LOG_LOCAL3 }, { "local4", LOG_LOCAL4 }, { "local5", LOG_LOCAL5 },
+		     { "local6", LOG_LOCAL6 }, { "local7", LOG_LOCAL7 } };
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (strcmp(rows[i].name, name) == 0)
+			return rows[i].number;
+	return LOG_MAIL;
+}
+
+static void
+open_log(const struct daemon_core *core, const char *syslog_name, const char *facility)
+{
+	char name[200], host[64] = "localhost";
+
+	snprintf(name, sizeof(name), "%s%s%s", syslog_name, syslog_name[0] != '\0' ? "/" : "",
+	         core->daemon->name);
+	gethostname(host, sizeof(host) - 1);
+	host[strcspn(host, ".")] = '\0';
+	log_open(name, host, core->log_target, core->log_fd >= 0 ? core->log_fd : 2,
+	         facility_number(facility));
+}
+
+/* Nothing inherited but standard streams and the control socket. */
+static void
+close_inherited(void)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null >= 0)
+		dup2(null, 0);
+	if (close_range(CONTROL_FD + 1, ~0u, 0) != 0)
+		for (int fd = CONTROL_FD + 1; fd < 1024; fd++)
+			close(fd);
+	fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC);
+}
+
+static void
+limits_set(void)
+{
+	struct rlimit files, core_files = { 0, 0 };
+
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	setrlimit(RLIMIT_CORE, &core_files);
+	umask(077);
+	tzset(); /* reads /etc/localtime while it still can */
+	/* Few arenas and early trimming: ten thousand small sessions, not a hundred large heaps. */
+	mallopt(M_ARENA_MAX, ARENAS_MOST);
+	mallopt(M_TRIM_THRESHOLD, 256 * 1024);
+	mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+}
+
+static bool
+signals_take(struct daemon_core *core, struct error *error)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP); /* ignored: master reloads */
+	sigprocmask(SIG_SETMASK, &set, NULL);
+	core->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	core->drain_event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (core->signal_fd < 0 || core->drain_event < 0)
+		return error_set_errno(error, "signalfd");
+	return true;
+}
+
+/* ---- the sandbox's paths ---- */
+
+struct paths {
+	ARRAY(const char *) list;
+};
+
+/* A table "hash:/etc/x" or a directory; for a file its directory, since files are replaced. */
+static bool
+paths_add_word(struct paths *paths, struct slice word)
+{
+	size_t      colon = slice_find_byte(word, ':');
+	struct stat status;
+
+	if (colon != SLICE_NOT_FOUND && word.data[0] != '/')
+		word = slice_from_offset(word, colon + 1);
+	if (slice_is_empty(word) || word.data[0] != '/')
+		return true;
+	char *path = text_copy(word);
+	if (stat(path, &status) != 0 || !S_ISDIR(status.st_mode)) {
+		char *slash = strrchr(path, '/');
+
+		slash[slash == path ? 1 : 0] = '\0';
+	}
+	return ARRAY_PUSH(&paths->list, path);
+}
+
+static bool
+paths_add(struct paths *paths, const struct snapshot *snapshot, const char *const *names)
+{
+	for (; names != NULL && *names != NULL; names++) {
+		const char  *text = **names == '$' ? snapshot_value(snapshot, *names + 1) : *names;
+		struct slice rest = slice_from(text), word;
+
+		if (**names != '$') {
+			if (!ARRAY_PUSH(&paths->list, *names))
+				return false;
+			continue;
+		}
+		while (slice_next_word(&rest, " \t\r\n,", &word))
+			if (!paths_add_word(paths, word))
+				return false;
+	}
+	return true;
+}
+
+static bool
+close_doors(struct daemon_core *core, struct error *error)
+{
+	const struct daemon *daemon = core->daemon;
+	struct paths         readable = { 0 }, writable = { 0 };
+
+	if (!paths_add(&readable, core->context.snapshot, daemon->readable) ||
+	    !paths_add(&writable, core->context.snapshot, daemon->writable))
+		return error_set(error, "out of memory");
+	struct sandbox sandbox = { .doors = daemon->doors,
+		                   .readable = readable.list.items,
+		                   .readable_count = readable.list.count,
+		                   .writable = writable.list.items,
+		                   .writable_count = writable.list.count };
+	if (daemon->session_begin != NULL)
+		sandbox.doors |= DOOR_ACCEPT;
+	return sandbox_enter(&sandbox, error);
+}
+
+/* ---- running ---- */
+
+static void *
+control_run(void *argument)
+{
+	struct daemon_core *core = argument;
+
+	/* Also after the drain has begun: master may become more urgent. */
+	for (;;)
+		control_wait(core, ALIVE_INTERVAL_MS);
+	return NULL;
+}
+
+static bool
+thread_start_detached(void *(*run)(void *), void *argument, struct error *error)
+{
+	pthread_t thread;
+	int       result = thread_start(&thread, run, argument);
+
+	if (result != 0) {
+		errno = result;
+		return error_set_errno(error, "start a thread");
+	}
+	pthread_detach(thread);
+	return true;
+}
+
+/* What a room with a single thread waits on: master's messages and signals. */
+static bool
+control_descriptor(struct daemon_core *core, struct error *error)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	int                both = epoll_create1(EPOLL_CLOEXEC);
+
+	if (both < 0 || epoll_ctl(both, EPOLL_CTL_ADD, core->control.fd, &event) != 0 ||
+	    epoll_ctl(both, EPOLL_CTL_ADD, core->signal_fd, &event) != 0)
+		return error_set_errno(error, "epoll");
+	core->context.drain_fd = both;
+	return true;
+}
+
+static bool
+tell_ready(struct daemon_core *core, struct error *error)
+{
+	struct msg_daemon_ready ready = msg_daemon_ready_clear();
+	enum ipc_result         result = ipc_send(&core->control, daemon_ready, &ready,
+	                                          clock_monotonic_ms() + START_WAIT_MS);
+
+	return result == IPC_OK || error_set(error, "master: %s", ipc_result_text(result));
+}
+
+static int
+run(struct daemon_core *core, struct error *error)
+{
+	const struct daemon *daemon = core->daemon;
+
+	core->context.drain_fd = core->drain_event;
+	if (daemon->is_single_threaded && !control_descriptor(core, error))
+		return -1;
+	if (daemon->side_thread != NULL &&
+	    !thread_start_detached(daemon->side_thread, &core->context, error))
+		return -1;
+	if (!tell_ready(core, error))
+		return -1;
+	if (daemon->run == NULL)
+		return sessions_run(core);
+	if (!daemon->is_single_threaded && !thread_start_detached(control_run, core, error))
+		return -1;
+	return daemon->run(&core->context);
+}
+
+static bool
+configure(struct daemon_core *core, const struct start *start, struct error *error)
+{
+	struct snapshot *snapshot = snapshot_open(start->snapshot_fd, error);
+
+	close(start->snapshot_fd);
+	if (snapshot == NULL)
+		return error_prefix(error, "configuration");
+	core->context.snapshot = snapshot;
+	core->context.parameters = snapshot_parameters(snapshot);
+	const struct parameters *parameters = core->context.parameters;
+	open_log(core, parameters->syslog_name, parameters->syslog_facility);
+	if (chdir(parameters->queue_directory) != 0)
+		return error_set_errno(error, "queue_directory %s", parameters->queue_directory);
+	return identity_find_owners(core, error);
+}
+
+static bool
+start(struct daemon_core *core, struct error *error)
+{
+	struct start start = { .snapshot_fd = -1 };
+
+	limits_set();
+	if (!receive_start(core, &start, error) || !signals_take(core, error) ||
+	    !configure(core, &start, error))
+		return false;
+	core->context.listeners = core->listeners.items;
+	core->context.listener_count = core->listeners.count;
+	if (core->daemon->prepare != NULL && !core->daemon->prepare(&core->context, error))
+		return false;
+	return identity_drop(core, error) && close_doors(core, error);
+}
+
+int
+daemon_main(const struct daemon *daemon, int argc, char **argv)
+{
+	struct daemon_core *core = calloc(1, sizeof(*core));
+	struct error        error = ERROR_NONE;
+	struct stat         status;
+
+	(void)argc;
+	if (core == NULL)
+		log_fatal("out of memory");
+	if (fstat(CONTROL_FD, &status) != 0 || !S_ISSOCK(status.st_mode)) {
+		fprintf(stderr, "%s: started by dakiya's master only; try `dakiya start'\n",
+		        argv[0] != NULL ? argv[0] : daemon->name);
+		return 64; /* EX_USAGE */
+	}
+	core->daemon = daemon;
+	core->context.core = core;
+	core->log_fd = -1;
+	close_inherited();
+	ipc_channel_init(&core->control, CONTROL_FD);
+	if (!start(core, &error))
+		log_fatal("%s", error.text);
+	int result = run(core, &error);
+	if (result < 0)
+		log_fatal("%s", error.text);
+	/* Threads that still run, if any, must not see things being taken down: no exit handlers.
+	 */
+	_exit(result);
+}
