@@ -105,8 +105,7 @@ lines_read_file(const char *path, struct buf *bytes, struct report *report)
 {
 	struct error error = ERROR_NONE;
 	int          fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	bool         is_ok = fd >= 0 ? read_descriptor(fd, bytes, &error)
-	                             : error_set_errno(&error, "open");
+	bool is_ok = fd >= 0 ? read_descriptor(fd, bytes, &error) : error_set_errno(&error, "open");
 
 	if (fd >= 0)
 		close(fd);

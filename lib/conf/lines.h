@@ -16,10 +16,10 @@
 #define LINES_FILE_MOST (4u * 1024 * 1024)
 
 struct lines {
-	struct slice whole;  /* the file */
-	size_t       offset; /* of what comes next */
-	unsigned     number; /* of the physical line that comes next, less one */
-	struct buf   text;   /* the line given last, joined with single line ends removed */
+	struct slice whole;        /* the file */
+	size_t       offset;       /* of what comes next */
+	unsigned     number;       /* of the physical line that comes next, less one */
+	struct buf   text;         /* the line given last, joined with single line ends removed */
 	unsigned     first_number; /* its first physical line, from 1 */
 	size_t       first_offset; /* its bytes in the file are [first_offset, end_offset) */
 	size_t       end_offset;

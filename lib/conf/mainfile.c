@@ -32,8 +32,7 @@ parse_line(struct main_file *file, const struct lines *lines, struct slice line,
 	}
 	if (equals == SLICE_NOT_FOUND) {
 		report_add(report, PROBLEM_ERROR, file->path, entry.line,
-		           "\"%.*s\" is not \"name = value\"",
-		           SLICE_ARGS(slice_first(line, 100)));
+		           "\"%.*s\" is not \"name = value\"", SLICE_ARGS(slice_first(line, 100)));
 		return;
 	}
 	if (!parameter_name_is_sound(name)) {
@@ -104,8 +103,8 @@ main_file_values(const struct main_file *file, struct values *values, struct rep
 
 		if (earlier != NULL && earlier->line > 0)
 			report_add(report, PROBLEM_WARNING, file->path, entry->line,
-			           "overriding earlier entry: %s = %.200s (line %u)",
-			           earlier->name, earlier->text, earlier->line);
+			           "overriding earlier entry: %s = %.200s (line %u)", earlier->name,
+			           earlier->text, earlier->line);
 		if (!values_set(values, entry->name, entry->text, file->path, entry->line, false)) {
 			report_add(report, PROBLEM_ERROR, file->path, entry->line,
 			           "too many entries");

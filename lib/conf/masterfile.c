@@ -19,9 +19,8 @@ struct master_line {
 	struct slice        rest;
 };
 
-static void
-complain(struct master_line *line, enum problem_severity severity, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+static void complain(struct master_line *line, enum problem_severity severity, const char *format,
+                     ...) __attribute__((format(printf, 3, 4)));
 static void
 complain(struct master_line *line, enum problem_severity severity, const char *format, ...)
 {
@@ -89,12 +88,12 @@ service_port_parse(struct slice text, uint16_t *port)
 	static const struct {
 		const char *name;
 		uint16_t    port;
-	} known[] = { { "smtp", 25 },        { "submission", 587 }, { "submissions", 465 },
-		      { "smtps", 465 },      { "pop3", 110 },       { "pop3s", 995 },
+	} known[] = { { "smtp", 25 },   { "submission", 587 }, { "submissions", 465 },
+		      { "smtps", 465 }, { "pop3", 110 },       { "pop3s", 995 },
 		      { "lmtp", 24 } };
-	struct servent  entry, *found = NULL;
-	char            name[64], memory[2048];
-	int64_t         number;
+	struct servent entry, *found = NULL;
+	char           name[64], memory[2048];
+	int64_t        number;
 
 	if (number_parse(text, 1, 65535, &number)) {
 		*port = (uint16_t)number;
@@ -147,8 +146,8 @@ parse_yes_no(struct master_line *line, const char *column, struct slice word, bo
 	if (slice_equal(word, SLICE("-")))
 		return standard;
 	if (!slice_equal(word, SLICE("y")) && !slice_equal(word, SLICE("n")))
-		complain(line, PROBLEM_ERROR, "column \"%s\" must be y, n or -, not \"%.*s\"", column,
-		         SLICE_ARGS(slice_first(word, 100)));
+		complain(line, PROBLEM_ERROR, "column \"%s\" must be y, n or -, not \"%.*s\"",
+		         column, SLICE_ARGS(slice_first(word, 100)));
 	return slice_equal(word, SLICE("y"));
 }
 
@@ -171,7 +170,8 @@ parse_process_limit(struct master_line *line, struct slice word)
 	line->service.process_limit = -1;
 	if (!slice_equal(word, SLICE("-")) &&
 	    !number_parse(word, 0, 100000, &line->service.process_limit))
-		complain(line, PROBLEM_ERROR, "column \"maxproc\" must be a number or -, not \"%.*s\"",
+		complain(line, PROBLEM_ERROR,
+		         "column \"maxproc\" must be a number or -, not \"%.*s\"",
 		         SLICE_ARGS(slice_first(word, 100)));
 }
 
@@ -250,8 +250,7 @@ parse_arguments(struct master_line *line)
 			parse_override(line, slice_from_offset(word, 2));
 		} else if (slice_equal(word, SLICE("-v")) || slice_equal(word, SLICE("-vv"))) {
 			line->service.is_verbose = true;
-		} else if (line->service.is_run && !is_unknown &&
-		           !slice_equal(word, SLICE("-D"))) {
+		} else if (line->service.is_run && !is_unknown && !slice_equal(word, SLICE("-D"))) {
 			complain(line, PROBLEM_ERROR,
 			         "argument \"%.*s\" is not known; -o name=value and -v are",
 			         SLICE_ARGS(slice_first(word, 100)));

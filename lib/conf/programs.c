@@ -2,11 +2,20 @@
 #include "lib/conf/programs.h"
 
 #define OURS(name_, executable_, stage_, inet, single, only, ...)                                  \
-	{ .name = (name_), .kind = PROGRAM_OURS, .executable = (executable_), .stage = (stage_),   \
-	  .is_inet = (inet), .is_singleton = (single), .only_service = (only),                     \
-	  .sockets = { __VA_ARGS__ }, .remark = "one such daemon serves all of them" }
-#define NOT_NEEDED(name_, why) { .name = (name_), .kind = PROGRAM_NOT_NEEDED, .remark = (why) }
-#define MISSING(name_, what)   { .name = (name_), .kind = PROGRAM_MISSING, .remark = (what) }
+	{                                                                                          \
+		.name = (name_), .kind = PROGRAM_OURS, .executable = (executable_),                \
+		.stage = (stage_), .is_inet = (inet), .is_singleton = (single),                    \
+		.only_service = (only), .sockets = { __VA_ARGS__ },                                \
+		.remark = "one such daemon serves all of them"                                     \
+	}
+#define NOT_NEEDED(name_, why)                                                                     \
+	{                                                                                          \
+		.name = (name_), .kind = PROGRAM_NOT_NEEDED, .remark = (why)                       \
+	}
+#define MISSING(name_, what)                                                                       \
+	{                                                                                          \
+		.name = (name_), .kind = PROGRAM_MISSING, .remark = (what)                         \
+	}
 
 /* clang-format off */
 const struct program programs[] = {

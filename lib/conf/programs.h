@@ -21,7 +21,7 @@ enum program_stage { STAGE_NET, STAGE_AGENT, STAGE_SERVER, STAGE_QUEUE, STAGE_CO
 #define PROGRAM_SOCKETS_MOST 3
 
 struct program {
-	const char        *name;       /* as in master.cf */
+	const char        *name; /* as in master.cf */
 	enum program_kind  kind;
 	const char        *executable; /* in daemon_directory; it sees `name` as argv[0] */
 	enum program_stage stage;
@@ -34,7 +34,7 @@ struct program {
 };
 
 /* NULL when no such program is known. */
-const struct program *program_find(struct slice name);
+const struct program       *program_find(struct slice name);
 extern const struct program programs[];
 extern const size_t         program_count;
 

@@ -1,0 +1,205 @@
+/* check_names.c - unknown, undefined and unused names in main.cf and master.cf; see check.h. */
+#include "lib/conf/check.h"
+#include "lib/conf/names.h"
+#include "lib/conf/suggest.h"
+
+struct names {
+	const struct configuration *configuration;
+	struct report              *report;
+	struct hash                 used;    /* every name that some text refers to */
+	const struct conf_value    *value;   /* whose text is being looked at */
+	const struct service       *service; /* whose overrides these are, or NULL */
+};
+
+static bool
+is_defined(const struct names *names, struct slice name)
+{
+	const struct settings *settings = &names->configuration->settings;
+
+	return values_get(settings->values, name) != NULL || settings_row(settings, name) != NULL ||
+	       values_get(settings->computed, name) != NULL || name_is_service_word(name);
+}
+
+static void
+suggest_known(const struct names *names, struct suggestion *suggestion)
+{
+	const struct values *values = &names->configuration->values;
+
+	for (size_t i = 0; i < parameter_row_count; i++)
+		suggest_offer(suggestion, parameter_rows[i].name);
+	/* Only the admin's own names that something uses: another unknown name is no help. */
+	for (size_t i = 0; i < values->list.count; i++) {
+		if (hash_get(&names->used, slice_from(values->list.items[i]->name)) != NULL)
+			suggest_offer(suggestion, values->list.items[i]->name);
+	}
+	if (suggestion->best == NULL)
+		name_suggest_postfix(suggestion);
+}
+
+/* ---- names that are used ---- */
+
+static void
+note_reference(void *context, const struct name_reference *reference)
+{
+	struct names *names = context;
+
+	if (!hash_put(&names->used, reference->name, names, NULL))
+		report_add(names->report, PROBLEM_ERROR, "", 0, "out of memory");
+}
+
+static void
+check_reference(void *context, const struct name_reference *reference)
+{
+	struct names     *names = context;
+	struct suggestion suggestion = { .name = reference->name };
+
+	if (reference->is_tested || is_defined(names, reference->name) ||
+	    (names->service != NULL && values_get(&names->service->overrides, reference->name)))
+		return;
+	if (name_is_postfix(reference->name)) {
+		report_add(names->report, PROBLEM_WARNING, names->value->file, names->value->line,
+		           "%s uses $%.*s, which is not used here: it is empty", names->value->name,
+		           SLICE_ARGS(slice_first(reference->name, 200)));
+		return;
+	}
+	suggest_known(names, &suggestion);
+	report_add(names->report, PROBLEM_ERROR, names->value->file, names->value->line,
+	           "%s uses $%.*s, which is defined nowhere%s%s%s", names->value->name,
+	           SLICE_ARGS(slice_first(reference->name, 200)),
+	           suggestion.best == NULL ? "" : "; did you mean ",
+	           suggestion.best == NULL ? "" : suggestion.best,
+	           suggestion.best == NULL ? "" : "?");
+}
+
+static bool
+is_raw(const struct names *names, const struct conf_value *value)
+{
+	const struct parameter_row *row =
+		settings_row(&names->configuration->settings, slice_from(value->name));
+
+	return row != NULL && row->type == PARAMETER_RAW;
+}
+
+static void
+each_value(struct names *names, const struct values *values, bool is_check)
+{
+	for (size_t i = 0; i < values->list.count; i++) {
+		names->value = values->list.items[i];
+		if (!is_check || !is_raw(names, names->value))
+			name_each_reference(slice_from(names->value->text),
+			                    is_check ? check_reference : note_reference, names);
+	}
+}
+
+static void
+each_set(struct names *names, bool is_check)
+{
+	const struct master_file *master = &names->configuration->master;
+
+	names->service = NULL;
+	each_value(names, &names->configuration->values, is_check);
+	for (size_t i = 0; i < master->services.count; i++) {
+		names->service = &master->services.items[i];
+		if (!is_check || names->service->is_run)
+			each_value(names, &names->service->overrides, is_check);
+	}
+}
+
+/* Restriction classes are used by their name in the list of classes. */
+static void
+note_classes(struct names *names)
+{
+	struct buf   classes = BUF(SETTINGS_TEXT_MOST);
+	struct slice rest, word;
+
+	if (check_expanded(&names->configuration->settings, "smtpd_restriction_classes",
+	                   &classes)) {
+		rest = buf_slice(&classes);
+		while (slice_next_word(&rest, ", \t\r\n", &word))
+			(void)hash_put(&names->used, word, names, NULL);
+	}
+	buf_free(&classes);
+}
+
+/* ---- names that are defined ---- */
+
+static bool
+is_service(const struct names *names, struct slice transport)
+{
+	const struct master_file *master = &names->configuration->master;
+
+	for (size_t i = 0; i < master->services.count; i++) {
+		if (slice_equal(transport, slice_from(master->services.items[i].name)))
+			return true;
+	}
+	return slice_equal(transport, SLICE("default"));
+}
+
+static void
+check_per_transport(struct names *names, const struct conf_value *value, struct slice transport,
+                    const char *suffix)
+{
+	const struct master_file *master = &names->configuration->master;
+	struct suggestion         suggestion = { .name = transport };
+
+	for (size_t i = 0; i < master->services.count; i++)
+		suggest_offer(&suggestion, master->services.items[i].name);
+	if (suggestion.best != NULL)
+		report_add(names->report, PROBLEM_ERROR, value->file, value->line,
+		           "%s: master.cf has no service \"%.*s\"; did you mean %s%s?", value->name,
+		           SLICE_ARGS(transport), suggestion.best, suffix);
+	else
+		report_add(names->report, PROBLEM_ERROR, value->file, value->line,
+		           "%s: master.cf has no service \"%.*s\"", value->name,
+		           SLICE_ARGS(transport));
+}
+
+static void
+check_defined(struct names *names, const struct conf_value *value)
+{
+	struct slice      name = slice_from(value->name), transport;
+	struct suggestion suggestion = { .name = name };
+	const char       *suffix;
+
+	if (settings_row(&names->configuration->settings, name) != NULL ||
+	    hash_get(&names->used, name) != NULL)
+		return;
+	if (name_is_per_transport(name, &transport, &suffix)) {
+		if (!is_service(names, transport) && !name_is_postfix(name))
+			check_per_transport(names, value, transport, suffix);
+		return;
+	}
+	if (name_is_postfix(name)) {
+		report_add(names->report, PROBLEM_WARNING, value->file, value->line,
+		           "%s is a parameter of Postfix that is not used here: ignored",
+		           value->name);
+		return;
+	}
+	suggest_known(names, &suggestion);
+	if (suggestion.best != NULL)
+		report_add(names->report, PROBLEM_ERROR, value->file, value->line,
+		           "%s is no parameter; did you mean %s?", value->name, suggestion.best);
+	else
+		report_add(names->report, PROBLEM_ERROR, value->file, value->line,
+		           "%s is no parameter, and nothing uses $%s", value->name, value->name);
+}
+
+void
+check_names(const struct configuration *configuration, struct report *report)
+{
+	struct names              names = { .configuration = configuration, .report = report };
+	const struct master_file *master = &configuration->master;
+
+	each_set(&names, false);
+	note_classes(&names);
+	each_set(&names, true);
+	for (size_t i = 0; i < configuration->values.list.count; i++)
+		check_defined(&names, configuration->values.list.items[i]);
+	for (size_t i = 0; i < master->services.count; i++) {
+		const struct service *service = &master->services.items[i];
+
+		for (size_t j = 0; service->is_run && j < service->overrides.list.count; j++)
+			check_defined(&names, service->overrides.list.items[j]);
+	}
+	hash_free(&names.used, NULL);
+}

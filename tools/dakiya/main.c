@@ -1,0 +1,138 @@
+/* main.c - dakiya(8): starts, stops, checks and watches the mail system. */
+#include "tools/dakiya/dakiya.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+static int
+run_start(struct tool *tool, const char *verb)
+{
+	return tool_start(tool, strcmp(verb, "start-fg") == 0);
+}
+static int
+run_check(struct tool *tool, const char *verb)
+{
+	(void)verb;
+	return tool_check(tool);
+}
+static int
+run_status(struct tool *tool, const char *verb)
+{
+	(void)verb;
+	return tool_status(tool);
+}
+static int
+run_flush(struct tool *tool, const char *verb)
+{
+	(void)verb;
+	return tool_flush(tool);
+}
+
+static const struct {
+	const char *verb;
+	int (*run)(struct tool *tool, const char *verb);
+	const char *help;
+} commands[] = {
+	{ "start", run_start, "start the mail system; returns when it is up" },
+	{ "start-fg", run_start, "start it in the foreground, for containers and systemd" },
+	{ "stop", tool_command, "let sessions and deliveries finish, then stop" },
+	{ "abort", tool_command, "stop at once" },
+	{ "reload", tool_command, "check the configuration and, when it is sound, use it" },
+	{ "status", run_status, "show daemons and sessions; --json for programs" },
+	{ "check", run_check, "show everything that is wrong with the configuration" },
+	{ "flush", run_flush, "try to deliver all waiting mail now" },
+	{ "logrotate", tool_command, "open the log file anew" },
+};
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+/* The default of mail_version: one place for the number. */
+static const char *
+version(void)
+{
+	for (size_t i = 0; i < parameter_row_count; i++) {
+		if (strcmp(parameter_rows[i].name, "mail_version") == 0)
+			return parameter_rows[i].standard;
+	}
+	return "";
+}
+
+static void
+print_help(FILE *to)
+{
+	fprintf(to, "usage: dakiya [-c config_directory] [-v] command\n\n");
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		fprintf(to, "  %-10s %s\n", commands[i].verb, commands[i].help);
+}
+
+static void __attribute__((noreturn)) usage(const char *why, const char *what)
+{
+	fprintf(stderr, "dakiya: %s%s\n", why, what);
+	print_help(stderr);
+	exit(EX_USAGE);
+}
+
+/* The configuration's directory as an absolute path: daemons have another working directory. */
+static void
+set_directory(struct tool *tool, const char *path)
+{
+	char *absolute = realpath(path, NULL);
+
+	if (absolute == NULL) {
+		fprintf(stderr, "%s: configuration directory %s: %m\n", tool->name, path);
+		exit(EX_NOINPUT);
+	}
+	snprintf(tool->config_directory, sizeof(tool->config_directory), "%s", absolute);
+	free(absolute);
+}
+
+static const char *
+parse_options(struct tool *tool, int argc, char **argv)
+{
+	const char *verb = NULL;
+	const char *directory = getenv("MAIL_CONFIG");
+
+	if (directory == NULL || directory[0] == '\0')
+		directory = DEFAULT_CONFIG_DIRECTORY;
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--help") == 0) {
+			print_help(stdout);
+			exit(EX_OK);
+		} else if (strcmp(argv[i], "--version") == 0) {
+			printf("dakiya %s\n", version());
+			exit(EX_OK);
+		} else if (strcmp(argv[i], "--json") == 0) {
+			tool->wants_json = true;
+		} else if (strcmp(argv[i], "-v") == 0) {
+			tool->is_verbose = true;
+		} else if (strcmp(argv[i], "-c") == 0) {
+			if (++i >= argc)
+				usage("-c needs a directory", "");
+			directory = argv[i];
+		} else if (argv[i][0] == '-') {
+			usage("unknown option ", argv[i]);
+		} else if (verb != NULL) {
+			usage("one command at a time, not also ", argv[i]);
+		} else {
+			verb = argv[i];
+		}
+	}
+	if (verb == NULL)
+		usage("which command?", "");
+	set_directory(tool, directory);
+	return verb;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct tool tool = { .name = "dakiya" };
+	const char *verb = parse_options(&tool, argc, argv);
+
+	for (size_t i = 0; i < COMMAND_COUNT; i++) {
+		if (strcmp(verb, commands[i].verb) == 0)
+			return commands[i].run(&tool, verb);
+	}
+	usage("there is no command ", verb);
+}
