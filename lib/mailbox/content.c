@@ -1,0 +1,109 @@
+/* content.c - see content.h. */
+#include "lib/mailbox/content.h"
+
+#include "lib/mail/address.h"
+#include "lib/mail/header.h"
+
+static bool
+give_out(struct content_count *count, struct slice bytes, struct buf *out)
+{
+	if (bytes.length == 0)
+		return true;
+	content_measure(count, bytes);
+	return buf_append(out, bytes);
+}
+
+void
+content_measure(struct content_count *count, struct slice stored)
+{
+	const char *at = stored.data, *end = stored.data + stored.length;
+
+	if (stored.length == 0)
+		return;
+	count->size += stored.length;
+	count->virtual_size += stored.length;
+	while (at < end) {
+		const char *newline = memchr(at, '\n', (size_t)(end - at));
+
+		if (newline == NULL)
+			break;
+		bool follows_cr = newline == stored.data ? count->after_cr : newline[-1] == '\r';
+		if (!follows_cr)
+			count->virtual_size++;
+		at = newline + 1;
+	}
+	count->after_cr = end[-1] == '\r';
+}
+
+bool
+content_convert(struct content_count *count, struct slice input, struct buf *out)
+{
+	if (input.length == 0)
+		return true;
+	if (count->holds_cr && input.data[0] != '\n' && !give_out(count, SLICE("\r"), out))
+		return false;
+	count->holds_cr = false;
+	while (input.length > 0) {
+		size_t newline = slice_find_byte(input, '\n');
+
+		if (newline == SLICE_NOT_FOUND) {
+			count->holds_cr = input.data[input.length - 1] == '\r';
+			return give_out(count, slice_first(input, input.length - count->holds_cr),
+			                out);
+		}
+		size_t text =
+			newline > 0 && input.data[newline - 1] == '\r' ? newline - 1 : newline;
+		if (!give_out(count, slice_first(input, text), out) ||
+		    !give_out(count, SLICE("\n"), out))
+			return false;
+		input = slice_from_offset(input, newline + 1);
+	}
+	return true;
+}
+
+bool
+content_finish(struct content_count *count, struct buf *out)
+{
+	bool held = count->holds_cr;
+
+	count->holds_cr = false;
+	return !held || give_out(count, SLICE("\r"), out);
+}
+
+bool
+content_append_fields(struct buf *out, struct slice sender, struct slice original,
+                      struct slice recipient)
+{
+	if (slice_has_control(sender) || slice_has_control(original) ||
+	    slice_has_control(recipient))
+		return false;
+	buf_append_text(out, "Return-Path: <");
+	if (sender.length > 0)
+		address_append_external(out, sender);
+	buf_append_text(out, ">\nX-Original-To: ");
+	address_append_external(out, original.length > 0 ? original : recipient);
+	buf_append_text(out, "\nDelivered-To: ");
+	address_append_external(out, recipient);
+	return buf_append_byte(out, '\n');
+}
+
+bool
+content_was_delivered_to(struct slice content, struct slice recipient)
+{
+	struct buf          external = BUF(2048);
+	struct slice        block = content;
+	struct header_field field;
+	bool                was = false;
+
+	if (!address_append_external(&external, recipient))
+		buf_append(&external, recipient);
+	while (!was && header_next(&block, &field))
+		if (slice_equal_fold(field.name, SLICE("Delivered-To"))) {
+			struct slice value = slice_trim(field.value);
+
+			was = slice_equal_fold(value, recipient) ||
+			      slice_equal_fold(value, buf_slice(&external));
+		}
+	buf_free(&external);
+	return was;
+}

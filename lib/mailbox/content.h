@@ -1,0 +1,38 @@
+/*
+ * content.h - a message as it lies in a mailbox: own header fields in front, LF line ends.
+ *
+ * Maildir keeps LF; CRLF comes back when the message is read over POP3, so bytes and virtual
+ * size (W=) are counted while converting. A CR that no LF follows stays.
+ */
+#ifndef DAKIYA_MAILBOX_CONTENT_H
+#define DAKIYA_MAILBOX_CONTENT_H
+
+#include <stdint.h>
+
+#include "lib/base/buf.h"
+
+struct content_count {
+	uint64_t size;         /* bytes given out */
+	uint64_t virtual_size; /* the same with CRLF line ends */
+	bool     holds_cr;     /* a CR at the end of the last piece was not given out yet */
+	bool     after_cr;     /* the last byte given out was a CR */
+};
+
+/*
+ * Appends input with LF line ends to *out. A message may come in pieces with one count (zeroed at
+ * first); end it with content_finish. False when out is full.
+ */
+bool content_convert(struct content_count *count, struct slice input, struct buf *out);
+bool content_finish(struct content_count *count, struct buf *out);
+
+/* Counts a stored file's virtual size in pieces (zeroed count at first). */
+void content_measure(struct content_count *count, struct slice stored);
+
+/* Return-Path, X-Original-To and Delivered-To with LF line ends. False: a control byte in one. */
+bool content_append_fields(struct buf *out, struct slice sender, struct slice original,
+                           struct slice recipient);
+
+/* Whether the header block at the start of content has a Delivered-To with this address. */
+bool content_was_delivered_to(struct slice content, struct slice recipient);
+
+#endif
