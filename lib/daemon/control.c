@@ -46,7 +46,7 @@ change_log(struct daemon_core *core, struct ipc_frame *frame)
 	if (!msg_daemon_log_decode(frame, &message) || message.log < 0)
 		return;
 	if (message.log_target == (uint32_t)core->log_target)
-		dup3(message.log, core->log_fd, O_CLOEXEC);
+		core->is_log_changed = dup3(message.log, core->log_fd, O_CLOEXEC) >= 0;
 	close(message.log);
 }
 

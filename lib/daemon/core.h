@@ -35,6 +35,8 @@ struct daemon_core {
 	int             drain_event; /* eventfd, written once when the drain begins */
 	int             log_fd;
 	enum log_target log_target;
+	bool            is_log_changed;
+	int             snapshot_fd; /* kept for children by RUNS_AS_ROOT; otherwise -1 */
 
 	struct owner owners[RUNS_AS_DNS + 1]; /* by enum daemon_identity */
 

@@ -329,7 +329,10 @@ configure(struct daemon_core *core, const struct start *start, struct error *err
 {
 	struct snapshot *snapshot = snapshot_open(start->snapshot_fd, error);
 
-	close(start->snapshot_fd);
+	if (core->daemon->identity == RUNS_AS_ROOT)
+		core->snapshot_fd = start->snapshot_fd;
+	else
+		close(start->snapshot_fd);
 	if (snapshot == NULL)
 		return error_prefix(error, "configuration");
 	core->context.snapshot = snapshot;
@@ -374,7 +377,7 @@ daemon_main(const struct daemon *daemon, int argc, char **argv)
 	}
 	core->daemon = daemon;
 	core->context.core = core;
-	core->log_fd = -1;
+	core->log_fd = core->snapshot_fd = -1;
 	close_inherited();
 	ipc_channel_init(&core->control, CONTROL_FD);
 	if (!start(core, &error))

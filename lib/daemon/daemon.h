@@ -163,6 +163,16 @@ void daemon_count(struct daemon_context *context, int sessions, int busy);
 /* Whether the process at the other end of a Unix socket runs as one of roles (PEER_*). */
 bool daemon_peer_is_allowed(const struct daemon_context *context, int fd, unsigned roles);
 
+/*
+ * For local's parent (RUNS_AS_ROOT), which is master to its children: sends the daemon_start that
+ * it got itself to the child at the other end of control. daemon_log_changed: whether the log's
+ * descriptor is another since the last call (rotation); daemon_pass_log tells a child.
+ */
+struct ipc_channel;
+bool daemon_pass_start(const struct daemon_context *context, struct ipc_channel *control);
+bool daemon_log_changed(struct daemon_context *context);
+bool daemon_pass_log(const struct daemon_context *context, struct ipc_channel *control);
+
 /* ---- for sessions ---- */
 
 struct tls_server;
