@@ -1,0 +1,96 @@
+/* command.c - one command out, one reply in: the only place where the agent speaks on a stream. */
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "smtp/smtp.h"
+
+/* The timeout parameter of each step. */
+static const size_t timeouts[] = {
+	[STEP_GREETING] = offsetof(struct parameters, smtp_helo_timeout),
+	[STEP_EHLO] = offsetof(struct parameters, smtp_helo_timeout),
+	[STEP_HELO] = offsetof(struct parameters, smtp_helo_timeout),
+	[STEP_LHLO] = offsetof(struct parameters, smtp_helo_timeout),
+	[STEP_STARTTLS] = offsetof(struct parameters, smtp_starttls_timeout),
+	[STEP_AUTH] = offsetof(struct parameters, smtp_helo_timeout),
+	[STEP_MAIL] = offsetof(struct parameters, smtp_mail_timeout),
+	[STEP_RCPT] = offsetof(struct parameters, smtp_rcpt_timeout),
+	[STEP_DATA] = offsetof(struct parameters, smtp_data_init_timeout),
+	[STEP_CONTENT] = offsetof(struct parameters, smtp_data_xfer_timeout),
+	[STEP_DOT] = offsetof(struct parameters, smtp_data_done_timeout),
+	[STEP_RSET] = offsetof(struct parameters, smtp_rset_timeout),
+	[STEP_QUIT] = offsetof(struct parameters, smtp_quit_timeout),
+};
+
+/* Both a limit for each wait and one for the whole reply: a byte a minute is no conversation. */
+static void
+begin_step(struct session *session, enum step step)
+{
+	const char *parameters = (const char *)session->agent->parameters;
+	int64_t     timeout_s;
+
+	memcpy(&timeout_s, parameters + timeouts[step], sizeof(timeout_s));
+	stream_set_timeout(session->stream, timeout_s * 1000);
+	stream_set_deadline(session->stream, clock_monotonic_ms() + timeout_s * 1000);
+}
+
+bool
+session_command(struct session *session, enum step step, struct slice line, struct verdict *verdict)
+{
+	enum stream_result result;
+
+	/* The last gate: whatever an address or a parameter holds, a line stays one line. */
+	if (slice_has_control(line)) {
+		session->is_dead = true;
+		*verdict = verdict_make(session->words, OUTCOME_FAILED, "5.5.2",
+		                        "a command would hold a control character");
+		return false;
+	}
+	begin_step(session, step);
+	result = stream_write(session->stream, line);
+	if (result == STREAM_OK)
+		result = stream_write(session->stream, SLICE("\r\n"));
+	if (result == STREAM_OK)
+		return true;
+	session->is_dead = true;
+	*verdict = verdict_of_loss(session, step, result);
+	return false;
+}
+
+bool
+session_reply(struct session *session, enum step step, struct smtp_reply *reply,
+              struct verdict *verdict)
+{
+	enum stream_result result = STREAM_OK;
+	size_t             consumed = 0;
+
+	begin_step(session, step);
+	arena_reset(&session->replies);
+	if (stream_has_output(session->stream))
+		result = stream_flush(session->stream);
+	/* When the peer has closed, its last words may still be there to be read. */
+	if (result == STREAM_ERROR)
+		result = STREAM_OK;
+	while (result == STREAM_OK) {
+		enum smtp_parse parsed = smtp_reply_parse(stream_input(session->stream),
+		                                          &session->replies, reply, &consumed);
+
+		if (parsed == SMTP_PARSE_MALFORMED)
+			result = STREAM_FULL;
+		else if (parsed == SMTP_PARSE_MORE)
+			result = stream_fill(session->stream);
+		else
+			break;
+	}
+	if (result != STREAM_OK) {
+		session->is_dead = true;
+		*verdict = verdict_of_loss(session, step, result);
+		return false;
+	}
+	stream_consume(session->stream, consumed);
+	session->has_reply = true;
+	/* RFC 5321 3.8: the server closes the connection now. */
+	if (reply->code == 421)
+		session->is_tainted = true;
+	log_debug("< %s: %d %.*s", session->host.place, reply->code,
+	          SLICE_ARGS(slice_first(reply->text, 200)));
+	return true;
+}

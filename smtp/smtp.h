@@ -1,0 +1,266 @@
+/*
+ * smtp.h - what the parts of the outbound agent share: the agent, a host, a session, a delivery.
+ *
+ * RFC 5321, 2033 (LMTP), 3207 (STARTTLS), 2920 (PIPELINING), 3461 (DSN), 7505 (null MX). The
+ * protocol engine (session.c, transaction.c) runs over any struct stream, so that dialogues and
+ * fuzzers drive it over memory. One worker thread at a time uses a session or a delivery.
+ */
+#ifndef DAKIYA_SMTP_SMTP_H
+#define DAKIYA_SMTP_SMTP_H
+
+#include <sys/socket.h>
+
+#include "lib/base/array.h"
+#include "lib/conf/snapshot.h"
+#include "lib/daemon/daemon.h"
+#include "lib/dns/dns.h"
+#include "lib/io/stream.h"
+#include "lib/queue/job.h"
+#include "lib/smtp/reply.h"
+#include "lib/table/table.h"
+#include "lib/tls/tls.h"
+
+/* ---- the agent: settings and tables, made before the doors close, shared by all threads ---- */
+
+struct own_address {
+	struct sockaddr_storage address;
+};
+
+/* dns_query with the client bound; tests answer from memory. */
+typedef enum dns_status name_lookup(void *context, struct slice name, enum dns_type type,
+                                    struct arena *arena, struct dns_answer *answer,
+                                    struct error *error);
+
+struct smtp_agent {
+	const char              *service; /* the transport's name in master.cf */
+	bool                     is_lmtp;
+	const struct parameters *parameters;
+	const char              *helo_name;
+	enum tls_level           tls_level; /* without a policy for the next hop */
+	struct tls_client       *tls;
+	struct table_list       *tls_policies;
+	struct table_list       *passwords; /* NULL without smtp_sasl_auth_enable */
+	name_lookup             *lookup;
+	void                    *lookup_context;
+	ARRAY(struct own_address) own; /* an MX host at one of them is this host */
+};
+
+/* prepare of struct daemon: opens what parameters name. */
+struct smtp_agent *smtp_agent_create(const struct daemon_context *context, bool is_lmtp,
+                                     struct error *error);
+void               smtp_agent_destroy(struct smtp_agent **agent);
+/* The worker threads; returns when the daemon drains. */
+int smtp_run(struct smtp_agent *agent, const struct daemon_context *context);
+
+/* ---- verdicts: what becomes of recipients, in words ---- */
+
+struct verdict {
+	enum outcome_action action;
+	const char         *status;     /* "4.4.2" */
+	const char         *reason;     /* as in the log */
+	const char         *diagnostic; /* the remote reply, "" = none */
+};
+
+/* All text is the arena's, with what came from outside made printable. */
+struct verdict verdict_make(struct arena *arena, enum outcome_action action, const char *status,
+                            const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* ---- routes ---- */
+
+struct host {
+	char                    name[256];    /* as in the MX record or next hop */
+	char                    address[112]; /* presentation form, or a socket's path */
+	char                    place[400];   /* name[address] */
+	char                    relay[416];   /* name[address]:port, as in the log */
+	struct sockaddr_storage sockaddr;
+	socklen_t               sockaddr_length;
+	uint32_t                preference;
+	bool                    detects_loops; /* found by domain at the standard port */
+};
+
+/* One element of a next hop: "example.org", "[host]:port", "host:port", "unix:path". */
+struct nexthop {
+	const char *text;   /* as written */
+	const char *domain; /* without brackets and port */
+	unsigned    port;
+	bool        is_host; /* no MX lookup */
+	bool        is_unix;
+	bool        has_port;
+};
+bool nexthop_parse(const struct smtp_agent *agent, struct slice text, struct arena *arena,
+                   struct nexthop *nexthop, struct error *error);
+
+struct route {
+	struct host *hosts;
+	size_t       count;
+};
+/* The hosts to try, in order. False: none, and *verdict says why. */
+bool route_find(const struct smtp_agent *agent, const struct nexthop *nexthop, struct arena *arena,
+                struct route *route, struct verdict *verdict);
+/* Names the host: fills place and relay; is_unix without a port. */
+void host_describe(struct host *host, unsigned port);
+
+/* A connected stream, or NULL with *error, worded as "connect to h[a]:25: Connection refused". */
+struct stream *host_connect(const struct smtp_agent *agent, const struct host *host,
+                            struct error *error);
+
+/* ---- TLS policy ---- */
+
+struct tls_choice {
+	enum tls_level level;
+	struct slice   match; /* as in match=; empty = the level's parameter */
+	const char    *protocols;
+	const char    *ciphers;
+	struct slice   server_name;
+};
+/* By smtp_tls_policy_maps and parameters. False: *verdict (a lookup failed, a bad policy). */
+bool tls_choice_find(const struct smtp_agent *agent, const struct nexthop *nexthop,
+                     struct arena *arena, struct tls_choice *choice, struct verdict *verdict);
+/* The names that a certificate may bear, and the rest of the policy for one host. */
+bool tls_choice_policy(const struct smtp_agent *agent, const struct tls_choice *choice,
+                       const char *domain, const struct host *host, struct arena *arena,
+                       struct tls_policy *policy);
+
+/* ---- sessions ---- */
+
+enum offer {
+	OFFER_PIPELINING = 1 << 0,
+	OFFER_8BITMIME = 1 << 1,
+	OFFER_SIZE = 1 << 2,
+	OFFER_STARTTLS = 1 << 3,
+	OFFER_AUTH = 1 << 4,
+	OFFER_DSN = 1 << 5,
+	OFFER_SMTPUTF8 = 1 << 6,
+	OFFER_CHUNKING = 1 << 7,
+	OFFER_REQUIRETLS = 1 << 8,
+	OFFER_ENHANCEDSTATUSCODES = 1 << 9,
+};
+
+enum step {
+	STEP_GREETING,
+	STEP_EHLO,
+	STEP_HELO,
+	STEP_LHLO,
+	STEP_STARTTLS,
+	STEP_AUTH,
+	STEP_MAIL,
+	STEP_RCPT,
+	STEP_DATA,
+	STEP_CONTENT,
+	STEP_DOT,
+	STEP_RSET,
+	STEP_QUIT,
+};
+
+struct session {
+	const struct smtp_agent *agent;
+	struct stream           *stream;
+	struct host              host;
+	char                     nexthop[512]; /* what it serves, as written */
+	unsigned                 offers;       /* OFFER_* */
+	uint64_t                 size_limit;   /* 0 = none told */
+	char                     mechanisms[512];
+	struct arena             replies; /* the reply in hand */
+	struct arena            *words;   /* for verdicts: the delivery's */
+	const char              *queue_id;
+	unsigned                 uses; /* transactions, this one included */
+	int64_t                  opened_ms;
+	bool                     is_dead;     /* nothing more can be said on it */
+	bool                     is_tainted;  /* not to be kept: out of step, or told to go */
+	bool                     needs_reset; /* a transaction was left open */
+	bool                     has_auth;
+	bool                     has_reply; /* the peer has said something of this transaction */
+};
+
+/* Takes the stream over. NULL when memory is out. */
+struct session *session_create(const struct smtp_agent *agent, struct stream *stream,
+                               const struct host *host);
+/* Closes without a word. */
+void session_destroy(struct session **session);
+/* QUIT, then closes. */
+void session_quit(struct session **session);
+
+enum session_start {
+	SESSION_READY,
+	SESSION_FAILED,      /* *verdict; try another host */
+	SESSION_RETRY_CLEAR, /* opportunistic TLS failed: connect again, without */
+};
+struct session_plan {
+	const struct nexthop    *nexthop;
+	const struct tls_choice *tls;
+	struct slice             sender; /* for sender-dependent authentication */
+};
+/* Greeting, EHLO, STARTTLS, AUTH. */
+enum session_start session_begin(struct session *session, const struct session_plan *plan,
+                                 struct verdict *verdict);
+/* RSET after an unfinished transaction; false when the session cannot be used again. */
+bool session_reset(struct session *session);
+/* Whether a kept session may be used now: alive, in step, not too old. */
+bool session_is_reusable(struct session *session);
+
+/* One command line, without line end; buffered. False (is_dead): *verdict. */
+bool session_command(struct session *session, enum step step, struct slice line,
+                     struct verdict *verdict);
+/* Flushes and reads one reply; it lives until the next. False (is_dead): *verdict. */
+bool session_reply(struct session *session, enum step step, struct smtp_reply *reply,
+                   struct verdict *verdict);
+/* "host h[a] said: 550 text (in reply to RCPT TO command)" with action and status by its code. */
+struct verdict verdict_of_reply(struct session *session, enum step step,
+                                const struct smtp_reply *reply);
+/* "host h[a] refused to talk to me: 554 text". */
+struct verdict verdict_of_refusal(struct session *session, const struct smtp_reply *reply);
+/* "lost connection with h[a] while sending RCPT TO", or timed out. */
+struct verdict verdict_of_loss(struct session *session, enum step step, enum stream_result result);
+/* "250 2.0.0 Ok: queued as 12345", printable, on one line. */
+const char *reply_text(struct arena *arena, const struct smtp_reply *reply);
+
+/* AUTH by smtp_sasl_password_maps, when there is a password for this host. False: *verdict. */
+bool session_authenticate(struct session *session, const struct session_plan *plan,
+                          struct verdict *verdict);
+
+/* ---- deliveries ---- */
+
+enum recipient_state {
+	RECIPIENT_TODO,     /* another host may take it; verdict is the last word so far */
+	RECIPIENT_ACCEPTED, /* in this transaction */
+	RECIPIENT_DONE,
+};
+struct delivery_recipient {
+	struct msg_job_recipient row;
+	enum recipient_state     state;
+	struct verdict           verdict;
+	bool                     is_answered; /* by the host in use */
+	const char              *relay;       /* as in the log */
+	const char              *remote_mta;  /* "" = none */
+	int64_t                  connected_us;
+	unsigned                 connection_use;
+};
+struct delivery {
+	const struct smtp_agent   *agent;
+	const struct agent_job    *job;
+	const char                *queue_id;
+	struct arena               arena;
+	struct delivery_recipient *recipients;
+	size_t                     count;
+	int64_t                    connected_us; /* of the session in use; 0 = it was kept */
+	bool                       has_spoken;   /* some host took part: the destination lives */
+	char                      *scratch;      /* for content from a file */
+};
+
+/* Decodes the job's recipients. False: malformed or out of memory. */
+bool delivery_begin(struct delivery *delivery, const struct smtp_agent *agent,
+                    const struct agent_job *job);
+void delivery_end(struct delivery *delivery);
+/* Tries what there is to try. *kept is a connection from before, and what is kept after. */
+void delivery_run(struct delivery *delivery, struct session **kept);
+/* Recipients that are still to do, and the same verdict for all of them. */
+size_t delivery_todo(const struct delivery *delivery);
+void delivery_all(struct delivery *delivery, const struct session *session, struct verdict verdict);
+
+/* MAIL, RCPT, DATA, content for all recipients that are to do. */
+void transaction_run(struct session *session, struct delivery *delivery);
+/* The content, dot-stuffed, lines folded, with the final dot. False (is_dead): *verdict. */
+bool content_send(struct session *session, const struct delivery *delivery,
+                  struct verdict *verdict);
+
+#endif

@@ -1,0 +1,243 @@
+/* worker.c - the threads: each pulls a job, delivers it, reports, and keeps its connection. */
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "lib/base/mutex.h"
+#include "smtp/smtp.h"
+
+#define JOBS_SOCKET    "private/jobs"
+#define RECONNECT_MS   500
+#define RECONNECT_MOST 5000
+#define FOREVER_MS     (365LL * 24 * 3600 * 1000)
+#define OUTCOMES_MOST  (16u * 1024 * 1024)
+
+struct pool {
+	struct smtp_agent           *agent;
+	const struct daemon_context *context;
+	atomic_bool                  is_draining;
+};
+
+struct worker {
+	struct pool    *pool;
+	pthread_t       thread;
+	struct mutex    lock; /* guards is_connected and the closing of the channel's descriptor */
+	bool            is_connected;
+	struct agent    channel;
+	struct session *kept; /* a connection that may serve the next job */
+};
+
+/* ---- the channel to qmgr ---- */
+
+static bool
+worker_connect(struct worker *worker, struct error *error)
+{
+	bool ok = agent_connect(&worker->channel, JOBS_SOCKET, worker->pool->agent->service, 1,
+	                        error);
+
+	mutex_lock(&worker->lock);
+	worker->is_connected = ok;
+	if (ok && atomic_load(&worker->pool->is_draining))
+		shutdown(worker->channel.channel.fd, SHUT_RD);
+	mutex_unlock(&worker->lock);
+	return ok;
+}
+
+static void
+worker_disconnect(struct worker *worker)
+{
+	mutex_lock(&worker->lock);
+	worker->is_connected = false;
+	agent_close(&worker->channel);
+	mutex_unlock(&worker->lock);
+}
+
+/* Another thread asks the worker to take no more jobs; what it has read it still finishes. */
+static void
+worker_drain(struct worker *worker)
+{
+	mutex_lock(&worker->lock);
+	if (worker->is_connected)
+		shutdown(worker->channel.channel.fd, SHUT_RD);
+	mutex_unlock(&worker->lock);
+}
+
+/* ---- one job ---- */
+
+static void
+log_and_append(const struct delivery *delivery, const struct agent_job *job, struct buf *outcomes)
+{
+	int64_t done_us = clock_wall_us();
+
+	for (size_t i = 0; i < delivery->count; i++) {
+		const struct delivery_recipient *recipient = &delivery->recipients[i];
+		struct msg_outcome               outcome = {
+				      .recipient = (uint32_t)i,
+				      .action = recipient->verdict.action,
+				      .status = slice_from(recipient->verdict.status),
+				      .reason = slice_from(recipient->verdict.reason),
+				      .relay = slice_from(recipient->relay),
+				      .remote_mta = slice_from(recipient->remote_mta),
+				      .diagnostic = slice_from(recipient->verdict.diagnostic),
+		};
+		struct delivery_times times = {
+			.arrival_us = job->envelope.arrival_us,
+			.active_us = job->message.active_us,
+			.begin_us = job->begin_us,
+			.connected_us = recipient->connected_us,
+			.done_us = done_us,
+		};
+
+		job_log_outcome(delivery->queue_id, &recipient->row, &outcome, &times,
+		                recipient->connection_use);
+		if (!msg_outcome_append(outcomes, &outcome))
+			log_error("%s: no memory for the report", delivery->queue_id);
+	}
+}
+
+/* Concurrency feedback: a destination that nobody answered for is down. */
+static enum destination_report
+report_of(const struct delivery *delivery)
+{
+	if (delivery->has_spoken)
+		return DESTINATION_OK;
+	for (size_t i = 0; i < delivery->count; i++)
+		if (delivery->recipients[i].verdict.action == OUTCOME_DEFERRED)
+			return DESTINATION_FAILED;
+	return DESTINATION_NEUTRAL;
+}
+
+static bool
+report(struct worker *worker, const struct delivery *delivery, const struct agent_job *job)
+{
+	struct buf            outcomes = BUF(OUTCOMES_MOST);
+	struct msg_job_result result = msg_job_result_clear();
+	bool                  ok;
+
+	log_and_append(delivery, job, &outcomes);
+	result.job = job->message.job;
+	result.outcomes = buf_slice(&outcomes);
+	result.destination = report_of(delivery);
+	if (result.destination == DESTINATION_FAILED && delivery->count > 0)
+		result.destination_reason = slice_from(delivery->recipients[0].verdict.reason);
+	if (worker->kept != NULL) {
+		result.held_nexthop = slice_from(worker->kept->nexthop);
+		result.held_until_ms =
+			clock_monotonic_ms() +
+			worker->pool->agent->parameters->smtp_connection_cache_time_limit * 1000;
+	}
+	ok = agent_report(&worker->channel, &result);
+	buf_free(&outcomes);
+	return ok;
+}
+
+/* False: the channel is of no more use. */
+static bool
+carry_out(struct worker *worker, struct agent_job *job)
+{
+	struct delivery delivery;
+	bool            ok = false;
+
+	if (delivery_begin(&delivery, worker->pool->agent, job)) {
+		delivery_run(&delivery, &worker->kept);
+		ok = report(worker, &delivery, job);
+		if (!ok)
+			log_warning("%s: qmgr went away before it knew the result; the message "
+			            "may be sent again",
+			            delivery.queue_id);
+	} else {
+		log_error("a job of qmgr cannot be taken: malformed or no memory");
+	}
+	delivery_end(&delivery);
+	agent_job_release(job);
+	return ok;
+}
+
+/* ---- the loop ---- */
+
+/* Jobs until the channel ends. A kept connection is let go when its time has come. */
+static void
+serve(struct worker *worker)
+{
+	int64_t idle_ms = worker->pool->agent->parameters->smtp_connection_cache_time_limit * 1000;
+	struct agent_job job;
+
+	for (;;) {
+		int64_t deadline_ms =
+			clock_monotonic_ms() + (worker->kept != NULL ? idle_ms : FOREVER_MS);
+
+		switch (agent_next_job(&worker->channel, deadline_ms, &job)) {
+		case AGENT_JOB:
+			if (!carry_out(worker, &job))
+				return;
+			ipc_channel_trim(&worker->channel.channel);
+			break;
+		case AGENT_IDLE: session_quit(&worker->kept); break;
+		case AGENT_CLOSED: return;
+		}
+	}
+}
+
+static void *
+worker_run(void *argument)
+{
+	struct worker *worker = argument;
+	struct pool   *pool = worker->pool;
+	struct error   error = ERROR_NONE;
+	int64_t        pause_ms = RECONNECT_MS;
+
+	while (!atomic_load(&pool->is_draining)) {
+		if (worker_connect(worker, &error)) {
+			pause_ms = RECONNECT_MS;
+			serve(worker);
+			worker_disconnect(worker);
+			session_quit(&worker->kept);
+			continue;
+		}
+		agent_close(&worker->channel);
+		if (pause_ms == RECONNECT_MOST)
+			log_debug("qmgr cannot be reached: %s", error.text);
+		/* wakes up at once when the daemon drains */
+		struct pollfd drain = { .fd = pool->context->drain_fd, .events = POLLIN };
+		poll(&drain, 1, (int)pause_ms);
+		pause_ms = pause_ms * 2 > RECONNECT_MOST ? RECONNECT_MOST : pause_ms * 2;
+	}
+	return NULL;
+}
+
+int
+smtp_run(struct smtp_agent *agent, const struct daemon_context *context)
+{
+	struct pool    pool = { .agent = agent, .context = context };
+	size_t         count = context->thread_limit > 0 ? context->thread_limit : 1, started = 0;
+	struct worker *workers = calloc(count, sizeof(*workers));
+	struct pollfd  drain = { .fd = context->drain_fd, .events = POLLIN };
+
+	if (workers == NULL)
+		return 1;
+	for (; started < count; started++) {
+		struct worker *worker = &workers[started];
+
+		worker->pool = &pool;
+		mutex_init(&worker->lock);
+		if (thread_start(&worker->thread, worker_run, worker) != 0)
+			break;
+	}
+	if (started < count)
+		log_warning("only %zu of %zu threads could be started", started, count);
+	while (started > 0 && poll(&drain, 1, -1) <= 0)
+		;
+	atomic_store(&pool.is_draining, true);
+	for (size_t i = 0; i < started; i++)
+		worker_drain(&workers[i]);
+	for (size_t i = 0; i < started; i++) {
+		pthread_join(workers[i].thread, NULL);
+		mutex_destroy(&workers[i].lock);
+	}
+	free(workers);
+	return started > 0 ? 0 : 1;
+}
