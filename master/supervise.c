@@ -14,6 +14,7 @@
 #define THROTTLE_MOST_MS  5000
 #define RAN_WELL_MS       10000 /* a process that lived so long did not fail at its start */
 #define LONGEST_WAIT_MS   60000
+#define HOPELESS_RESTARTS 3 /* after so many, `dakiya start` does not wait for a service */
 
 int64_t
 throttle_next(struct throttle *throttle, int cause, int64_t ran_ms)
@@ -285,17 +286,37 @@ supervise_stop(struct master *master, bool at_once)
 	}
 }
 
+static bool
+is_up(const struct service_run *run)
+{
+	return run->process != NULL && run->process->state == PROCESS_READY;
+}
+
+/* Every service is up or has failed so often that waiting on is no use. */
+static bool
+is_settled(const struct master *master)
+{
+	for (size_t i = 0; i < master->generation->runs.count; i++) {
+		const struct service_run *run = master->generation->runs.items[i];
+		if (!is_up(run) && run->restarts < HOPELESS_RESTARTS)
+			return false;
+	}
+	return true;
+}
+
+/* The first start is not all well: says what is not up. */
 static void
 report_late_start(struct master *master, int64_t now)
 {
 	struct buf text = BUF(4096);
 
-	if (master->report_fd < 0 || now < master->first_deadline_ms)
+	if (master->report_fd < 0 || (now < master->first_deadline_ms && !is_settled(master)))
 		return;
 	for (size_t i = 0; i < master->generation->runs.count; i++) {
 		const struct service_run *run = master->generation->runs.items[i];
-		if (run->process == NULL || run->process->state != PROCESS_READY)
-			buf_append_format(&text, "service %s is not up: %s\n", run->service->name,
+		if (!is_up(run))
+			buf_append_format(&text, "service %s is not up: %s (see the log)\n",
+			                  run->service->name,
 			                  run->last_end[0] != '\0' ? run->last_end
 			                                           : "still starting");
 	}
