@@ -167,7 +167,8 @@ main(int argc, char **argv)
 	ipc_channel_init(&standin.master, 3);
 	for (;;) {
 		struct pollfd watched[1 + LISTENERS_MOST] = { { 3, POLLIN, 0 } };
-		size_t        count = standin.is_draining ? 0 : standin.listener_count;
+		bool          is_open = standin.snapshot != NULL && !standin.is_draining;
+		size_t        count = is_open ? standin.listener_count : 0;
 
 		for (size_t i = 0; i < count; i++)
 			watched[i + 1] = (struct pollfd){ standin.listeners[i], POLLIN, 0 };
