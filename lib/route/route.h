@@ -20,6 +20,15 @@ enum route_class {
 	ROUTE_DEFAULT, /* everybody else's: relaying needs permission */
 };
 
+/* For struct daemon.readable: the parameters whose tables a router reads. */
+#define ROUTER_READABLE                                                                            \
+	"$mydestination", "$virtual_alias_domains", "$virtual_mailbox_domains", "$relay_domains",  \
+		"$transport_maps", "$virtual_alias_maps", "$virtual_mailbox_maps",                 \
+		"$virtual_uid_maps", "$virtual_gid_maps", "$virtual_mailbox_quota_maps",           \
+		"$relay_recipient_maps", "$local_recipient_maps",                                  \
+		"$sender_dependent_relayhost_maps", "$sender_dependent_default_transport_maps",    \
+		"$mynetworks", "$local_header_rewrite_clients"
+
 struct router;
 /* Opens the tables that the parameters name; NULL and *error when one cannot be. */
 struct router *router_create(const struct snapshot *snapshot, struct error *error);

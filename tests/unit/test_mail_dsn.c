@@ -130,8 +130,8 @@ text_hangs_below_its_first_line(void **state)
 	                            16, 4, false));
 	assert_string_equal(
 		buf_text(&out),
-		"<a@example.org>: host mx.example.org[192.0.2.1] said: 550 5.1.1 no such\r\n"
-		"    user here (in reply to RCPT TO command)\r\n");
+		"<a@example.org>: host mx.example.org[192.0.2.1] said: 550 5.1.1 no such user\r\n"
+		"    here (in reply to RCPT TO command)\r\n");
 	buf_free(&out);
 }
 

@@ -1,0 +1,119 @@
+/* report.c - the part of a notice for programs: message/delivery-status. See notice.h. */
+#include "bounce/notice.h"
+
+#include "lib/mail/dsn.h"
+#include "lib/mail/header.h"
+
+void
+notice_system_name(const struct parameters *parameters, char name[40])
+{
+	size_t length = 0;
+
+	for (const char *c = parameters->mail_name; *c != '\0' && length < 39; c++)
+		if (ascii_is_alnum(*c) || *c == '-')
+			name[length++] = *c;
+	name[length] = '\0';
+}
+
+static bool
+append_date_field(struct buf *out, const char *name, int64_t wall_us)
+{
+	buf_append_format(out, "%s: ", name);
+	date_append(out, wall_us / 1000000);
+	return buf_append_text(out, "\r\n");
+}
+
+/* RFC 3464 2.2: of the message as a whole. */
+static bool
+append_message_fields(const struct notice *notice, struct buf *out)
+{
+	const struct msg_envelope *envelope = &notice->job->envelope;
+	char                       system[40], field[64];
+
+	notice_system_name(notice->parameters, system);
+	dsn_append_field(out, "Reporting-MTA", "dns", slice_from(notice->parameters->myhostname),
+	                 notice->is_utf8);
+	if (envelope->dsn_envid.length > 0)
+		dsn_append_field(out, "Original-Envelope-Id", NULL, envelope->dsn_envid,
+		                 notice->is_utf8);
+	buf_append_format(out, "X-%s-Queue-ID: %.*s\r\n", system,
+	                  SLICE_ARGS(notice->job->message.queue_id));
+	if (envelope->sender.length > 0) {
+		struct buf name = BUF(sizeof(field));
+
+		buf_append_format(&name, "X-%s-Sender", system);
+		dsn_append_address(out, buf_text(&name), envelope->sender, notice->is_utf8);
+		buf_free(&name);
+	}
+	append_date_field(out, "Arrival-Date", envelope->arrival_us);
+	return buf_append_text(out, "\r\n");
+}
+
+/* The Action of RFC 3464 2.3.3: what the notice says, whatever class the last status had. */
+static const char *
+action_of(const struct notice *notice, const struct notice_recipient *entry)
+{
+	switch (notice->kind->kind) {
+	case JOB_NOTICE_FAILURE: return "failed";
+	case JOB_NOTICE_DELAY: return "delayed";
+	case JOB_NOTICE_SUCCESS:
+	case JOB_DELIVER: break;
+	}
+	return entry->outcome.action == OUTCOME_RELAYED ? "relayed" : "delivered";
+}
+
+/* "smtp; reply" of another host, or our own words under our own type. */
+static bool
+append_diagnostic(const struct notice *notice, const struct notice_recipient *entry,
+                  struct buf *out)
+{
+	char system[40], type[44] = "X-";
+
+	if (entry->outcome.diagnostic.length > 0)
+		return dsn_append_field(out, "Diagnostic-Code", "smtp", entry->outcome.diagnostic,
+		                        notice->is_utf8);
+	notice_system_name(notice->parameters, system);
+	memcpy(type + 2, system, strlen(system) + 1);
+	return dsn_append_field(out, "Diagnostic-Code", type, entry->outcome.reason,
+	                        notice->is_utf8);
+}
+
+/* RFC 3464 2.3: of one recipient. */
+static bool
+append_recipient_fields(const struct notice *notice, const struct notice_recipient *entry,
+                        struct buf *out)
+{
+	const struct msg_job_recipient *recipient = &entry->recipient;
+
+	if (recipient->dsn_orcpt.length > 0)
+		dsn_append_typed(out, "Original-Recipient", recipient->dsn_orcpt, notice->is_utf8);
+	else if (recipient->original.length > 0)
+		dsn_append_address(out, "Original-Recipient", recipient->original, notice->is_utf8);
+	dsn_append_address(out, "Final-Recipient", recipient->address, notice->is_utf8);
+	buf_append_format(out, "Action: %s\r\n", action_of(notice, entry));
+	dsn_append_field(out, "Status", NULL, entry->outcome.status, false);
+	if (entry->outcome.remote_mta.length > 0)
+		dsn_append_field(out, "Remote-MTA", "dns", entry->outcome.remote_mta,
+		                 notice->is_utf8);
+	append_diagnostic(notice, entry, out);
+	if (notice->kind->kind == JOB_NOTICE_DELAY && notice->job->message.retry_until_us > 0)
+		append_date_field(out, "Will-Retry-Until", notice->job->message.retry_until_us);
+	return buf_append_text(out, "\r\n");
+}
+
+bool
+notice_append_report(const struct notice *notice, struct buf *out)
+{
+	buf_append_format(out,
+	                  "--%s\r\nContent-Description: Delivery report\r\n"
+	                  "Content-Type: message/%sdelivery-status\r\n",
+	                  notice->boundary, notice->is_utf8 ? "global-" : "");
+	if (notice->is_utf8)
+		buf_append_text(out, "Content-Transfer-Encoding: 8bit\r\n");
+	buf_append_text(out, "\r\n");
+	append_message_fields(notice, out);
+	for (size_t i = 0; i < notice->recipients.count; i++)
+		if (!append_recipient_fields(notice, &notice->recipients.items[i], out))
+			return false;
+	return !out->has_failed;
+}

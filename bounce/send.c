@@ -1,0 +1,142 @@
+/* send.c - from a job to a committed notice. See notice.h. */
+#include "bounce/notice.h"
+
+#include "lib/base/clock.h"
+#include "lib/base/encode.h"
+#include "lib/base/log.h"
+#include "lib/base/random.h"
+#include "lib/mail/header.h"
+
+#define NOTICE_MOST (32u << 20) /* text and report of some 10,000 recipients */
+
+/* Made of chance after the message was written, so nothing in it can end the part. */
+static bool
+make_boundary(struct notice *notice)
+{
+	unsigned char bytes[16];
+	struct buf    text = BUF(sizeof(notice->boundary) - 1);
+
+	random_bytes(bytes, sizeof(bytes));
+	bool ok = buf_append_text(&text, "=_") &&
+	          hex_encode(slice_of((const char *)bytes, sizeof(bytes)), &text);
+	if (ok)
+		memcpy(notice->boundary, buf_text(&text), text.length + 1);
+	buf_free(&text);
+	return ok;
+}
+
+/*
+ * The whole message only with a failure, unless RET=HDRS (RFC 3461 4.3) or bounce_size_limit says
+ * no. The postmaster gets a notice that nobody else has seen whole, too.
+ */
+static enum notice_returned
+what_to_return(const struct notice *notice)
+{
+	uint64_t limit = (uint64_t)notice->parameters->bounce_size_limit;
+
+	if (notice->kind->kind != JOB_NOTICE_FAILURE ||
+	    notice->job->envelope.dsn_ret == DSN_RET_HDRS || agent_job_size(notice->job) > limit)
+		return RETURN_HEADER;
+	return RETURN_MESSAGE;
+}
+
+static bool
+append_trace(const struct notice *notice, struct buf *out)
+{
+	buf_append_format(out, "Received: by %s (%s)\r\n\tid %s; ", notice->parameters->myhostname,
+	                  notice->parameters->mail_name, notice->id);
+	date_append(out, notice->now_s);
+	return buf_append_text(out, "\r\n");
+}
+
+/* Writes all of the notice; false with *error when it cannot be composed. */
+static bool
+write_notice(const struct notice *notice, struct intake *intake, struct error *error)
+{
+	struct msg_recipient to = { .address = notice->to };
+	struct buf           trace = BUF(4096), head = BUF(NOTICE_MOST);
+	bool                 ok;
+
+	ok = intake_add_recipient(intake, &to) && append_trace(notice, &trace) &&
+	     intake_set_trace(intake, buf_slice(&trace)) && notice_append_header(notice, &head) &&
+	     notice_append_text(notice, &head) && notice_append_report(notice, &head);
+	if (!ok)
+		error_set(error, "no room to compose a notice");
+	else
+		intake_write(intake, buf_slice(&head)); /* intake_finish tells of a failure */
+	buf_free(&trace);
+	buf_free(&head);
+	return ok && notice_write_returned(notice, intake, error);
+}
+
+/* One attempt to compose and commit. *reply is set when it came to a commit. */
+static bool
+submit_once(const struct intake_context *context, struct notice *notice, struct arena *arena,
+            struct smtp_reply *reply, struct error *error)
+{
+	struct msg_envelope envelope = { .arrival_us = clock_wall_us(),
+		                         .flags = ENVELOPE_IS_NOTICE,
+		                         .service = SLICE("bounce") };
+
+	if (notice->kind->is_double_bounce) {
+		char *sender =
+			arena_format(arena, "%s@%s", notice->parameters->double_bounce_sender,
+		                     notice->parameters->myhostname);
+		envelope.sender = slice_from(sender);
+		envelope.flags |= ENVELOPE_DOUBLE_BOUNCE;
+	}
+	struct intake *intake = intake_begin(context, &envelope, error);
+	if (intake == NULL)
+		return false;
+	notice->id = intake_id(intake);
+	notice->now_s = envelope.arrival_us / 1000000;
+	bool ok = make_boundary(notice) && write_notice(notice, intake, error);
+	if (ok) {
+		*reply = intake_finish(intake, arena);
+		if (reply->code == 250)
+			log_info("%.*s: %s: %s", SLICE_ARGS(notice->job->message.queue_id),
+			         notice->kind->log, notice->id);
+	}
+	intake_end(&intake);
+	return ok;
+}
+
+/*
+ * A notice that is refused for good (its size, above all) is made again with less of the message;
+ * one that is refused even so waits in the queue, where an admin sees it.
+ */
+static enum notice_result
+submit(const struct intake_context *context, struct notice *notice, struct error *error)
+{
+	struct arena      arena = ARENA(0);
+	struct smtp_reply reply = { 0 };
+	bool              ok = true;
+
+	for (notice->returned = what_to_return(notice);; notice->returned++) {
+		ok = submit_once(context, notice, &arena, &reply, error);
+		if (!ok || reply.code < 500 || notice->returned == RETURN_NOTHING)
+			break;
+	}
+	if (ok && reply.code != 250)
+		ok = error_set(error, "notice not accepted: %d %.*s", reply.code,
+		               SLICE_ARGS(reply.text));
+	arena_reset(&arena);
+	return ok ? NOTICE_DONE : NOTICE_LATER;
+}
+
+enum notice_result
+notice_send(const struct intake_context *context, const struct agent_job *job, struct error *error)
+{
+	struct notice notice = {
+		.parameters = context->parameters,
+		.job = job,
+		.is_utf8 = (job->envelope.flags & ENVELOPE_SMTPUTF8) != 0,
+	};
+	enum notice_result result = NOTICE_LATER;
+
+	if (notice_select(&notice, error))
+		result = notice.recipients.count == 0 ? NOTICE_DONE
+		                                      : submit(context, &notice, error);
+	ARRAY_FREE(&notice.recipients);
+	return result;
+}

@@ -1,0 +1,109 @@
+/* text.c - the header of a notice and its part for people. See notice.h. */
+#include "bounce/notice.h"
+
+#include "lib/mail/address.h"
+#include "lib/mail/dsn.h"
+#include "lib/mail/header.h"
+
+static bool
+has_8bit(const struct notice *notice)
+{
+	return notice->is_utf8 || (notice->returned == RETURN_MESSAGE &&
+	                           (notice->job->envelope.flags & ENVELOPE_8BIT) != 0);
+}
+
+/* References and In-Reply-To, when asked for and the id is one: "<...>" without blanks. */
+static void
+append_thread(const struct notice *notice, struct buf *out)
+{
+	struct slice id = notice->job->envelope.message_id;
+
+	if (!notice->parameters->enable_threaded_bounces || id.length < 3 || id.length > 900 ||
+	    id.data[0] != '<' || id.data[id.length - 1] != '>' || slice_has_control(id) ||
+	    slice_contains_byte(id, ' ') || !slice_is_ascii(id))
+		return;
+	buf_append_format(out, "References: %.*s\r\nIn-Reply-To: %.*s\r\n", SLICE_ARGS(id),
+	                  SLICE_ARGS(id));
+}
+
+static void
+append_to(const struct notice *notice, struct buf *out)
+{
+	buf_append_text(out, "To: ");
+	address_append_external(out, notice->to);
+	if (slice_find_byte(notice->to, '@') == SLICE_NOT_FOUND)
+		buf_append_format(out, "@%s", notice->parameters->myorigin);
+	buf_append_text(out, "\r\n");
+}
+
+bool
+notice_append_header(const struct notice *notice, struct buf *out)
+{
+	const struct parameters *parameters = notice->parameters;
+
+	buf_append_text(out, "Date: ");
+	date_append(out, notice->now_s);
+	buf_append_format(out, "\r\nFrom: Mail Delivery System <MAILER-DAEMON@%s>\r\n",
+	                  parameters->myorigin);
+	buf_append_format(out, "Subject: %s\r\n", notice->kind->subject);
+	append_to(notice, out);
+	buf_append_text(out, "Message-Id: ");
+	message_id_append(out, notice->now_s, notice->id, parameters->myhostname);
+	buf_append_text(out, "\r\n");
+	append_thread(notice, out);
+	buf_append_text(out, "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n");
+	buf_append_format(out,
+	                  "Content-Type: multipart/report; report-type=%sdelivery-status;\r\n"
+	                  "\tboundary=\"%s\"\r\n",
+	                  notice->is_utf8 ? "global-" : "", notice->boundary);
+	if (has_8bit(notice))
+		buf_append_text(out, "Content-Transfer-Encoding: 8bit\r\n");
+	return buf_append_text(out, "\r\nThis is a MIME-encapsulated message.\r\n\r\n");
+}
+
+/* "<r> (expanded from <o>): reason" */
+static bool
+append_recipient(const struct notice *notice, const struct notice_recipient *entry, struct buf *out)
+{
+	struct buf   line = BUF(16384);
+	struct slice original = entry->recipient.original;
+
+	buf_append_byte(&line, '<');
+	address_append_external(&line, entry->recipient.address);
+	buf_append_byte(&line, '>');
+	if (original.length > 0 && !slice_equal_fold(original, entry->recipient.address)) {
+		buf_append_text(&line, " (expanded from <");
+		address_append_external(&line, original);
+		buf_append_text(&line, ">)");
+	}
+	buf_append_text(&line, ": ");
+	buf_append(&line, slice_first(entry->outcome.reason, DSN_VALUE_MOST));
+	bool ok = !line.has_failed &&
+	          dsn_append_text(out, buf_slice(&line), 0, 4, notice->is_utf8) &&
+	          buf_append_text(out, "\r\n");
+	buf_free(&line);
+	return ok;
+}
+
+bool
+notice_append_text(const struct notice *notice, struct buf *out)
+{
+	struct slice rest = slice_from(notice->kind->introduction), paragraph;
+
+	buf_append_format(out,
+	                  "--%s\r\nContent-Description: Notification\r\n"
+	                  "Content-Type: text/plain; charset=%s\r\n",
+	                  notice->boundary, notice->is_utf8 ? "utf-8" : "us-ascii");
+	if (notice->is_utf8)
+		buf_append_text(out, "Content-Transfer-Encoding: 8bit\r\n");
+	buf_append_format(out, "\r\nThis is the mail system at host %s.\r\n\r\n",
+	                  notice->parameters->myhostname);
+	while (slice_next_part(&rest, '\n', &paragraph)) {
+		dsn_append_text(out, paragraph, 0, 0, false);
+		buf_append_text(out, "\r\n");
+	}
+	for (size_t i = 0; i < notice->recipients.count; i++)
+		if (!append_recipient(notice, &notice->recipients.items[i], out))
+			return false;
+	return !out->has_failed;
+}
