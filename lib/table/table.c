@@ -49,6 +49,7 @@ struct table {
 	struct content          *current; /* NULL: cannot be read, failure says why */
 	struct file_version      version; /* of the last load tried */
 	struct error             failure;
+	uint64_t                 generation; /* of current */
 	int64_t                  next_check_ms;
 	bool                     is_loading; /* a thread is at it */
 };
@@ -215,7 +216,7 @@ content_load(const struct table *table, struct error *error)
  * that set is_loading. What cannot be read is gone; what is malformed leaves the old content.
  */
 static void
-table_refresh(struct table *table)
+table_reload(struct table *table)
 {
 	struct file_version version = { 0 };
 	struct error        failure = ERROR_NONE;
@@ -242,6 +243,7 @@ table_refresh(struct table *table)
 		struct content *old = table->current;
 
 		table->current = fresh;
+		table->generation++;
 		table->failure = failure;
 		content_release_locked(table, old);
 	}
@@ -262,7 +264,7 @@ content_take(struct table *table, struct error *error)
 	if (table->path != NULL && !table->is_loading && now_ms >= table->next_check_ms) {
 		table->is_loading = true;
 		mutex_unlock(&table->lock);
-		table_refresh(table);
+		table_reload(table);
 		mutex_lock(&table->lock);
 	}
 	struct content *content = table->current;
@@ -386,6 +388,21 @@ table_lookup(struct table *table, struct slice key, struct buf *value, struct er
 	content_release_locked(table, content);
 	mutex_unlock(&table->lock);
 	return answer;
+}
+
+uint64_t
+table_refresh(struct table *table)
+{
+	mutex_lock(&table->lock);
+	table->next_check_ms = 0;
+	mutex_unlock(&table->lock);
+	struct content *content = content_take(table, NULL);
+	mutex_lock(&table->lock);
+	uint64_t generation = content == NULL ? 0 : table->generation + 1;
+	if (content != NULL)
+		content_release_locked(table, content);
+	mutex_unlock(&table->lock);
+	return generation;
 }
 
 bool

@@ -7,6 +7,8 @@
 #ifndef DAKIYA_TABLE_TABLE_H
 #define DAKIYA_TABLE_TABLE_H
 
+#include <stdint.h>
+
 #include "lib/base/buf.h"
 #include "lib/base/error.h"
 
@@ -32,6 +34,11 @@ void          table_close(struct table **table);
  */
 enum lookup table_lookup(struct table *table, struct slice key, struct buf *value,
                          struct error *error);
+/*
+ * Looks at the file now, not within a tenth of a second. The number of the content in use, another
+ * one after each change; 0 when it cannot be read.
+ */
+uint64_t table_refresh(struct table *table);
 /* Whether the type matches patterns: then only whole keys are tried, never parts of addresses. */
 bool        table_has_patterns(const struct table *table);
 const char *table_spec(const struct table *table); /* "hash:/etc/dakiya/users" */

@@ -1,0 +1,81 @@
+/*
+ * authd.h - what the parts of authd share: the room, its user database, its bounded resources.
+ *
+ * A session (session.c) is a channel from smtpd or pop3d; an exchange (exchange.c) one AUTH
+ * command, driven by libsasl2; credentials (credentials.c) answer whether a password is right.
+ */
+#ifndef DAKIYA_AUTHD_H
+#define DAKIYA_AUTHD_H
+
+#include "authd/cache.h"
+#include "authd/clients.h"
+#include "lib/base/mutex.h"
+#include "lib/daemon/daemon.h"
+#include "lib/route/route.h"
+#include "lib/sasl/auth.h"
+#include "lib/sasl/user.h"
+#include "lib/table/table.h"
+
+/* How many hashes run at once; the rest of the threads that want one wait here. */
+struct hash_slots {
+	struct mutex     lock; /* guards everything below */
+	struct condition freed;
+	size_t           limit;
+	size_t           running;
+	size_t           waiting;
+};
+
+struct authd {
+	const struct parameters *parameters;
+	struct table            *users;        /* users.db */
+	struct router           *router;       /* the mailboxes' */
+	const char              *mailbox_path; /* private/virtual */
+	struct hash_slots        slots;
+	size_t                   waiting_most; /* threads that may wait for a slot */
+	struct password_cache   *cache;
+	struct client_table     *clients;
+	char                     dummy_hash[PASSWORD_HASH_SIZE]; /* for users that are not there */
+	unsigned char            fallback_secret[32];            /* until users.db has one */
+};
+
+/* What is known after looking a user up. */
+struct credentials {
+	bool               is_known; /* there is such a user, and he may log in */
+	struct user_record record;
+	struct scram_keys  scram; /* the user's, or made up so that nobody can tell */
+};
+
+/* canonical is a user name, or "" for one that cannot be. LOOKUP_TRY_LATER sets *error. */
+enum lookup credentials_find(struct authd *authd, const char *canonical,
+                             struct credentials *credentials, struct error *error);
+
+enum verdict { VERDICT_RIGHT, VERDICT_WRONG, VERDICT_TRY_LATER };
+/* Costs the same for any user and any wrong password. *reason is for the log. */
+enum verdict password_check(struct authd *authd, const char *canonical, struct slice password,
+                            const char **reason);
+/* Whether so many threads wait for a hash that another one had better not begin. */
+bool hash_is_crowded(struct authd *authd);
+
+/*
+ * The descriptor of the user's mailbox; -1 and *error. Done in the rights of local's parent, which
+ * gets the other end.
+ */
+int mailbox_attach(struct authd *authd, const char *canonical, struct error *error);
+
+/* Starts and ends libsasl2 in this process; once. */
+bool exchange_library_start(struct error *error);
+
+/* The session functions of struct daemon. */
+void             *session_begin(struct daemon_context *context, struct stream *stream,
+                                const struct session_peer *peer);
+enum session_next session_input(void *session);
+void              session_end(void *session, enum session_end why);
+int64_t           session_timeout(void *session);
+bool              session_is_idle(void *session);
+
+/* Everything that the room holds; for main.c and for unit tests. */
+struct authd *authd_create(const struct snapshot *snapshot, size_t thread_limit,
+                           struct error *error);
+void          authd_destroy(struct authd **authd);
+
+#endif

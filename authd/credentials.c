@@ -1,0 +1,160 @@
+/* credentials.c - whether a password is right; see authd.h. */
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+#include "authd/authd.h"
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+
+#define SLOT_WAIT_MS 30000
+
+/* ---- users ---- */
+
+/*
+ * Keys for a user who is not there: the salt is always the same for a name, as a real one would
+ * be, and nothing fits the rest (RFC 5802 does not say; user names would be told otherwise).
+ */
+static void
+scram_make_up(struct authd *authd, struct slice secret, const char *canonical,
+              struct scram_keys *keys)
+{
+	unsigned char digest[3][32];
+	unsigned      length = 32;
+
+	if (slice_is_empty(secret))
+		secret = slice_of((const char *)authd->fallback_secret,
+		                  sizeof(authd->fallback_secret));
+	for (size_t i = 0; i < 3; i++) {
+		unsigned char input[USER_NAME_MOST + 2];
+		size_t        size = strlen(canonical);
+
+		input[0] = (unsigned char)i;
+		memcpy(input + 1, canonical, size);
+		HMAC(EVP_sha256(), secret.data, (int)secret.length, input, size + 1, digest[i],
+		     &length);
+	}
+	keys->iterations = (uint32_t)authd->parameters->auth_scram_iterations;
+	memcpy(keys->salt, digest[0], sizeof(keys->salt));
+	memcpy(keys->stored, digest[1], sizeof(keys->stored));
+	memcpy(keys->server, digest[2], sizeof(keys->server));
+	OPENSSL_cleanse(digest, sizeof(digest));
+}
+
+static enum lookup
+record_find(struct authd *authd, const char *canonical, struct user_record *record,
+            struct error *error)
+{
+	struct buf  text = BUF(USER_RECORD_MOST);
+	enum lookup answer =
+		canonical[0] == '\0'
+			? LOOKUP_NOT_FOUND
+			: table_lookup(authd->users, slice_from(canonical), &text, error);
+
+	if (answer == LOOKUP_FOUND && !user_record_decode(buf_slice(&text), record, error)) {
+		error_prefix(error, "user %s", canonical);
+		answer = LOOKUP_TRY_LATER;
+	}
+	if (text.data != NULL)
+		OPENSSL_cleanse(text.data, text.capacity);
+	buf_free(&text);
+	return answer;
+}
+
+enum lookup
+credentials_find(struct authd *authd, const char *canonical, struct credentials *credentials,
+                 struct error *error)
+{
+	struct buf secret = BUF(USER_RECORD_MOST);
+
+	*credentials = (struct credentials){ .is_known = false };
+	enum lookup answer = table_lookup(authd->users, SLICE(USER_SECRET_KEY), &secret, error);
+	if (answer != LOOKUP_TRY_LATER) {
+		scram_make_up(authd, buf_slice(&secret), canonical, &credentials->scram);
+		answer = record_find(authd, canonical, &credentials->record, error);
+	}
+	buf_free(&secret);
+	if (answer != LOOKUP_FOUND)
+		return answer;
+	credentials->is_known = credentials->record.is_enabled;
+	if (credentials->is_known && credentials->record.has_scram)
+		credentials->scram = credentials->record.scram;
+	return LOOKUP_FOUND;
+}
+
+/* ---- hashes ---- */
+
+static bool
+slot_take(struct hash_slots *slots)
+{
+	int64_t deadline_ms = clock_monotonic_ms() + SLOT_WAIT_MS;
+	bool    is_good = true;
+
+	mutex_lock(&slots->lock);
+	slots->waiting++;
+	while (slots->running >= slots->limit && is_good)
+		is_good = condition_wait_until(&slots->freed, &slots->lock, deadline_ms);
+	slots->waiting--;
+	is_good = slots->running < slots->limit;
+	if (is_good)
+		slots->running++;
+	mutex_unlock(&slots->lock);
+	return is_good;
+}
+
+static void
+slot_give_back(struct hash_slots *slots)
+{
+	mutex_lock(&slots->lock);
+	slots->running--;
+	condition_signal(&slots->freed);
+	mutex_unlock(&slots->lock);
+}
+
+bool
+hash_is_crowded(struct authd *authd)
+{
+	mutex_lock(&authd->slots.lock);
+	bool is_crowded = authd->slots.waiting >= authd->waiting_most;
+	mutex_unlock(&authd->slots.lock);
+	return is_crowded;
+}
+
+enum verdict
+password_check(struct authd *authd, const char *canonical, struct slice password,
+               const char **reason)
+{
+	uint64_t           generation = table_refresh(authd->users);
+	struct slice       user = slice_from(canonical);
+	struct credentials credentials;
+	struct error       error = ERROR_NONE;
+
+	*reason = "authentication failure";
+	/* Whoever is in the cache was right under this very version of the database. */
+	if (user.length > 0 && generation != 0 &&
+	    password_cache_has(authd->cache, user, password, generation, clock_monotonic_ms()))
+		return VERDICT_RIGHT;
+	if (credentials_find(authd, canonical, &credentials, &error) == LOOKUP_TRY_LATER) {
+		log_warning("%s", error.text);
+		*reason = "the user database cannot be read";
+		return VERDICT_TRY_LATER;
+	}
+	bool        is_real = credentials.is_known && credentials.record.password[0] != '\0';
+	const char *hash = is_real ? credentials.record.password : authd->dummy_hash;
+	if (!slot_take(&authd->slots)) {
+		*reason = "too many logins at a time";
+		return VERDICT_TRY_LATER;
+	}
+	enum password_answer answer = password_verify(password, hash);
+	slot_give_back(&authd->slots);
+	OPENSSL_cleanse(&credentials, sizeof(credentials));
+	if (answer == PASSWORD_UNKNOWN) {
+		log_warning("user %s: the password's hash cannot be computed", canonical);
+		*reason = "the password's hash cannot be computed";
+		return VERDICT_TRY_LATER;
+	}
+	if (answer != PASSWORD_RIGHT || !is_real)
+		return VERDICT_WRONG;
+	password_cache_add(authd->cache, user, password, generation, clock_monotonic_ms());
+	return VERDICT_RIGHT;
+}

@@ -1,0 +1,363 @@
+/* session.c - a channel from smtpd or pop3d: messages in, one exchange at a time, answers out. */
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "authd/exchange.h"
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "lib/ipc/channel.h"
+
+#define INPUT_MOST       (64 * 1024 + IPC_HEADER_BYTES)
+#define SEND_TIMEOUT_MS  5000
+#define IDLE_TIMEOUT_MS  (24 * 3600 * 1000)
+#define CROWDED_PAUSE_MS 50
+
+enum session_state {
+	SESSION_READY,   /* for a message */
+	SESSION_CROWDED, /* the message at the front waits for its turn to be hashed */
+	SESSION_HELD,    /* the answer to a failed login waits */
+};
+
+/* The answer that is held back, and what the log says of the exchange. */
+struct login {
+	enum auth_status status;
+	char             user[USER_NAME_MOST + 1];
+	char             reason[200];
+	char             service[32];
+	char             mechanism[32];
+	char             client_name[256];
+	char             client_address[64];
+	bool             want_mailbox;
+};
+
+struct session {
+	struct authd      *authd;
+	struct stream     *stream;
+	uint64_t           number;
+	struct ipc_channel out; /* borrows the stream's descriptor: only answers go this way */
+	enum session_state state;
+	int64_t            pause_ms;
+	struct exchange   *exchange;
+	struct login       login;
+};
+
+void *
+session_begin(struct daemon_context *context, struct stream *stream,
+              const struct session_peer *peer)
+{
+	struct session *session = calloc(1, sizeof(*session));
+
+	if (session == NULL)
+		return NULL;
+	session->authd = context->room;
+	session->stream = stream;
+	session->number = peer->number;
+	stream_set_input_limit(stream, INPUT_MOST);
+	ipc_channel_init(&session->out, stream_fd(stream));
+	return session;
+}
+
+void
+session_end(void *argument, enum session_end why)
+{
+	struct session *session = argument;
+
+	(void)why;
+	if (session->state == SESSION_HELD)
+		client_released(session->authd->clients, slice_from(session->login.client_address));
+	exchange_end(&session->exchange);
+	session->out.fd = -1; /* the stream's */
+	ipc_channel_close(&session->out);
+	free(session);
+}
+
+int64_t
+session_timeout(void *argument)
+{
+	const struct session *session = argument;
+
+	if (session->state != SESSION_READY)
+		return session->pause_ms;
+	return session->exchange == NULL ? IDLE_TIMEOUT_MS
+	                                 : session->authd->parameters->auth_exchange_timeout * 1000;
+}
+
+bool
+session_is_idle(void *argument)
+{
+	const struct session *session = argument;
+
+	return session->state == SESSION_READY && session->exchange == NULL;
+}
+
+/* ---- answers ---- */
+
+static enum session_next
+after_send(const struct session *session, enum ipc_result result)
+{
+	if (result == IPC_OK)
+		return SESSION_AGAIN;
+	log_set_session(session->number);
+	log_warning("answer to the client: %s", ipc_result_text(result));
+	log_set_session(0);
+	return SESSION_CLOSE;
+}
+
+static enum session_next
+send_done(struct session *session, int mailbox)
+{
+	struct msg_auth_done done = msg_auth_done_clear();
+
+	done.status = session->login.status;
+	done.user = slice_from(session->login.user);
+	done.reason = slice_from(session->login.reason);
+	done.mailbox = mailbox;
+	enum ipc_result result =
+		ipc_send(&session->out, auth_done, &done, clock_monotonic_ms() + SEND_TIMEOUT_MS);
+	if (mailbox >= 0)
+		close(mailbox);
+	return after_send(session, result);
+}
+
+static void
+text_keep(char *to, size_t size, struct slice text)
+{
+	struct buf printable = BUF(size - 1);
+
+	buf_append_printable(&printable, slice_first(text, size - 2));
+	memcpy(to, buf_text(&printable), printable.length);
+	to[printable.length] = '\0';
+	buf_free(&printable);
+}
+
+static void
+login_log(const struct session *session, bool is_good)
+{
+	const struct login *login = &session->login;
+
+	log_set_session(session->number);
+	log_info("%s: client=%s[%s], service=%s, sasl_method=%s, sasl_username=%s%s%s",
+	         is_good ? "login" : "login failed", login->client_name, login->client_address,
+	         login->service, login->mechanism, login->user,
+	         is_good ? "" : ", reason=", is_good ? "" : login->reason);
+	log_set_session(0);
+}
+
+static enum session_next
+login_succeeded(struct session *session)
+{
+	struct login *login = &session->login;
+	struct error  error = ERROR_NONE;
+	int           mailbox = -1;
+
+	login_log(session, true);
+	if (login->want_mailbox) {
+		mailbox = mailbox_attach(session->authd, login->user, &error);
+		if (mailbox < 0) {
+			log_warning("mailbox of %s: %s", login->user, error.text);
+			login->status = AUTH_NO_MAILBOX;
+			text_keep(login->reason, sizeof(login->reason), slice_from(error.text));
+		}
+	}
+	return send_done(session, mailbox);
+}
+
+/* Wrong credentials wait, parked; everything else is answered at once. */
+static enum session_next
+login_failed(struct session *session)
+{
+	login_log(session, false);
+	if (session->login.status != AUTH_FAILED)
+		return send_done(session, -1);
+	session->pause_ms =
+		client_failed(session->authd->clients, slice_from(session->login.client_address),
+	                      clock_monotonic_ms());
+	session->state = SESSION_HELD;
+	return SESSION_PAUSE;
+}
+
+static enum session_next
+answer(struct session *session, const struct exchange_answer *answer)
+{
+	struct msg_auth_challenge challenge = msg_auth_challenge_clear();
+
+	if (answer->status == AUTH_CONTINUE) {
+		challenge.challenge = answer->challenge;
+		return after_send(session, ipc_send(&session->out, auth_challenge, &challenge,
+		                                    clock_monotonic_ms() + SEND_TIMEOUT_MS));
+	}
+	session->login.status = answer->status;
+	text_keep(session->login.user, sizeof(session->login.user), slice_from(answer->user));
+	text_keep(session->login.reason, sizeof(session->login.reason), slice_from(answer->reason));
+	exchange_end(&session->exchange);
+	return answer->status == AUTH_OK ? login_succeeded(session) : login_failed(session);
+}
+
+/* ---- messages ---- */
+
+static enum session_next
+on_mechanisms(struct session *session, struct ipc_frame *frame)
+{
+	struct msg_auth_mechanisms     question;
+	struct msg_auth_mechanism_list list = msg_auth_mechanism_list_clear();
+	struct buf                     names = BUF(1024);
+
+	if (!msg_auth_mechanisms_decode(frame, &question))
+		return SESSION_CLOSE;
+	if (!exchange_mechanisms(session->authd, question.service, question.has_tls, &names))
+		buf_clear(&names);
+	list.names = buf_slice(&names);
+	enum ipc_result result = ipc_send(&session->out, auth_mechanism_list, &list,
+	                                  clock_monotonic_ms() + SEND_TIMEOUT_MS);
+	buf_free(&names);
+	return after_send(session, result);
+}
+
+static void
+login_begin(struct session *session, const struct msg_auth_start *start)
+{
+	struct login *login = &session->login;
+
+	*login = (struct login){ .want_mailbox = start->want_mailbox };
+	text_keep(login->service, sizeof(login->service), start->service);
+	text_keep(login->mechanism, sizeof(login->mechanism), start->mechanism);
+	text_keep(login->client_name, sizeof(login->client_name),
+	          slice_is_empty(start->client_name) ? SLICE("unknown") : start->client_name);
+	text_keep(login->client_address, sizeof(login->client_address), start->client_address);
+}
+
+static enum session_next
+on_start(struct session *session, struct ipc_frame *frame)
+{
+	struct msg_auth_start  start;
+	struct exchange_answer first;
+
+	exchange_end(&session->exchange);
+	if (!msg_auth_start_decode(frame, &start))
+		return SESSION_CLOSE;
+	login_begin(session, &start);
+	if (!client_may_try(session->authd->clients, start.client_address, clock_monotonic_ms())) {
+		session->login.status = AUTH_TRY_LATER;
+		text_keep(session->login.reason, sizeof(session->login.reason),
+		          SLICE("too many failed logins from this address"));
+		return login_failed(session);
+	}
+	session->exchange = exchange_start(session->authd, &start, &first);
+	return answer(session, &first);
+}
+
+static enum session_next
+on_response(struct session *session, struct ipc_frame *frame)
+{
+	struct msg_auth_response response;
+	struct exchange_answer   next;
+
+	if (session->exchange == NULL || !msg_auth_response_decode(frame, &response))
+		return SESSION_CLOSE;
+	exchange_step(session->exchange, response.response, &next);
+	return answer(session, &next);
+}
+
+static enum session_next
+on_cancel(struct session *session, struct ipc_frame *frame)
+{
+	struct msg_auth_cancel cancel;
+
+	if (!msg_auth_cancel_decode(frame, &cancel))
+		return SESSION_CLOSE;
+	exchange_end(&session->exchange);
+	return SESSION_AGAIN;
+}
+
+static const struct {
+	uint32_t type;
+	bool     may_hash; /* may need a hash: waits its turn in a crowd */
+	enum session_next (*handle)(struct session *session, struct ipc_frame *frame);
+} messages[] = {
+	{ MSG_auth_mechanisms, false, on_mechanisms },
+	{ MSG_auth_start, true, on_start },
+	{ MSG_auth_response, true, on_response },
+	{ MSG_auth_cancel, false, on_cancel },
+};
+#define MESSAGE_COUNT (sizeof(messages) / sizeof(messages[0]))
+
+enum frame_read { FRAME_WHOLE, FRAME_MORE, FRAME_MALFORMED };
+
+/* The frame at the front of the input, and its length with its header. */
+static enum frame_read
+frame_read(struct slice input, struct ipc_frame *frame, size_t *whole)
+{
+	uint32_t length;
+	uint16_t type, descriptors;
+
+	if (input.length < IPC_HEADER_BYTES)
+		return FRAME_MORE;
+	memcpy(&length, input.data, 4);
+	memcpy(&type, input.data + 4, 2);
+	memcpy(&descriptors, input.data + 6, 2);
+	if (length > msg_most_bytes(type) || descriptors != 0)
+		return FRAME_MALFORMED;
+	*whole = (size_t)length + IPC_HEADER_BYTES;
+	if (input.length < *whole)
+		return FRAME_MORE;
+	*frame = (struct ipc_frame){ .type = type,
+		                     .payload = slice_of(input.data + IPC_HEADER_BYTES, length) };
+	return FRAME_WHOLE;
+}
+
+static enum session_next
+malformed(const struct session *session, uint32_t type)
+{
+	log_set_session(session->number);
+	log_warning("malformed or unexpected message %s from a client; channel closed",
+	            msg_name(type));
+	log_set_session(0);
+	return SESSION_CLOSE;
+}
+
+static enum session_next
+frame_handle(struct session *session, struct ipc_frame *frame, size_t whole)
+{
+	size_t i = 0;
+
+	while (i < MESSAGE_COUNT && messages[i].type != frame->type)
+		i++;
+	if (i == MESSAGE_COUNT)
+		return malformed(session, frame->type);
+	if (messages[i].may_hash && hash_is_crowded(session->authd)) {
+		session->state = SESSION_CROWDED;
+		session->pause_ms = CROWDED_PAUSE_MS;
+		return SESSION_PAUSE;
+	}
+	enum session_next next = messages[i].handle(session, frame);
+	if (next == SESSION_CLOSE)
+		malformed(session, frame->type);
+	/* Passwords lie in the stream's buffer, which is kept: nothing of them may stay. */
+	OPENSSL_cleanse((char *)(uintptr_t)frame->payload.data, frame->payload.length);
+	stream_consume(session->stream, whole);
+	return next;
+}
+
+enum session_next
+session_input(void *argument)
+{
+	struct session   *session = argument;
+	struct ipc_frame  frame;
+	size_t            whole;
+	enum session_next next = SESSION_AGAIN;
+
+	if (session->state == SESSION_HELD) {
+		session->state = SESSION_READY;
+		client_released(session->authd->clients, slice_from(session->login.client_address));
+		return send_done(session, -1);
+	}
+	session->state = SESSION_READY;
+	switch (frame_read(stream_input(session->stream), &frame, &whole)) {
+	case FRAME_MORE: return SESSION_WAIT;
+	case FRAME_MALFORMED: return malformed(session, 0);
+	case FRAME_WHOLE: next = frame_handle(session, &frame, whole); break;
+	}
+	return next;
+}
