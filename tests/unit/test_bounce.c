@@ -1,0 +1,486 @@
+/* test_bounce.c - bounce: who is told, and the notice word for word, against a queue of the test.
+ */
+/* links: bounce/kind.c bounce/text.c bounce/report.c bounce/returned.c bounce/send.c */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+#include <cmocka.h>
+
+#include "bounce/notice.h"
+#include "tests/unit/fake_queue.h"
+
+#define ORIGINAL "Received: by mx\r\nFrom: s@far.example\r\nSubject: hello\r\n\r\nThe body.\r\n"
+
+struct host {
+	struct fake_queue     queue;
+	struct snapshot      *snapshot;
+	struct intake_context context;
+	struct agent_job      job;
+	struct buf            recipients;
+	struct error          error;
+};
+
+static void
+host_open(struct host *host, const char *more)
+{
+	char         text[2000];
+	struct error error = ERROR_NONE;
+
+	setenv("TZ", "UTC0", 1);
+	tzset();
+	memset(host, 0, sizeof(*host));
+	snprintf(text, sizeof(text), "myhostname = mx.example.org\nmyorigin = example.org\n%s",
+	         more);
+	assert_true(fake_queue_start(&host->queue));
+	host->snapshot = snapshot_from_text(text, &error);
+	if (host->snapshot == NULL)
+		fail_msg("%s", error.text);
+	host->context.snapshot = host->snapshot;
+	host->context.parameters = snapshot_parameters(host->snapshot);
+	host->context.router = router_create(host->snapshot, &error);
+	if (host->context.router == NULL)
+		fail_msg("%s", error.text);
+	host->context.queue = intake_client_create(host->queue.path, "bounce");
+	host->recipients = BUF(65536);
+	host->job.message = msg_job_clear();
+	host->job.message.queue_id = SLICE("ORIGINAL");
+	host->job.message.kind = JOB_NOTICE_FAILURE;
+	host->job.message.content = SLICE(ORIGINAL);
+	host->job.envelope.sender = SLICE("s@far.example");
+	host->job.envelope.arrival_us = INT64_C(1795511702000000);
+	host->job.envelope.message_id = SLICE("<1@far.example>");
+}
+
+static void
+host_close(struct host *host)
+{
+	router_destroy(&host->context.router);
+	intake_client_destroy(&host->context.queue);
+	snapshot_destroy(&host->snapshot);
+	fake_queue_stop(&host->queue);
+	buf_free(&host->recipients);
+}
+
+static void
+add(struct host *host, const struct msg_job_recipient *recipient, const struct msg_outcome *outcome)
+{
+	struct msg_job_recipient copy = *recipient;
+	struct buf               list = BUF(65536);
+
+	assert_true(msg_outcome_append(&list, outcome));
+	copy.outcome = buf_slice(&list);
+	assert_true(msg_job_recipient_append(&host->recipients, &copy));
+	buf_free(&list);
+	host->job.message.recipients = buf_slice(&host->recipients);
+}
+
+static const struct msg_outcome unknown_user = {
+	.action = OUTCOME_FAILED,
+	.status = SLICE("5.1.1"),
+	.reason = SLICE("host mx.far.example[192.0.2.9] said: 550 5.1.1 no such user "
+	                "(in reply to RCPT TO command)"),
+	.remote_mta = SLICE("mx.far.example"),
+	.diagnostic = SLICE("550 5.1.1 no such user"),
+};
+
+static void
+add_simple(struct host *host, const char *address, unsigned notify)
+{
+	struct msg_job_recipient recipient = { .address = slice_from(address),
+		                               .dsn_notify = notify };
+
+	add(host, &recipient, &unknown_user);
+}
+
+static void
+tell(struct host *host, enum notice_result expected)
+{
+	if (notice_send(&host->context, &host->job, &host->error) != expected)
+		fail_msg("%s", host->error.text);
+}
+
+/* The notice without what differs each time: dates, ids, the boundary (shown as BOUNDARY). */
+static const char *
+normal(struct host *host, struct buf *out)
+{
+	struct slice rest = buf_slice(&host->queue.content), line;
+	size_t       at = slice_find(rest, SLICE("boundary=\"=_"));
+	struct slice boundary = slice_of(rest.data + at + 10, 34);
+
+	assert_true(at != SLICE_NOT_FOUND);
+	while (slice_next_part(&rest, '\n', &line)) {
+		if (slice_starts_with(line, SLICE("Date:")) ||
+		    slice_starts_with(line, SLICE("\tid ")) ||
+		    slice_starts_with(line, SLICE("Message-Id:")))
+			continue;
+		size_t found = slice_find(line, boundary);
+		if (found != SLICE_NOT_FOUND) {
+			buf_append(out, slice_first(line, found));
+			buf_append_text(out, "BOUNDARY");
+			line = slice_from_offset(line, found + boundary.length);
+		}
+		if (line.length > 0 && line.data[line.length - 1] == '\r')
+			line.length--;
+		buf_append(out, line);
+		if (rest.length > 0)
+			buf_append_byte(out, '\n');
+	}
+	return buf_text(out);
+}
+
+static void
+assert_has(struct host *host, const char *text)
+{
+	if (slice_find(buf_slice(&host->queue.content), slice_from(text)) == SLICE_NOT_FOUND)
+		fail_msg("\"%s\" is not in\n%s", text, buf_text(&host->queue.content));
+}
+
+static void
+assert_has_not(struct host *host, const char *text)
+{
+	if (slice_find(buf_slice(&host->queue.content), slice_from(text)) != SLICE_NOT_FOUND)
+		fail_msg("\"%s\" is in\n%s", text, buf_text(&host->queue.content));
+}
+
+/* ---- the notice ---- */
+
+static const char expected_failure[] =
+	"Received: by mx.example.org (Dakiya)\n"
+	"From: Mail Delivery System <MAILER-DAEMON@example.org>\n"
+	"Subject: Undelivered Mail Returned to Sender\n"
+	"To: s@far.example\n"
+	"Auto-Submitted: auto-replied\n"
+	"MIME-Version: 1.0\n"
+	"Content-Type: multipart/report; report-type=delivery-status;\n"
+	"\tboundary=\"BOUNDARY\"\n"
+	"\n"
+	"This is a MIME-encapsulated message.\n"
+	"\n"
+	"--BOUNDARY\n"
+	"Content-Description: Notification\n"
+	"Content-Type: text/plain; charset=us-ascii\n"
+	"\n"
+	"This is the mail system at host mx.example.org.\n"
+	"\n"
+	"Your message did not reach everybody that you sent it to. The addresses below\n"
+	"did not get it, each with the reason; nothing more will be tried for them.\n"
+	"\n"
+	"Please check the addresses first. If you need help, write to <postmaster> and\n"
+	"send this report along; you may leave out your own text at its end.\n"
+	"\n"
+	"<r@far.example> (expanded from <list@example.org>): host\n"
+	"    mx.far.example[192.0.2.9] said: 550 5.1.1 no such user (in reply to RCPT\n"
+	"    TO command)\n"
+	"\n"
+	"--BOUNDARY\n"
+	"Content-Description: Delivery report\n"
+	"Content-Type: message/delivery-status\n"
+	"\n"
+	"Reporting-MTA: dns; mx.example.org\n"
+	"Original-Envelope-Id: env=1\n"
+	"X-Dakiya-Queue-ID: ORIGINAL\n"
+	"X-Dakiya-Sender: rfc822; s@far.example\n"
+	"Arrival-Date: Tue, 24 Nov 2026 09:15:02 +0000\n"
+	"\n"
+	"Original-Recipient: rfc822; List@example.org\n"
+	"Final-Recipient: rfc822; r@far.example\n"
+	"Action: failed\n"
+	"Status: 5.1.1\n"
+	"Remote-MTA: dns; mx.far.example\n"
+	"Diagnostic-Code: smtp; 550 5.1.1 no such user\n"
+	"\n"
+	"--BOUNDARY\n"
+	"Content-Description: Undelivered Message\n"
+	"Content-Type: message/rfc822\n"
+	"\n"
+	"Received: by mx\n"
+	"From: s@far.example\n"
+	"Subject: hello\n"
+	"\n"
+	"The body.\n"
+	"\n"
+	"--BOUNDARY--\n";
+
+static void
+a_failure_notice_has_every_part_and_field(void **state)
+{
+	struct msg_job_recipient recipient = { .address = SLICE("r@far.example"),
+		                               .original = SLICE("list@example.org"),
+		                               .dsn_orcpt = SLICE("rfc822;List@example.org") };
+	struct buf               out = BUF(65536);
+	struct host              host;
+
+	(void)state;
+	host_open(&host, "");
+	host.job.envelope.dsn_envid = SLICE("env=1");
+	add(&host, &recipient, &unknown_user);
+	tell(&host, NOTICE_DONE);
+	assert_string_equal(normal(&host, &out), expected_failure);
+	assert_int_equal(host.queue.envelope.sender.length, 0);
+	assert_int_equal(host.queue.envelope.flags, ENVELOPE_IS_NOTICE);
+	assert_int_equal(host.queue.recipient_count, 1);
+	assert_true(slice_equal(host.queue.recipients[0].address, SLICE("s@far.example")));
+	buf_free(&out);
+	host_close(&host);
+}
+
+static void
+a_delay_notice_says_until_when_and_returns_the_header(void **state)
+{
+	struct host              host;
+	struct msg_job_recipient recipient = { .address = SLICE("r@far.example") };
+	struct msg_outcome       outcome = {
+		      .action = OUTCOME_DEFERRED,
+		      .status = SLICE("4.4.1"),
+		      .reason = SLICE("connect to mx.far.example[192.0.2.9]:25: Connection refused"),
+	};
+
+	(void)state;
+	host_open(&host, "");
+	host.job.message.kind = JOB_NOTICE_DELAY;
+	host.job.message.retry_until_us = INT64_C(1795943702000000);
+	add(&host, &recipient, &outcome);
+	tell(&host, NOTICE_DONE);
+	assert_has(&host, "Subject: Delayed Mail (still being retried)\r\n");
+	assert_has(&host, "Action: delayed\r\nStatus: 4.4.1\r\nDiagnostic-Code: X-Dakiya; "
+	                  "connect to mx.far.example[192.0.2.9]:25: Connection\r\n    refused\r\n"
+	                  "Will-Retry-Until: Sun, 29 Nov 2026 09:15:02 +0000\r\n");
+	assert_has(&host, "Content-Description: Delayed Message Headers\r\n"
+	                  "Content-Type: text/rfc822-headers\r\n\r\nReceived: by mx\r\n");
+	assert_has_not(&host, "The body.");
+	host_close(&host);
+}
+
+static void
+a_success_notice_goes_out_only_when_asked_for(void **state)
+{
+	struct msg_job_recipient asks = { .address = SLICE("a@far.example"),
+		                          .dsn_notify = DSN_NOTIFY_SUCCESS };
+	struct msg_job_recipient relayed = { .address = SLICE("b@far.example"),
+		                             .dsn_notify = DSN_NOTIFY_SUCCESS };
+	struct msg_job_recipient silent = { .address = SLICE("c@far.example") };
+	struct msg_outcome       outcome = { .action = OUTCOME_DELIVERED,
+		                             .status = SLICE("2.0.0"),
+		                             .reason = SLICE("delivered to maildir") };
+	struct host              host;
+
+	(void)state;
+	host_open(&host, "");
+	host.job.message.kind = JOB_NOTICE_SUCCESS;
+	add(&host, &asks, &outcome);
+	outcome.action = OUTCOME_RELAYED;
+	add(&host, &relayed, &outcome);
+	outcome.action = OUTCOME_RELAYED_DSN;
+	relayed.address = SLICE("d@far.example");
+	add(&host, &relayed, &outcome);
+	add(&host, &silent, &outcome);
+	tell(&host, NOTICE_DONE);
+	assert_has(&host, "Subject: Successful Mail Delivery Report\r\n");
+	assert_has(&host, "Final-Recipient: rfc822; a@far.example\r\nAction: delivered\r\n");
+	assert_has(&host, "Final-Recipient: rfc822; b@far.example\r\nAction: relayed\r\n");
+	assert_has_not(&host, "c@far.example");
+	assert_has_not(&host, "d@far.example");
+	host_close(&host);
+}
+
+/* ---- who is told ---- */
+
+static void
+notify_decides_where_it_was_given(void **state)
+{
+	struct host host;
+
+	(void)state;
+	host_open(&host, "");
+	add_simple(&host, "never@far.example", DSN_NOTIFY_NEVER);
+	add_simple(&host, "success@far.example", DSN_NOTIFY_SUCCESS | DSN_NOTIFY_DELAY);
+	tell(&host, NOTICE_DONE);
+	assert_int_equal(host.queue.commits, 0);
+	add_simple(&host, "failure@far.example", DSN_NOTIFY_FAILURE);
+	tell(&host, NOTICE_DONE);
+	assert_int_equal(host.queue.commits, 1);
+	assert_has(&host, "<failure@far.example>:");
+	assert_has_not(&host, "never@far.example");
+	assert_has_not(&host, "success@far.example");
+	host_close(&host);
+}
+
+static void
+nobody_is_told_of_a_notice_unless_the_postmaster_wants_it(void **state)
+{
+	struct host host;
+
+	(void)state;
+	host_open(&host, "");
+	host.job.envelope.sender = SLICE("");
+	add_simple(&host, "r@far.example", 0);
+	tell(&host, NOTICE_DONE);
+	assert_int_equal(host.queue.commits, 0);
+	host_close(&host);
+
+	host_open(&host, "notify_classes = resource, 2bounce\n"
+	                 "2bounce_notice_recipient = admin\n");
+	host.job.envelope.sender = SLICE("");
+	add_simple(&host, "r@far.example", 0);
+	tell(&host, NOTICE_DONE);
+	assert_int_equal(host.queue.commits, 1);
+	assert_has(&host,
+	           "Subject: Postmaster Copy: Undelivered Mail\r\nTo: admin@example.org\r\n");
+	assert_true(slice_equal(host.queue.envelope.sender, SLICE("double-bounce@mx.example.org")));
+	assert_true(slice_equal(host.queue.recipients[0].address, SLICE("admin@example.org")));
+	assert_int_equal(host.queue.envelope.flags, ENVELOPE_IS_NOTICE | ENVELOPE_DOUBLE_BOUNCE);
+	host_close(&host);
+}
+
+static void
+a_double_bounce_and_the_delay_of_a_notice_end_here(void **state)
+{
+	struct host host;
+
+	(void)state;
+	host_open(&host, "notify_classes = 2bounce\n");
+	add_simple(&host, "r@far.example", 0);
+	host.job.envelope.sender = SLICE("double-bounce@mx.example.org");
+	tell(&host, NOTICE_DONE);
+	host.job.envelope.sender = SLICE("");
+	host.job.message.kind = JOB_NOTICE_DELAY;
+	tell(&host, NOTICE_DONE);
+	host.job.message.kind = JOB_NOTICE_FAILURE;
+	host.job.envelope.flags = ENVELOPE_IS_NOTICE | ENVELOPE_DOUBLE_BOUNCE;
+	tell(&host, NOTICE_DONE);
+	assert_int_equal(host.queue.commits, 0);
+	host_close(&host);
+}
+
+/* ---- what is returned ---- */
+
+static void
+ret_and_size_decide_what_comes_back(void **state)
+{
+	static const struct {
+		const char *setting;
+		uint32_t    ret;
+		bool        has_body;
+	} cases[] = {
+		{ "", DSN_RET_NONE, true },
+		{ "", DSN_RET_FULL, true },
+		{ "", DSN_RET_HDRS, false },
+		{ "bounce_size_limit = 10\n", DSN_RET_FULL, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct host host;
+
+		host_open(&host, cases[i].setting);
+		host.job.envelope.dsn_ret = cases[i].ret;
+		add_simple(&host, "r@far.example", 0);
+		tell(&host, NOTICE_DONE);
+		assert_has(&host, "Subject: hello\r\n");
+		if (cases[i].has_body)
+			assert_has(&host, "The body.");
+		else
+			assert_has_not(&host, "The body.");
+		host_close(&host);
+	}
+}
+
+static void
+utf8_mail_gets_the_global_forms(void **state)
+{
+	struct host host;
+
+	(void)state;
+	host_open(&host, "");
+	host.job.envelope.flags = ENVELOPE_SMTPUTF8 | ENVELOPE_8BIT;
+	host.job.envelope.sender = SLICE("s\xc3\xbc@far.example");
+	add_simple(&host, "r\xc3\xbc@far.example", 0);
+	tell(&host, NOTICE_DONE);
+	assert_has(&host, "report-type=global-delivery-status;");
+	assert_has(&host, "Content-Type: message/global-delivery-status\r\n");
+	assert_has(&host, "Content-Type: message/global\r\n");
+	assert_has(&host, "To: s\xc3\xbc@far.example\r\n");
+	assert_has(&host, "Final-Recipient: utf-8; r\xc3\xbc@far.example\r\n");
+	assert_has(&host, "<r\xc3\xbc@far.example>:");
+	assert_true((host.queue.envelope.flags & ENVELOPE_SMTPUTF8) != 0);
+	host_close(&host);
+}
+
+static void
+threads_are_kept_when_asked_for(void **state)
+{
+	struct host host;
+
+	(void)state;
+	host_open(&host, "enable_threaded_bounces = yes\n");
+	add_simple(&host, "r@far.example", 0);
+	tell(&host, NOTICE_DONE);
+	assert_has(&host, "References: <1@far.example>\r\nIn-Reply-To: <1@far.example>\r\n");
+	host.job.envelope.message_id = SLICE("<1@far.example>\r\nBcc: x>");
+	tell(&host, NOTICE_DONE);
+	assert_has_not(&host, "In-Reply-To:");
+	host_close(&host);
+}
+
+/* ---- trouble ---- */
+
+static void
+the_job_waits_until_the_notice_is_committed(void **state)
+{
+	struct host host;
+
+	(void)state;
+	host_open(&host, "");
+	add_simple(&host, "r@far.example", 0);
+	host.queue.commit_status = INTAKE_NO_SPACE;
+	tell(&host, NOTICE_LATER);
+	assert_non_null(strstr(host.error.text, "452"));
+	host.queue.commit_status = INTAKE_OK;
+	tell(&host, NOTICE_DONE);
+	host_close(&host);
+}
+
+static void
+a_notice_above_the_size_limit_returns_less(void **state)
+{
+	char       *text = malloc(40001);
+	struct host host;
+
+	(void)state;
+	assert_non_null(text);
+	memset(text, 'x', 40000);
+	memcpy(text, "Subject: big\r\n\r\n", 16);
+	host_open(&host, "message_size_limit = 20000\n");
+	host.job.message.content = slice_of(text, 40000);
+	add_simple(&host, "r@far.example", 0);
+	tell(&host, NOTICE_DONE);
+	assert_has(&host, "Content-Type: text/rfc822-headers\r\n\r\nSubject: big\r\n");
+	memset(text + 9, 'y', 30000); /* even the header is too much */
+	tell(&host, NOTICE_DONE);
+	assert_has_not(&host, "Subject: yy");
+	assert_has(&host, "Action: failed");
+	host_close(&host);
+	free(text);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_failure_notice_has_every_part_and_field),
+		cmocka_unit_test(a_delay_notice_says_until_when_and_returns_the_header),
+		cmocka_unit_test(a_success_notice_goes_out_only_when_asked_for),
+		cmocka_unit_test(notify_decides_where_it_was_given),
+		cmocka_unit_test(nobody_is_told_of_a_notice_unless_the_postmaster_wants_it),
+		cmocka_unit_test(a_double_bounce_and_the_delay_of_a_notice_end_here),
+		cmocka_unit_test(ret_and_size_decide_what_comes_back),
+		cmocka_unit_test(utf8_mail_gets_the_global_forms),
+		cmocka_unit_test(threads_are_kept_when_asked_for),
+		cmocka_unit_test(the_job_waits_until_the_notice_is_committed),
+		cmocka_unit_test(a_notice_above_the_size_limit_returns_less),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
