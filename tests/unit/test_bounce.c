@@ -201,7 +201,7 @@ static const char expected_failure[] =
 	"\n"
 	"The body.\n"
 	"\n"
-	"--BOUNDARY--\n";
+	"--BOUNDARY--";
 
 static void
 a_failure_notice_has_every_part_and_field(void **state)
