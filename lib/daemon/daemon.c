@@ -131,8 +131,12 @@ open_log(const struct daemon_core *core, const char *syslog_name, const char *fa
 {
 	char name[200], host[64] = "localhost";
 
-	snprintf(name, sizeof(name), "%s%s%s", syslog_name, syslog_name[0] != '\0' ? "/" : "",
-	         core->daemon->name);
+	const char *bare = core->daemon->bare_log_name;
+	if (bare != NULL && strcmp(bare, syslog_name) == 0)
+		snprintf(name, sizeof(name), "%s", syslog_name);
+	else
+		snprintf(name, sizeof(name), "%s%s%s", syslog_name,
+		         syslog_name[0] != '\0' ? "/" : "", core->daemon->name);
 	gethostname(host, sizeof(host) - 1);
 	host[strcspn(host, ".")] = '\0';
 	log_open(name, host, core->log_target, core->log_fd >= 0 ? core->log_fd : 2,

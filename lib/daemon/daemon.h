@@ -97,7 +97,10 @@ struct session_peer {
 };
 
 struct daemon {
-	const char          *name; /* log name: smtpd */
+	const char *name; /* log name: smtpd */
+	/* A syslog_name that stands alone in log lines, without "/name", since readers of
+	 * another suite's log know it so ("dovecot"); NULL for none. */
+	const char          *bare_log_name;
 	enum daemon_identity identity;
 	unsigned             doors; /* DOOR_* */
 	/* Landlock: paths, or "$parameter" for a parameter's value (a directory, or the
