@@ -163,6 +163,14 @@ intake_add_recipient(struct intake *intake, const struct msg_recipient *recipien
 	       copy.dsn_orcpt.data != NULL && ARRAY_PUSH(&intake->given, copy);
 }
 
+void
+intake_amend(struct intake *intake, uint32_t flags, struct slice filter)
+{
+	intake->envelope.flags |= flags;
+	if (filter.length > 0)
+		intake->envelope.filter = filter;
+}
+
 bool
 intake_set_trace(struct intake *intake, struct slice fields)
 {

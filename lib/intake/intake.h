@@ -40,6 +40,11 @@ bool intake_add_recipient(struct intake *intake, const struct msg_recipient *rec
  */
 bool intake_set_trace(struct intake *intake, struct slice fields);
 /*
+ * What access restrictions decided after intake_begin, up to intake_finish: flags to add
+ * (ENVELOPE_HOLD), and a filter (borrowed; empty = as it was).
+ */
+void intake_amend(struct intake *intake, uint32_t flags, struct slice filter);
+/*
  * Content as it comes, cut anywhere. False when a limit or a write failed; the reason comes with
  * intake_finish, more content may be given and is ignored.
  */

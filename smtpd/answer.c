@@ -1,0 +1,141 @@
+/*
+ * answer.c - replies: the one place that writes them, counts them and slows down who errs.
+ */
+#include <stdio.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "lib/smtp/extensions.h"
+#include "smtpd/session.h"
+
+#define ANSWER_MOST 4096
+
+struct enhanced_status
+status_from(const char *text)
+{
+	struct enhanced_status status = { 0, 0, 0 };
+	size_t                 length;
+
+	enhanced_status_parse(slice_from(text), &status, &length);
+	return status;
+}
+
+/* soft_bounce makes every final refusal one to be tried again. */
+static void
+soften(const struct session *session, struct smtp_reply *reply)
+{
+	if (!session->parameters->soft_bounce || reply->code < 500)
+		return;
+	reply->code -= 100;
+	if (reply->status.class == 5)
+		reply->status.class = 4;
+}
+
+/* smtpd_reject_footer, with "\c" joined to the last line. */
+static void
+append_footer(const struct session *session, const struct smtp_reply *reply, struct buf *text)
+{
+	struct slice footer = slice_from(session->parameters->smtpd_reject_footer);
+
+	if (reply->code < 400 || footer.length == 0)
+		return;
+	if (slice_starts_with(footer, SLICE("\\c")))
+		footer = slice_from_offset(footer, 2);
+	else
+		buf_append_byte(text, '\n');
+	buf_append(text, footer);
+}
+
+/* An answer to who made many errors waits; it is written when the pause is over. */
+static void
+put_answer(struct session *session, struct slice bytes, bool is_error)
+{
+	int64_t sleep_ms = session->parameters->smtpd_error_sleep_time * 1000;
+
+	if (is_error && sleep_ms > 0 &&
+	    session->error_count > (size_t)session->parameters->smtpd_soft_error_limit &&
+	    session->pause_until_ms == 0)
+		session->pause_until_ms = clock_monotonic_ms() + sleep_ms;
+	if (session->pause_until_ms == 0 || !buf_append(&session->held, bytes))
+		stream_write(session->stream, bytes);
+}
+
+static void
+end_when_too_many(struct session *session)
+{
+	char text[512];
+
+	if (session->is_ending ||
+	    session->error_count < (size_t)session->parameters->smtpd_hard_error_limit)
+		return;
+	snprintf(text, sizeof(text), "421 4.7.0 %.400s Error: too many errors\r\n",
+	         session->parameters->myhostname);
+	put_answer(session, slice_from(text), true);
+	log_info("%s: too many errors after %s from %s", transaction_id(session),
+	         smtp_verb_name(session->verb), client_label(session));
+	session->has_ended_badly = true;
+	session->is_ending = true;
+}
+
+void
+answer_reply(struct session *session, const struct smtp_reply *given)
+{
+	struct smtp_reply reply = *given;
+	struct buf        text = BUF(ANSWER_MOST), out = BUF(2 * ANSWER_MOST);
+	bool              is_error;
+
+	soften(session, &reply);
+	is_error = reply.code >= 400;
+	if ((session->extensions & SMTP_ENHANCEDSTATUSCODES) == 0 && session->is_esmtp)
+		reply.status.class = 0;
+	buf_append(&text, reply.text);
+	append_footer(session, &reply, &text);
+	if (!text.has_failed)
+		reply.text = buf_slice(&text);
+	if (!smtp_reply_append(&out, &reply)) {
+		buf_clear(&out);
+		buf_append_format(&out, "%03d too long an answer\r\n", reply.code);
+	}
+	if (is_error)
+		session->error_count++;
+	else if (reply.code != 334 && reply.code != 354)
+		session->counts[session->verb].good++;
+	put_answer(session, buf_slice(&out), is_error);
+	buf_free(&text);
+	buf_free(&out);
+	if (is_error)
+		end_when_too_many(session);
+}
+
+static void
+answer_arguments(struct session *session, int code, const char *status, const char *format,
+                 va_list arguments)
+{
+	struct buf text = BUF(ANSWER_MOST);
+
+	buf_append_vformat(&text, format, arguments);
+	struct smtp_reply reply = { code, status_from(status), buf_slice(&text) };
+	answer_reply(session, &reply);
+	buf_free(&text);
+}
+
+void
+answer(struct session *session, int code, const char *status, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	answer_arguments(session, code, status, format, arguments);
+	va_end(arguments);
+}
+
+void
+answer_and_end(struct session *session, int code, const char *status, const char *format, ...)
+{
+	va_list arguments;
+
+	session->is_ending = true;
+	va_start(arguments, format);
+	answer_arguments(session, code, status, format, arguments);
+	va_end(arguments);
+}

@@ -1,0 +1,92 @@
+/*
+ * checks.h - inside the restriction engine: what a check is given and may say.
+ *
+ * A check returns DUNNO to go on, PERMIT to end the list, REFUSE (through refuse()) to end it all.
+ * A lookup that failed for now is put down with tempfail(): the request is deferred unless
+ * something later refuses it for good (reject_tempfail_action).
+ */
+#ifndef DAKIYA_SMTPD_CHECKS_H
+#define DAKIYA_SMTPD_CHECKS_H
+
+#include "smtpd/session.h"
+
+enum verdict { VERDICT_DUNNO, VERDICT_PERMIT, VERDICT_REFUSE };
+
+struct entry;
+struct entry_list;
+struct check;
+typedef enum verdict check_function(struct check *check, const struct entry *entry);
+
+/* One restriction as it stands in a list. */
+struct entry {
+	check_function          *function;
+	const char              *name;
+	const char              *text; /* argument as written */
+	int64_t                  number;
+	struct table            *table;
+	const struct entry_list *list;       /* of a restriction class */
+	bool                     is_warning; /* warn_if_reject stood before it */
+};
+
+struct held_reply {
+	bool              is_set;
+	struct smtp_reply reply;
+};
+
+/* One evaluation. */
+struct check {
+	struct session                    *session;
+	const struct parameters           *parameters;
+	const struct restriction_question *question;
+	struct restrictions               *restrictions;
+	/* of the list at hand, for texts: "<subject>: class rejected: ..." */
+	struct slice subject;
+	const char *class;
+	enum restriction_stage list_stage;
+	bool                   is_warning;
+	bool                   is_recipient_checked; /* reject_unlisted_recipient has been asked */
+	bool                   is_sender_checked;
+	unsigned               depth;
+	struct smtp_reply      reply; /* set by refuse() */
+	struct held_reply      defer_if_permit, defer_if_reject;
+};
+
+/* Sets the reply ("%d status text"); under warn_if_reject it is logged and DUNNO comes back. */
+enum verdict refuse(struct check *check, int64_t code, const char *status, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+enum verdict refuse_with(struct check *check, const struct smtp_reply *reply);
+/* A lookup failed for now: action is "defer" or "defer_if_permit". */
+enum verdict tempfail(struct check *check, const char *action, const char *status,
+                      const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* Remembers a deferral for the end of the stage. */
+void hold_reply(struct check *check, struct held_reply *held, int code, const char *status,
+                const char *format, ...) __attribute__((format(printf, 5, 6)));
+/* A line about something that was not refused: "hold", "warn", "reject_warning" ... */
+void         check_log(struct check *check, const char *action, const char *text);
+enum verdict evaluate_list(struct check *check, const struct entry_list *list);
+/* Restriction names as the result of an access table. */
+enum verdict evaluate_names(struct check *check, struct slice names);
+/* The text of an arena format as a slice; "(no memory)" when there is no room. */
+struct slice check_text(struct check *check, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+/* Without the local part; empty when there is none. */
+struct slice domain_of(struct slice address);
+
+/* "192.0.2.1" of an A or AAAA record. */
+bool address_from_record(const struct dns_record *record, char *text, size_t size);
+
+/* access.c */
+enum verdict access_result(struct check *check, const char *table, struct slice value,
+                           struct slice subject, const char *class);
+/* checks.c, for the parameters smtpd_reject_unlisted_* */
+check_function check_reject_unlisted_recipient, check_reject_unlisted_sender;
+
+#define RESTRICTION(name, needs, argument) check_function check_##name;
+#define RESTRICTION_MISSING(name, argument)
+#define RESTRICTION_ALIAS(old, name)
+#include "lib/conf/restrictions.def"
+#undef RESTRICTION
+#undef RESTRICTION_MISSING
+#undef RESTRICTION_ALIAS
+
+#endif

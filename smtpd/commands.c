@@ -1,0 +1,374 @@
+/*
+ * commands.c - greeting, envelope and small commands (RFC 5321 4.1.1).
+ */
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "lib/smtp/extensions.h"
+#include "smtpd/session.h"
+
+/* ---- HELO and EHLO ---- */
+
+/* Checks the name and keeps it; false when answered. A greeting ends what came before. */
+static bool
+take_helo(struct session *session, struct slice name)
+{
+	struct restriction_question question = { .stage = STAGE_HELO, .helo = name };
+	struct smtp_reply           refusal;
+
+	if (name.length == 0 || name.length > HELO_MOST) {
+		answer(session, 501, "", "Syntax: %s hostname", smtp_verb_name(session->verb));
+		return false;
+	}
+	transaction_reset(session);
+	if (!session->parameters->smtpd_delay_reject &&
+	    !restrictions_evaluate(session, &question, &refusal)) {
+		answer_reply(session, &refusal);
+		return false;
+	}
+	buf_clear(&session->helo_text);
+	buf_append_printable(&session->helo_text, name);
+	session->helo = buf_slice(&session->helo_text);
+	session->phase = PHASE_GREETED;
+	return true;
+}
+
+void
+command_helo(struct session *session, const struct smtp_command *command)
+{
+	if (!take_helo(session, command->arguments))
+		return;
+	session->is_esmtp = false;
+	session->extensions = session->room->extensions & (SMTP_SIZE | SMTP_8BITMIME);
+	answer(session, 250, "", "%s", session->parameters->myhostname);
+}
+
+/* smtpd_discard_ehlo_keyword_address_maps for this client. */
+static unsigned
+discarded_for_client(struct session *session)
+{
+	struct buf   value = BUF(1000);
+	struct error error = ERROR_NONE;
+	unsigned     bits = 0;
+
+	if (table_list_is_empty(session->room->discard_maps))
+		return 0;
+	switch (table_list_lookup(session->room->discard_maps, session->client.address, &value,
+	                          &error)) {
+	case LOOKUP_FOUND: bits = smtp_extension_list(buf_slice(&value)); break;
+	case LOOKUP_NOT_FOUND: break;
+	case LOOKUP_TRY_LATER: log_warning("%s", error.text); break;
+	}
+	buf_free(&value);
+	return bits;
+}
+
+static unsigned
+offered_extensions(struct session *session)
+{
+	unsigned bits = session->room->extensions & ~discarded_for_client(session);
+
+	if (session->room->tls == NULL || tls_is_active(session->stream))
+		bits &= ~(unsigned)SMTP_STARTTLS;
+	if (!login_is_offered(session))
+		bits &= ~(unsigned)SMTP_AUTH;
+	if (!session->is_xclient_trusted && !client_is_in(session, session->room->xclient_hosts))
+		bits &= ~(unsigned)SMTP_XCLIENT;
+	return bits;
+}
+
+static void
+append_keyword(struct session *session, struct buf *text, unsigned bit, const char *keyword)
+{
+	struct buf names = BUF(1000);
+
+	buf_append_byte(text, '\n');
+	buf_append_text(text, keyword);
+	if (bit == SMTP_SIZE && session->parameters->message_size_limit > 0)
+		buf_append_format(text, " %lld",
+		                  (long long)session->parameters->message_size_limit);
+	if (bit == SMTP_XCLIENT)
+		buf_append_text(text, " NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT "
+		                      "REVERSE_NAME");
+	if (bit == SMTP_AUTH && login_mechanisms(session, &names)) {
+		buf_append_format(text, " %s", buf_text(&names));
+		if (session->parameters->broken_sasl_auth_clients)
+			buf_append_format(text, "\nAUTH=%s", buf_text(&names));
+	}
+	buf_free(&names);
+}
+
+void
+command_ehlo(struct session *session, const struct smtp_command *command)
+{
+	struct buf  text = BUF(3000);
+	size_t      at = 0;
+	unsigned    bit = 0;
+	const char *keyword;
+
+	if (!take_helo(session, command->arguments))
+		return;
+	session->is_esmtp = true;
+	session->extensions = offered_extensions(session);
+	buf_append_text(&text, session->parameters->myhostname);
+	while ((keyword = smtp_extension_next(session->extensions, &at, &bit)) != NULL)
+		append_keyword(session, &text, bit, keyword);
+	struct smtp_reply reply = { 250, { 0, 0, 0 }, buf_slice(&text) };
+	answer_reply(session, &reply);
+	buf_free(&text);
+}
+
+/* ---- MAIL ---- */
+
+/* An address without a domain is ours (append_at_myorigin). data is NULL when there is no room. */
+static struct slice
+complete_address(struct session *session, struct slice address)
+{
+	if (address.length == 0 || slice_contains_byte(address, '@'))
+		return address;
+	const char *text = arena_format(&session->mail.arena, "%.*s@%s", SLICE_ARGS(address),
+	                                session->parameters->myorigin);
+	return slice_of(text, text != NULL ? strlen(text) : 0);
+}
+
+static struct smtp_grammar
+grammar_for(const struct session *session)
+{
+	return (struct smtp_grammar){
+		.extensions = session->extensions,
+		.is_strict = session->parameters->strict_rfc821_envelopes,
+	};
+}
+
+static bool
+is_above_size_limit(const struct session *session, uint64_t size)
+{
+	int64_t most = session->parameters->message_size_limit;
+
+	return most > 0 && size > (uint64_t)most;
+}
+
+/* Everything that may refuse MAIL; false when answered. */
+static bool
+take_mail(struct session *session, const struct smtp_command *command)
+{
+	struct transaction *mail = &session->mail;
+	struct smtp_grammar grammar = grammar_for(session);
+	struct smtp_reply   refusal;
+
+	if (!smtp_mail_parse(command->arguments, &grammar, &mail->arena, &mail->mail, &refusal)) {
+		answer_reply(session, &refusal);
+		return false;
+	}
+	mail->sender = complete_address(session, mail->mail.sender);
+	if (mail->sender.data == NULL) {
+		answer(session, 452, "4.3.1", "Insufficient system storage");
+		return false;
+	}
+	if (is_above_size_limit(session, (uint64_t)mail->mail.size)) {
+		answer(session, 552, "5.3.4", "Message size exceeds fixed limit");
+		return false;
+	}
+	if (!client_may(session, LIMIT_MESSAGES,
+	                session->parameters->smtpd_client_message_rate_limit,
+	                "Message delivery request rate")) {
+		answer(session, 450, "4.7.1", "Error: too much mail from %.*s",
+		       SLICE_ARGS(session->client.address));
+		return false;
+	}
+	mail->has_begun = true;
+	struct restriction_question question = { .stage = STAGE_SENDER,
+		                                 .helo = session->helo,
+		                                 .has_sender = true,
+		                                 .sender = mail->sender,
+		                                 .sender_as_given = mail->mail.sender };
+	if (!session->parameters->smtpd_delay_reject &&
+	    !restrictions_evaluate(session, &question, &refusal)) {
+		answer_reply(session, &refusal);
+		return false;
+	}
+	return true;
+}
+
+void
+command_mail(struct session *session, const struct smtp_command *command)
+{
+	transaction_reset(session);
+	session->mail.arrival_us = clock_wall_us();
+	if (!take_mail(session, command)) {
+		transaction_reset(session);
+		return;
+	}
+	session->phase = PHASE_MAIL;
+	answer(session, 250, "2.1.0", "Ok");
+}
+
+/* ---- RCPT ---- */
+
+/* Limits on the number of recipients; false when answered. */
+static bool
+may_add_recipient(struct session *session)
+{
+	size_t most = (size_t)session->parameters->smtpd_recipient_limit;
+	size_t over = (size_t)session->parameters->smtpd_recipient_overshoot_limit;
+
+	if (session->mail.recipient_count >= most) {
+		bool is_error = ++session->mail.overshoot > over;
+		answer(session, 452, "4.5.3", "Error: too many recipients");
+		/* Up to the overshoot limit it is no error of the client (RFC 5321 4.5.3.1.10). */
+		if (!is_error && session->error_count > 0)
+			session->error_count--;
+		return false;
+	}
+	if (!client_may(session, LIMIT_RECIPIENTS,
+	                session->parameters->smtpd_client_recipient_rate_limit,
+	                "Recipient address rate")) {
+		answer(session, 450, "4.7.1", "Error: too many recipients from %.*s",
+		       SLICE_ARGS(session->client.address));
+		return false;
+	}
+	return true;
+}
+
+static bool
+check_recipient(struct session *session, enum restriction_stage stage,
+                const struct recipient *recipient, struct slice as_given,
+                struct smtp_reply *refusal)
+{
+	const struct transaction   *mail = &session->mail;
+	struct restriction_question question = {
+		.stage = stage,
+		.helo = session->helo,
+		.has_sender = mail->has_begun,
+		.sender = mail->sender,
+		.sender_as_given = mail->mail.sender,
+		.recipient = recipient,
+		.recipient_as_given = as_given,
+	};
+
+	return restrictions_evaluate(session, &question, refusal);
+}
+
+void
+command_rcpt(struct session *session, const struct smtp_command *command)
+{
+	struct smtp_grammar grammar = grammar_for(session);
+	struct smtp_reply   refusal = { 452, { 4, 3, 1 }, SLICE("Insufficient system storage") };
+	struct smtp_rcpt    rcpt;
+
+	if (!may_add_recipient(session))
+		return;
+	if (!smtp_rcpt_parse(command->arguments, &grammar, &session->mail.arena, &rcpt, &refusal)) {
+		session->mail.refused_count++;
+		answer_reply(session, &refusal);
+		return;
+	}
+	struct recipient recipient = {
+		.address = complete_address(session, rcpt.recipient),
+		.original = SLICE_EMPTY,
+		.orcpt = rcpt.orcpt,
+		.notify = rcpt.notify,
+	};
+	if (!slice_is_ascii(rcpt.recipient) && !session->mail.mail.is_smtputf8) {
+		refusal = (struct smtp_reply){ 553, status_from("5.6.7"),
+			                       SLICE("Must declare SMTPUTF8 to send unicode "
+			                             "address") };
+	} else if (recipient.address.data != NULL &&
+	           check_recipient(session, STAGE_RECIPIENT, &recipient, rcpt.recipient,
+	                           &refusal) &&
+	           transaction_open(session, &refusal) &&
+	           transaction_add_recipient(session, &recipient)) {
+		session->phase = PHASE_RCPT;
+		answer(session, 250, "2.1.5", "Ok");
+		return;
+	}
+	session->mail.refused_count++;
+	answer_reply(session, &refusal);
+}
+
+/* ---- the small ones ---- */
+
+/* For commands without arguments; false when answered. */
+static bool
+has_no_arguments(struct session *session, const struct smtp_command *command)
+{
+	if (command->arguments.length == 0)
+		return true;
+	answer(session, 501, "5.5.4", "Syntax: %s", smtp_verb_name(command->verb));
+	return false;
+}
+
+void
+command_rset(struct session *session, const struct smtp_command *command)
+{
+	if (!has_no_arguments(session, command))
+		return;
+	transaction_reset(session);
+	answer(session, 250, "2.0.0", "Ok");
+}
+
+void
+command_noop(struct session *session, const struct smtp_command *command)
+{
+	(void)command;
+	answer(session, 250, "2.0.0", "Ok");
+}
+
+void
+command_help(struct session *session, const struct smtp_command *command)
+{
+	(void)command;
+	answer(session, 214, "2.0.0",
+	       "Commands: HELO EHLO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY QUIT");
+}
+
+void
+command_quit(struct session *session, const struct smtp_command *command)
+{
+	(void)command;
+	answer_and_end(session, 221, "2.0.0", "Bye");
+}
+
+void
+command_etrn(struct session *session, const struct smtp_command *command)
+{
+	if (command->arguments.length == 0)
+		answer(session, 500, "5.5.2", "Syntax: ETRN domain");
+	else
+		answer(session, 459, "4.7.1", "service unavailable");
+}
+
+void
+command_vrfy(struct session *session, const struct smtp_command *command)
+{
+	struct arena      arena = ARENA(16u * 1024);
+	struct buf        text = BUF(1000);
+	struct address    address;
+	struct slice      rest;
+	struct smtp_reply refusal;
+
+	if (session->parameters->disable_vrfy_command) {
+		answer(session, 502, "5.5.1", "VRFY command is disabled");
+	} else if (command->arguments.length == 0) {
+		answer(session, 501, "5.5.4", "Syntax: VRFY address");
+	} else if (!address_parse_path(command->arguments, false, false, &arena, &address, &rest) ||
+	           address.local.length == 0 || slice_trim(rest).length > 0) {
+		answer(session, 501, "5.1.3", "Bad recipient address syntax");
+	} else {
+		const char *given = arena_format(
+			&session->mail.arena, "%.*s%s%.*s", SLICE_ARGS(address.local),
+			address.domain.length > 0 ? "@" : "", SLICE_ARGS(address.domain));
+		struct recipient recipient = { .address = complete_address(session,
+			                                                   slice_from(given)) };
+		if (check_recipient(session, STAGE_VRFY, &recipient, slice_from(given), &refusal)) {
+			address_append_external(&text, recipient.address);
+			refusal =
+				(struct smtp_reply){ 252, status_from("2.0.0"), buf_slice(&text) };
+		}
+		answer_reply(session, &refusal);
+		/* Outside a transaction nobody else empties its arena. */
+		if (session->phase <= PHASE_GREETED)
+			transaction_reset(session);
+	}
+	buf_free(&text);
+	arena_reset(&arena);
+}

@@ -1,0 +1,53 @@
+/*
+ * main.c - smtpd(8): the SMTP server as a row of promises to lib/daemon.
+ */
+#include "smtpd/session.h"
+
+static const char *const readable[] = {
+	"$smtpd_client_restrictions",
+	"$smtpd_helo_restrictions",
+	"$smtpd_sender_restrictions",
+	"$smtpd_relay_restrictions",
+	"$smtpd_recipient_restrictions",
+	"$smtpd_sender_login_maps",
+	"$mynetworks",
+	"$mydestination",
+	"$relay_domains",
+	"$relay_recipient_maps",
+	"$local_recipient_maps",
+	"$virtual_alias_domains",
+	"$virtual_alias_maps",
+	"$virtual_mailbox_domains",
+	"$virtual_mailbox_maps",
+	"$transport_maps",
+	"$data_directory",
+	NULL,
+};
+
+static bool
+prepare(struct daemon_context *context, struct error *error)
+{
+	context->room = room_create(context, error);
+	return context->room != NULL;
+}
+
+static const struct daemon smtpd = {
+	.name = "smtpd",
+	.identity = RUNS_AS_NET,
+	.doors = DOOR_ACCEPT | DOOR_UNIX_CONNECT | DOOR_FILE_READ,
+	.readable = readable,
+	.prepare = prepare,
+	.session_begin = session_begin,
+	.session_input = session_input,
+	.session_end = session_end,
+	.session_timeout = session_timeout,
+	.session_is_idle = session_is_idle,
+	.session_refusal = "421 4.3.2 All server ports are busy\r\n",
+	.session_limit = room_session_limit,
+};
+
+int
+main(int argc, char **argv)
+{
+	return daemon_main(&smtpd, argc, argv);
+}

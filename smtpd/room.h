@@ -1,0 +1,52 @@
+/*
+ * room.h - what all sessions of one smtpd process share.
+ *
+ * Made once before the doors close; read-only afterwards, except the counters in limits.h, which
+ * have their own lock.
+ */
+#ifndef DAKIYA_SMTPD_ROOM_H
+#define DAKIYA_SMTPD_ROOM_H
+
+#include "lib/conf/snapshot.h"
+#include "lib/daemon/daemon.h"
+#include "lib/dns/dns.h"
+#include "lib/intake/intake.h"
+#include "lib/route/route.h"
+#include "lib/sasl/auth.h"
+#include "lib/table/match.h"
+#include "lib/table/table.h"
+#include "lib/tls/tls.h"
+#include "smtpd/limits.h"
+#include "smtpd/restrictions.h"
+
+struct room {
+	const char              *service;
+	const struct snapshot   *snapshot;
+	const struct parameters *parameters;
+	struct intake_context    intake;
+	struct tls_server       *tls; /* NULL: no TLS */
+	struct auth_client      *auth;
+	struct dns_client       *dns;
+	struct restrictions     *restrictions;
+	struct limits           *limits;
+	size_t                   session_limit;
+	unsigned                 extensions; /* SMTP_*: offered before clients are looked at */
+	bool                     is_tls_required;
+	bool                     is_auth_enabled;
+	struct match_list       *mynetworks;
+	struct match_list       *xclient_hosts;
+	struct match_list       *bare_newline_exclusions;
+	struct match_list       *event_exceptions;
+	struct match_list       *sasl_exceptions;
+	struct match_list       *sasl_filter;
+	struct table_list       *discard_maps;
+	struct table_list       *login_maps;
+};
+
+/* NULL and *error when the configuration cannot work. */
+struct room *room_create(const struct daemon_context *context, struct error *error);
+void         room_destroy(struct room **room);
+/* smtpd_session_limit, or what it stands for. */
+size_t room_session_limit(const struct daemon_context *context);
+
+#endif

@@ -1,0 +1,265 @@
+/*
+ * transaction.c - one mail transaction: its memory, its id, its way to intake, its one reset.
+ */
+#include <stdlib.h>
+
+#include "lib/base/array.h"
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "lib/mail/header.h"
+#include "lib/tls/tls.h"
+#include "smtpd/session.h"
+
+/* Memory for a sender and the texts of refusals, and for each recipient. */
+#define BASE_MOST      (64u * 1024)
+#define RECIPIENT_MOST 1024u
+
+void
+transaction_init(struct transaction *mail)
+{
+	*mail = (struct transaction){
+		.arena = ARENA(BASE_MOST),
+		.sender = SLICE_EMPTY,
+		.filter = SLICE_EMPTY,
+		.redirect = SLICE_EMPTY,
+		.prepend = SLICE_EMPTY,
+	};
+}
+
+void
+transaction_reset(struct session *session)
+{
+	struct transaction *mail = &session->mail;
+
+	if (mail->intake != NULL)
+		intake_end(&mail->intake);
+	free(mail->recipients);
+	arena_reset(&mail->arena);
+	transaction_init(mail);
+	mail->arena.limit =
+		BASE_MOST + RECIPIENT_MOST * (size_t)session->parameters->smtpd_recipient_limit;
+	if (session->phase > PHASE_GREETED)
+		session->phase = PHASE_GREETED;
+}
+
+const char *
+transaction_id(const struct session *session)
+{
+	return session->mail.intake != NULL ? intake_id(session->mail.intake) : "NOQUEUE";
+}
+
+const char *
+session_protocol(const struct session *session)
+{
+	/* [is SMTPUTF8][has TLS][has AUTH] */
+	static const char *const words[2][2][2] = {
+		{ { "ESMTP", "ESMTPA" }, { "ESMTPS", "ESMTPSA" } },
+		{ { "UTF8SMTP", "UTF8SMTPA" }, { "UTF8SMTPS", "UTF8SMTPSA" } },
+	};
+
+	if (!session->is_esmtp)
+		return "SMTP";
+	return words[session->mail.mail.is_smtputf8][tls_is_active(session->stream)]
+		    [session->sasl_user.length > 0];
+}
+
+static struct msg_envelope
+make_envelope(const struct session *session)
+{
+	const struct transaction *mail = &session->mail;
+	struct msg_envelope       envelope = {
+		      .sender = mail->sender,
+		      .arrival_us = mail->arrival_us,
+		      .size = (uint64_t)mail->mail.size,
+		      .dsn_ret = mail->mail.ret,
+		      .dsn_envid = mail->mail.envid,
+		      .message_id = SLICE_EMPTY,
+		      .client_name = session->client.name,
+		      .client_address = session->client.address,
+		      .client_port = session->client.port,
+		      .client_helo = session->helo,
+		      .client_protocol = slice_from(session_protocol(session)),
+		      .sasl_method = session->sasl_method,
+		      .sasl_username = session->sasl_user,
+		      .sasl_sender = session->sasl_sender,
+		      .filter = mail->filter,
+		      .service = slice_from(session->room->service),
+	};
+
+	if (mail->mail.body == SMTP_BODY_8BITMIME)
+		envelope.flags |= ENVELOPE_8BIT;
+	if (mail->mail.is_smtputf8)
+		envelope.flags |= ENVELOPE_SMTPUTF8;
+	return envelope;
+}
+
+bool
+transaction_open(struct session *session, struct smtp_reply *reply)
+{
+	struct transaction *mail = &session->mail;
+	struct error        error = ERROR_NONE;
+	struct buf          login = BUF(1024);
+
+	if (mail->intake != NULL)
+		return true;
+	client_know_name(session);
+	struct msg_envelope envelope = make_envelope(session);
+	mail->intake = intake_begin(&session->room->intake, &envelope, &error);
+	if (mail->intake == NULL) {
+		log_warning("%s: %s", client_label(session), error.text);
+		*reply = (struct smtp_reply){ 451, status_from("4.3.0"),
+			                      SLICE("Error: queue file write error") };
+		return false;
+	}
+	if (session->sasl_user.length > 0) {
+		buf_append_text(&login, ", sasl_method=");
+		buf_append_printable(&login, session->sasl_method);
+		buf_append_text(&login, ", sasl_username=");
+		buf_append_printable(&login, session->sasl_user);
+	}
+	log_info("%s: client=%s%s", transaction_id(session), client_label(session),
+	         buf_text(&login));
+	buf_free(&login);
+	return true;
+}
+
+bool
+transaction_add_recipient(struct session *session, const struct recipient *recipient)
+{
+	struct transaction *mail = &session->mail;
+
+	if (!array_grow((void **)&mail->recipients, mail->recipient_count,
+	                &mail->recipient_capacity, sizeof(*mail->recipients)))
+		return false;
+	mail->recipients[mail->recipient_count++] = *recipient;
+	return true;
+}
+
+/* ---- the Received field (RFC 5321 4.4, FACTS 2.7) ---- */
+
+/* Text from the client inside the field: nothing that ends a comment or a line. */
+static void
+append_harmless(struct buf *out, struct slice text)
+{
+	size_t start = out->length;
+
+	buf_append_printable(out, text);
+	for (size_t i = start; i < out->length; i++)
+		if (out->data[i] == '(' || out->data[i] == ')' || out->data[i] == ';')
+			out->data[i] = '?';
+}
+
+static void
+append_from(struct session *session, struct buf *out)
+{
+	const struct client *client = &session->client;
+	bool                 is_ipv6 = slice_contains_byte(client->address, ':');
+
+	buf_append_text(out, "from ");
+	append_harmless(out, session->helo.length > 0 ? session->helo : client->name);
+	buf_append_text(out, " (");
+	append_harmless(out, client->name);
+	buf_append_format(out, " [%s%.*s])\r\n\t", is_ipv6 ? "IPv6:" : "",
+	                  SLICE_ARGS(client->address));
+}
+
+static void
+append_tls(struct session *session, struct buf *out)
+{
+	struct tls_info info;
+
+	if (!session->parameters->smtpd_tls_received_header ||
+	    !tls_info_get(session->stream, &info))
+		return;
+	buf_append_format(out, "(using %s with cipher %s (%d/%d bits)", info.protocol, info.cipher,
+	                  info.bits, info.algorithm_bits);
+	if (info.details[0] != '\0')
+		buf_append_format(out, "\r\n\t%s", info.details);
+	buf_append_text(out, ")\r\n\t");
+	if (!info.has_peer_certificate)
+		buf_append_format(out, "(%s)\r\n\t",
+		                  session->parameters->smtpd_tls_ask_ccert
+		                          ? "Client did not present a certificate"
+		                          : "No client certificate requested");
+	else
+		buf_append_format(out, "(Client certificate %s)\r\n\t",
+		                  info.is_trusted ? "verified" : "not verified");
+}
+
+static void
+append_trace(struct session *session, struct buf *out)
+{
+	const struct transaction *mail = &session->mail;
+
+	buf_append(out, mail->prepend);
+	buf_append_text(out, "Received: ");
+	if (!session->parameters->smtpd_hide_client_session) {
+		append_from(session, out);
+		append_tls(session, out);
+		if (session->parameters->smtpd_sasl_authenticated_header &&
+		    session->sasl_user.length > 0) {
+			buf_append_text(out, "(Authenticated sender: ");
+			append_harmless(out, session->sasl_user);
+			buf_append_text(out, ")\r\n\t");
+		}
+	}
+	buf_append_format(out, "by %s (%s) with %s id %s", session->parameters->myhostname,
+	                  session->parameters->mail_name, session_protocol(session),
+	                  transaction_id(session));
+	if (mail->recipient_count == 1) {
+		buf_append_text(out, "\r\n\tfor <");
+		address_append_external(out, mail->recipients[0].address);
+		buf_append_text(out, ">");
+	}
+	buf_append_text(out, "; ");
+	date_append(out, mail->arrival_us / 1000000);
+	buf_append_text(out, "\r\n");
+}
+
+static bool
+give_recipient(struct transaction *mail, const struct recipient *recipient)
+{
+	struct msg_recipient record = {
+		.address = recipient->address,
+		.original = recipient->original,
+		.dsn_orcpt = recipient->orcpt,
+		.dsn_notify = recipient->is_bcc ? DSN_NOTIFY_NEVER : recipient->notify,
+	};
+
+	return intake_add_recipient(mail->intake, &record);
+}
+
+static bool
+give_recipients(struct transaction *mail)
+{
+	/* REDIRECT sends the message there and nowhere else. */
+	if (mail->redirect.length > 0) {
+		struct recipient only = { .address = mail->redirect,
+			                  .original = SLICE_EMPTY,
+			                  .orcpt = SLICE_EMPTY };
+		return give_recipient(mail, &only);
+	}
+	for (size_t i = 0; i < mail->recipient_count; i++)
+		if (!give_recipient(mail, &mail->recipients[i]))
+			return false;
+	return true;
+}
+
+bool
+transaction_begin_content(struct session *session, struct smtp_reply *reply)
+{
+	struct transaction *mail = &session->mail;
+	struct buf          trace = BUF(64u * 1024);
+
+	if (mail->is_content_begun)
+		return true;
+	mail->is_content_begun = true;
+	append_trace(session, &trace);
+	bool is_good = !trace.has_failed && give_recipients(mail) &&
+	               intake_set_trace(mail->intake, buf_slice(&trace));
+	buf_free(&trace);
+	if (!is_good)
+		*reply = (struct smtp_reply){ 452, status_from("4.3.1"),
+			                      SLICE("Error: insufficient system storage") };
+	return is_good;
+}
