@@ -110,5 +110,6 @@ configuration_check(struct configuration *configuration, struct report *report)
 	check_names(configuration, report);
 	check_types(configuration, report);
 	check_restrictions(configuration, report);
+	check_tables(configuration, report);
 	check_rules(configuration, report);
 }

@@ -18,6 +18,8 @@ void check_names(const struct configuration *configuration, struct report *repor
 void check_types(struct configuration *configuration, struct report *report);
 /* Restriction lists: names, arguments, classes; that strangers cannot relay. */
 void check_restrictions(const struct configuration *configuration, struct report *report);
+/* Tables that main.cf names: known types, files that are there and not out of date. */
+void check_tables(const struct configuration *configuration, struct report *report);
 /* Services and values that do not go together (FACTS: what check must catch). */
 void check_rules(const struct configuration *configuration, struct report *report);
 

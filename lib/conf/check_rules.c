@@ -63,9 +63,160 @@ check_owners(const struct configuration *configuration, struct report *report)
 	buf_free(&text);
 }
 
+/* ---- values that do not go together ---- */
+
+/* The lists of the address classes, the first of which wins. */
+static const char *const class_lists[] = { "mydestination", "virtual_alias_domains",
+	                                   "virtual_mailbox_domains", "relay_domains" };
+#define CLASS_COUNT (sizeof(class_lists) / sizeof(class_lists[0]))
+
+static bool
+list_has(struct slice list, struct slice domain)
+{
+	struct slice word;
+
+	while (slice_next_word(&list, ", \t\r\n", &word)) {
+		if (slice_equal_fold(word, domain))
+			return true;
+	}
+	return false;
+}
+
+/* C1: a domain in two classes. Domains that stand in tables are not seen here. */
+static void
+check_classes(const struct configuration *configuration, struct report *report)
+{
+	struct buf   lists[CLASS_COUNT];
+	struct slice rest, word;
+	const char  *file;
+	unsigned     line;
+
+	for (size_t i = 0; i < CLASS_COUNT; i++) {
+		lists[i] = BUF(SETTINGS_TEXT_MOST);
+		(void)check_expanded(&configuration->settings, class_lists[i], &lists[i]);
+	}
+	for (size_t i = 0; i < CLASS_COUNT * CLASS_COUNT; i++) {
+		size_t first = i / CLASS_COUNT, second = i % CLASS_COUNT;
+
+		if (first >= second)
+			continue;
+		check_place(&configuration->settings, class_lists[second], &file, &line);
+		rest = buf_slice(&lists[second]);
+		while (slice_next_word(&rest, ", \t\r\n", &word)) {
+			/* Tables may be in several lists. */
+			if (slice_find_byte(word, ':') == SLICE_NOT_FOUND && word.data[0] != '/' &&
+			    list_has(buf_slice(&lists[first]), word))
+				report_add(report, PROBLEM_WARNING, file, line,
+				           "%.*s is in %s and in %s: %s wins",
+				           SLICE_ARGS(slice_first(word, 200)), class_lists[first],
+				           class_lists[second], class_lists[first]);
+		}
+	}
+	for (size_t i = 0; i < CLASS_COUNT; i++)
+		buf_free(&lists[i]);
+}
+
+/* C7: mail that is accepted and cannot be stored. */
+static void
+check_sizes(const struct configuration *configuration, struct report *report)
+{
+	const struct parameters *parameters = &configuration->parameters;
+	const char              *file;
+	unsigned                 line;
+
+	if (parameters->virtual_mailbox_limit == 0 ||
+	    (parameters->message_size_limit != 0 &&
+	     parameters->message_size_limit <= parameters->virtual_mailbox_limit))
+		return;
+	check_place(&configuration->settings, "message_size_limit", &file, &line);
+	report_add(report, PROBLEM_WARNING, file, line,
+	           "message_size_limit (%lld) is larger than virtual_mailbox_limit (%lld): a "
+	           "message between them is accepted and then bounced",
+	           (long long)parameters->message_size_limit,
+	           (long long)parameters->virtual_mailbox_limit);
+}
+
+static bool
+is_yes(const struct settings *settings, const char *name)
+{
+	struct buf text = BUF(1000);
+	bool       is_set = check_expanded(settings, name, &text) &&
+	              slice_equal_fold(slice_trim(buf_slice(&text)), SLICE("yes"));
+
+	buf_free(&text);
+	return is_set;
+}
+
+/* C8: logins in clear text, and logins where only servers should be. */
+static void
+check_logins(const struct configuration *configuration, const struct service *service,
+             struct report *report)
+{
+	struct service_view view;
+	struct buf          level = BUF(1000);
+
+	if (!service_view_init(&view, configuration, service))
+		return; /* reported by the types */
+	bool has_auth = is_yes(&view.settings, "smtpd_sasl_auth_enable");
+	bool is_wrapped = is_yes(&view.settings, "smtpd_tls_wrappermode");
+	bool is_forced = is_wrapped || is_yes(&view.settings, "smtpd_tls_auth_only") ||
+	                 (check_expanded(&view.settings, "smtpd_tls_security_level", &level) &&
+	                  slice_equal(buf_slice(&level), SLICE("encrypt")));
+	if (has_auth && !is_forced)
+		report_add(report, PROBLEM_WARNING, service->file, service->line,
+		           "service %s takes passwords without TLS: smtpd_tls_auth_only = yes",
+		           service->name);
+	if (has_auth && service->port == 25)
+		report_add(report, PROBLEM_WARNING, service->file, service->line,
+		           "service %s offers logins on port 25, where only servers call: use "
+		           "submission and submissions",
+		           service->name);
+	if ((service->port == 587 || service->port == 465) && !has_auth)
+		report_add(report, PROBLEM_WARNING, service->file, service->line,
+		           "service %s is for users, but smtpd_sasl_auth_enable is no",
+		           service->name);
+	buf_free(&level);
+	service_view_free(&view);
+}
+
+/* C12: a list of recipients that was emptied by hand makes bounces to innocent senders. */
+static void
+check_backscatter(const struct configuration *configuration, struct report *report)
+{
+	static const struct {
+		const char *maps, *domains;
+	} rows[] = { { "local_recipient_maps", "mydestination" },
+		     { "relay_recipient_maps", "relay_domains" } };
+	struct buf text = BUF(SETTINGS_TEXT_MOST);
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct conf_value *value =
+			values_get(&configuration->values, slice_from(rows[i].maps));
+
+		if (value != NULL && value->text[0] == '\0' &&
+		    check_expanded(&configuration->settings, rows[i].domains, &text) &&
+		    !slice_is_empty(slice_trim(buf_slice(&text))))
+			report_add(report, PROBLEM_WARNING, value->file, value->line,
+			           "%s is empty: mail to unknown users in %s is accepted and "
+			           "bounced to forged senders",
+			           rows[i].maps, rows[i].domains);
+	}
+	buf_free(&text);
+}
+
 void
 check_rules(const struct configuration *configuration, struct report *report)
 {
+	const struct master_file *master = &configuration->master;
+
 	check_executables(configuration, report);
 	check_owners(configuration, report);
+	check_classes(configuration, report);
+	check_sizes(configuration, report);
+	check_backscatter(configuration, report);
+	for (size_t i = 0; i < master->services.count; i++) {
+		if (master->services.items[i].is_run &&
+		    strcmp(master->services.items[i].program->name, "smtpd") == 0)
+			check_logins(configuration, &master->services.items[i], report);
+	}
 }

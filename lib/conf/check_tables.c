@@ -1,0 +1,170 @@
+/* check_tables.c - the tables that main.cf and master.cf name: types, files; see check.h. */
+#include "lib/conf/check.h"
+#include "lib/conf/suggest.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum table_kind {
+	TABLE_FILE,    /* a text file that is read as it is */
+	TABLE_INDEXED, /* FILE.db, made of FILE by dakmap */
+	TABLE_OTHER,   /* no file */
+	TABLE_MISSING, /* Postfix has it, this suite not yet */
+};
+
+static const struct {
+	const char     *type;
+	enum table_kind kind;
+} table_types[] = {
+	{ "hash", TABLE_INDEXED },      { "btree", TABLE_INDEXED },    { "texthash", TABLE_FILE },
+	{ "cidr", TABLE_FILE },         { "regexp", TABLE_FILE },      { "pcre", TABLE_FILE },
+	{ "inline", TABLE_OTHER },      { "static", TABLE_OTHER },     { "proxy", TABLE_OTHER },
+	{ "unix", TABLE_OTHER },        { "lmdb", TABLE_MISSING },     { "cdb", TABLE_MISSING },
+	{ "dbm", TABLE_MISSING },       { "sdbm", TABLE_MISSING },     { "ldap", TABLE_MISSING },
+	{ "mysql", TABLE_MISSING },     { "pgsql", TABLE_MISSING },    { "sqlite", TABLE_MISSING },
+	{ "mongodb", TABLE_MISSING },   { "memcache", TABLE_MISSING }, { "tcp", TABLE_MISSING },
+	{ "socketmap", TABLE_MISSING }, { "nis", TABLE_MISSING },      { "nisplus", TABLE_MISSING },
+	{ "netinfo", TABLE_MISSING },   { "environ", TABLE_OTHER },    { "fail", TABLE_OTHER },
+	{ "internal", TABLE_MISSING },  { "pipemap", TABLE_OTHER },    { "randmap", TABLE_OTHER },
+	{ "unionmap", TABLE_OTHER },    { "debug", TABLE_MISSING },
+};
+#define TABLE_TYPE_COUNT (sizeof(table_types) / sizeof(table_types[0]))
+
+/* Where a table is named. */
+struct place {
+	const struct conf_value *value;
+	struct report           *report;
+	bool                     is_list_of_tables; /* ..._maps: every a:b is a table */
+};
+
+static void
+warn(const struct place *place, const char *text)
+{
+	report_add(place->report, PROBLEM_WARNING, place->value->file, place->value->line, "%s: %s",
+	           place->value->name, text);
+}
+
+/* C5: a table that is missing, unreadable, or older than its source. */
+static void
+check_file(const struct place *place, const char *type, const char *path, bool is_indexed)
+{
+	struct stat source, index;
+	char        text[1200], index_path[600];
+	bool        has_source = stat(path, &source) == 0;
+
+	snprintf(index_path, sizeof(index_path), "%.500s.db", path);
+	if (!is_indexed) {
+		snprintf(text, sizeof(text), "table %s:%.500s: %s", type, path,
+		         errno == EACCES ? "no permission" : "no such file");
+		if (!has_source)
+			warn(place, text);
+		return;
+	}
+	if (stat(index_path, &index) != 0) {
+		snprintf(text, sizeof(text), "table %.500s does not exist%s%s:%.400s", index_path,
+		         has_source ? "; make it: dakmap " : " (dakuser and dakmap make it): ",
+		         type, path);
+		warn(place, text);
+	} else if (has_source && source.st_mtime > index.st_mtime) {
+		snprintf(text, sizeof(text), "%.500s is newer than its table: dakmap %s:%.400s",
+		         path, type, path);
+		warn(place, text);
+	}
+}
+
+static void
+complain_type(const struct place *place, struct slice type)
+{
+	struct suggestion suggestion = { .name = type };
+
+	for (size_t i = 0; i < TABLE_TYPE_COUNT; i++) {
+		if (table_types[i].kind != TABLE_MISSING)
+			suggest_offer(&suggestion, table_types[i].type);
+	}
+	report_add(place->report, PROBLEM_ERROR, place->value->file, place->value->line,
+	           "%s: \"%.*s\" is no type of table%s%s%s", place->value->name,
+	           SLICE_ARGS(slice_first(type, 100)),
+	           suggestion.best == NULL ? "" : "; did you mean ",
+	           suggestion.best == NULL ? "" : suggestion.best,
+	           suggestion.best == NULL ? "" : "?");
+}
+
+static bool
+is_type_word(struct slice type)
+{
+	for (size_t i = 0; i < type.length; i++) {
+		if (!ascii_is_alnum(type.data[i]))
+			return false;
+	}
+	return type.length > 0 && ascii_is_alpha(type.data[0]);
+}
+
+static void
+check_word(const struct place *place, struct slice word)
+{
+	size_t       colon = slice_find_byte(word, ':'), row = 0;
+	struct slice type = slice_first(word, colon);
+	struct slice name = slice_from_offset(word, colon == SLICE_NOT_FOUND ? 0 : colon + 1);
+	char         path[500];
+
+	if (colon == SLICE_NOT_FOUND || !is_type_word(type))
+		return;
+	while (row < TABLE_TYPE_COUNT && !slice_equal(type, slice_from(table_types[row].type)))
+		row++;
+	if (row == TABLE_TYPE_COUNT) {
+		if (place->is_list_of_tables)
+			complain_type(place, type);
+		return;
+	}
+	if (table_types[row].kind == TABLE_MISSING && place->is_list_of_tables)
+		report_add(place->report, PROBLEM_ERROR, place->value->file, place->value->line,
+		           "%s: tables of type %s cannot be read yet", place->value->name,
+		           table_types[row].type);
+	if (name.length == 0 || name.data[0] != '/' || name.length >= sizeof(path))
+		return;
+	snprintf(path, sizeof(path), "%.*s", SLICE_ARGS(name));
+	if (table_types[row].kind == TABLE_FILE || table_types[row].kind == TABLE_INDEXED)
+		check_file(place, table_types[row].type, path,
+		           table_types[row].kind == TABLE_INDEXED);
+}
+
+/* A word up to a blank or comma; { ... } belongs to its word. */
+static void
+each_word(const struct place *place, struct slice text)
+{
+	size_t begin = 0, level = 0;
+
+	for (size_t i = 0; i <= text.length; i++) {
+		char c = i < text.length ? text.data[i] : ' ';
+
+		if (c == '{')
+			level++;
+		else if (c == '}' && level > 0)
+			level--;
+		else if (i == text.length || (level == 0 && (ascii_is_space(c) || c == ','))) {
+			check_word(place, slice_of(text.data + begin, i - begin));
+			begin = i + 1;
+		}
+	}
+}
+
+void
+check_tables(const struct configuration *configuration, struct report *report)
+{
+	struct buf text = BUF(SETTINGS_TEXT_MOST);
+
+	for (size_t i = 0; i < configuration->values.list.count; i++) {
+		const struct conf_value *value = configuration->values.list.items[i];
+		struct slice             name = slice_from(value->name);
+		struct place place = { value, report, slice_ends_with(name, SLICE("_maps")) };
+		const struct parameter_row *row = settings_row(&configuration->settings, name);
+
+		/* What is not in the table of parameters is only used through others. */
+		if (row != NULL && row->type == PARAMETER_STRING &&
+		    check_expanded(&configuration->settings, value->name, &text))
+			each_word(&place, buf_slice(&text));
+	}
+	buf_free(&text);
+}

@@ -1,0 +1,263 @@
+/* test_conf_check.c - a corpus of broken configurations, each with what an admin is told. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <sys/stat.h>
+#include <cmocka.h>
+
+#include "lib/conf/configuration.h"
+
+/* Lines 1 to 8 of every main.cf here; line 9 is a test's first. */
+#define BASE                                                                                       \
+	"myhostname = mail.example.org\n"                                                          \
+	"daemon_directory = libexec\n"                                                             \
+	"mail_owner = 1:1\n"                                                                       \
+	"net_owner = 2:1\n"                                                                        \
+	"auth_owner = 3:1\n"                                                                       \
+	"dns_owner = 4:1\n"                                                                        \
+	"mydestination =\n"                                                                        \
+	"mynetworks = 127.0.0.0/8\n"
+#define SERVICES                                                                                   \
+	"2525 inet n - n - - smtpd\n"                                                              \
+	"smtp unix - - n - - smtp\n"                                                               \
+	"qmgr unix - - n - 1 qmgr\n"
+
+static void
+write_file(const char *path, const char *first, const char *second)
+{
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	fputs(first, file);
+	fputs(second, file);
+	fclose(file);
+}
+
+static int
+make_directory(void **state)
+{
+	static const char *const names[] = { "smtpd", "smtp", "qmgr", "pop3d" };
+	char                     path[] = "/tmp/test-conf-check-XXXXXX";
+
+	(void)state;
+	if (mkdtemp(path) == NULL || chdir(path) < 0 || mkdir("libexec", 0755) < 0)
+		return -1;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		char name[100];
+		snprintf(name, sizeof(name), "libexec/%s", names[i]);
+		if (symlink("/bin/true", name) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void
+load(const char *main_text, const char *master_text, struct buf *out, size_t *error_count)
+{
+	struct configuration *configuration = calloc(1, sizeof(*configuration));
+	struct report         report = REPORT_NONE;
+
+	assert_non_null(configuration);
+	write_file("main.cf", BASE, main_text);
+	write_file("master.cf", master_text, "");
+	bool is_ok = configuration_load(configuration, ".", &report);
+	assert_true(is_ok == (report.error_count == 0));
+	*error_count = report.error_count;
+	report_append(&report, false, out);
+	configuration_free(configuration);
+	free(configuration);
+	report_free(&report);
+}
+
+static void
+each_mistake_is_told_with_place_and_suggestion(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *main_text, *services, *expected;
+	} cases[] = {
+		{ "", SERVICES, "" },
+		/* names */
+		{ "relay_hots = x\n", SERVICES,
+		  "./main.cf:9: error: relay_hots is no parameter; did you mean relayhost?\n" },
+		{ "mydestinatoin = x\n", SERVICES,
+		  "./main.cf:9: error: mydestinatoin is no parameter; did you mean "
+		  "mydestination?\n" },
+		{ "frobnicate = x\n", SERVICES,
+		  "./main.cf:9: error: frobnicate is no parameter, and nothing uses "
+		  "$frobnicate\n" },
+		{ "mine = x\nrelayhost = $mine\n", SERVICES, "" },
+		{ "relayhost = $mien\nmine = x\nmyorigin = $mine\n", SERVICES,
+		  "./main.cf:9: error: relayhost uses $mien, which is defined nowhere; did you "
+		  "mean mine?\n" },
+		{ "relayhost = ${mine?{x}:{y}}\n", SERVICES, "" },
+		{ "postscreen_greet_wait = 5s\n", SERVICES,
+		  "./main.cf:9: warning: postscreen_greet_wait is a parameter of Postfix that is "
+		  "not used here: ignored\n" },
+		{ "smtp_destination_rate_delay = 1s\n", SERVICES, "" },
+		{ "smpt_destination_rate_delay = 1s\n", SERVICES,
+		  "./main.cf:9: error: smpt_destination_rate_delay: master.cf has no service "
+		  "\"smpt\"; did you mean smtp_destination_rate_delay?\n" },
+		{ "slow_destination_rate_delay = 1s\n", SERVICES "slow unix - - n - - smtp\n", "" },
+		{ "", "2525 inet n - n - - smtpd\n -o smtpd_baner=x\n",
+		  "./master.cf:1: error: smtpd_baner is no parameter; did you mean "
+		  "smtpd_banner?\n" },
+		{ "", "2525 inet n - n - - smtpd\n -o syslog_name=postfix/$service_name\n", "" },
+		{ "", "2525 inet n - n - - smtpd -o smtpd_helo_restrictions=$mua_helo\n",
+		  "./master.cf:1: error: smtpd_helo_restrictions uses $mua_helo, which is defined "
+		  "nowhere\n" },
+		/* types */
+		{ "hopcount_limit = many\nsoft_bounce = si\nipc_timeout = 1y\n", SERVICES,
+		  "./main.cf:9: error: hopcount_limit must be a number, not \"many\"\n"
+		  "./main.cf:10: error: soft_bounce must be yes or no, not \"si\"\n"
+		  "./main.cf:11: error: ipc_timeout must be a time like 30s, 5m, 2h, 1d or 1w, "
+		  "not \"1y\"\n" },
+		{ "mynetworks_style = hosts\n", SERVICES,
+		  "./main.cf:9: error: mynetworks_style must be one of: host subnet class; not "
+		  "\"hosts\"\n" },
+		{ "a = $b\nb = $a\nrelayhost = $b\n", SERVICES,
+		  "./main.cf:9: error: a: a is defined by itself through $b\n"
+		  "./main.cf:10: error: b: b is defined by itself through $a\n"
+		  "./main.cf:11: error: relayhost is wrong: b is defined by itself through $a\n" },
+		{ "", "2525 inet n - n - - smtpd -o smtpd_timeout=long\n",
+		  "./master.cf:1: error: smtpd_timeout must be a time like 30s, 5m, 2h, 1d or 1w, "
+		  "not \"long\"\n" },
+		{ "hopcount_limit = ${stress?{x}:{50}}\n", SERVICES,
+		  "./main.cf: error: hopcount_limit (under stress) must be a number, not \"x\"\n" },
+		/* restrictions */
+		{ "smtpd_recipient_restrictions = reject_unauth_destinatoin\n", SERVICES,
+		  "./main.cf:9: error: smtpd_recipient_restrictions: reject_unauth_destinatoin is "
+		  "no restriction; did you mean reject_unauth_destination?\n" },
+		{ "smtpd_client_restrictions = check_client_access permit\n", SERVICES,
+		  "./main.cf:9: error: smtpd_client_restrictions: check_client_access needs a "
+		  "type:table behind it\n" },
+		{ "smtpd_client_restrictions = reject_rbl_client\n", SERVICES,
+		  "./main.cf:9: error: smtpd_client_restrictions: reject_rbl_client needs a domain "
+		  "behind it\n" },
+		{ "smtpd_helo_restrictions = permit_mx_backup\n", SERVICES,
+		  "./main.cf:9: error: smtpd_helo_restrictions: permit_mx_backup is not there yet: "
+		  "without it the list would let through what you want to stop\n" },
+		{ "smtpd_restriction_classes = strict, lost\nstrict = reject_non_fqdn_sendr\n"
+		  "smtpd_sender_restrictions = strict inline:{a=reject} warn_if_reject reject\n",
+		  SERVICES,
+		  "./main.cf:10: error: strict: reject_non_fqdn_sendr is no restriction; did you "
+		  "mean reject_non_fqdn_sender?\n"
+		  "./main.cf:9: error: restriction class lost is not defined: lost = ...\n" },
+		/* relaying */
+		{ "smtpd_relay_restrictions = permit_mynetworks\n", SERVICES,
+		  "./master.cf:1: error: service 2525 would relay for strangers: in "
+		  "smtpd_relay_restrictions (permit_mynetworks) or smtpd_recipient_restrictions "
+		  "(empty), before any permit, specify at least one working instance of: "
+		  "reject_unauth_destination, defer_unauth_destination, reject, defer, "
+		  "defer_if_permit\n" },
+		{ "smtpd_relay_restrictions = permit, reject\n"
+		  "smtpd_recipient_restrictions = permit_mynetworks, reject_unauth_destination\n",
+		  SERVICES, "" },
+		{ "smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = own\n"
+		  "smtpd_restriction_classes = own\nown = permit_mynetworks, reject\n",
+		  SERVICES, "" },
+		/* rules */
+		{ "mydestination = example.org\nvirtual_mailbox_domains = Example.org\n", SERVICES,
+		  "./main.cf:9: warning: overriding earlier entry: mydestination =  (line 7)\n"
+		  "./main.cf:10: warning: Example.org is in mydestination and in "
+		  "virtual_mailbox_domains: mydestination wins\n" },
+		{ "message_size_limit = 100000000\n", SERVICES,
+		  "./main.cf:9: warning: message_size_limit (100000000) is larger than "
+		  "virtual_mailbox_limit (51200000): a message between them is accepted and then "
+		  "bounced\n" },
+		{ "smtpd_sasl_auth_enable = yes\n", SERVICES,
+		  "./master.cf:1: warning: service 2525 takes passwords without TLS: "
+		  "smtpd_tls_auth_only = yes\n" },
+		{ "smtpd_sasl_auth_enable = yes\nsmtpd_tls_auth_only = yes\n",
+		  "smtp inet n - n - - smtpd\n",
+		  "./master.cf:1: warning: service smtp offers logins on port 25, where only "
+		  "servers call: use submission and submissions\n" },
+		{ "relay_domains = a.example\nrelay_recipient_maps =\n", SERVICES,
+		  "./main.cf:10: warning: relay_recipient_maps is empty: mail to unknown users in "
+		  "relay_domains is accepted and bounced to forged senders\n" },
+		{ "net_owner = 0:0\n", SERVICES,
+		  "./main.cf:9: warning: overriding earlier entry: net_owner = 2:1 (line 4)\n"
+		  "./main.cf:9: error: net_owner must not be root: the daemons give their rights "
+		  "away by it\n" },
+		{ "", SERVICES "2110 inet n - n - - lmtp\nauthd unix - - n - - authd\n",
+		  "./master.cf:4: error: lmtp must be of type unix\n"
+		  "./master.cf:5: error: daemon libexec/authd: No such file or directory\n" },
+		/* tables */
+		{ "transport_maps = hahs:/etc/x\n", SERVICES,
+		  "./main.cf:9: error: transport_maps: \"hahs\" is no type of table; did you mean "
+		  "hash?\n" },
+		{ "transport_maps = mysql:/etc/x.cf\n", SERVICES,
+		  "./main.cf:9: error: transport_maps: tables of type mysql cannot be read yet\n" },
+		{ "transport_maps = cidr:/nonexistent/x\n", SERVICES,
+		  "./main.cf:9: warning: transport_maps: table cidr:/nonexistent/x: no such "
+		  "file\n" },
+		{ "transport_maps = inline:{ { a = hash:b } }\n", SERVICES, "" },
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct buf out = BUF(100000);
+		size_t     error_count;
+
+		if (geteuid() != 0 && strstr(cases[i].main_text, "net_owner") != NULL)
+			continue; /* owners matter to root only */
+		load(cases[i].main_text, cases[i].services, &out, &error_count);
+		assert_string_equal(buf_text(&out), cases[i].expected);
+		buf_free(&out);
+	}
+}
+
+static void
+missing_files_are_one_error_each(void **state)
+{
+	(void)state;
+	struct configuration *configuration = calloc(1, sizeof(*configuration));
+	struct report         report = REPORT_NONE;
+
+	assert_non_null(configuration);
+	assert_false(configuration_load(configuration, "/nonexistent", &report));
+	assert_int_equal(report.error_count, 2);
+	assert_string_equal(report.list.items[0].file, "/nonexistent/main.cf");
+	assert_string_equal(report.list.items[0].text, "open: No such file or directory");
+	configuration_free(configuration);
+	free(configuration);
+	report_free(&report);
+}
+
+static void
+an_index_older_than_its_table_is_named(void **state)
+{
+	(void)state;
+	struct timespec times[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+	struct buf      out = BUF(10000), text = BUF(1000), expected = BUF(1000);
+	char            here[500];
+	size_t          error_count;
+
+	assert_non_null(getcwd(here, sizeof(here)));
+	write_file("table", "a b\n", "");
+	write_file("table.db", "", "");
+	assert_int_equal(utimensat(-100, "table.db", times, 0), 0);
+	buf_append_format(&text, "transport_maps = hash:%s/table\n", here);
+	load(buf_text(&text), SERVICES, &out, &error_count);
+	buf_append_format(&expected,
+	                  "./main.cf:9: warning: transport_maps: %s/table is newer than its "
+	                  "table: dakmap hash:%s/table\n",
+	                  here, here);
+	assert_string_equal(buf_text(&out), buf_text(&expected));
+	buf_free(&out);
+	buf_free(&text);
+	buf_free(&expected);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_mistake_is_told_with_place_and_suggestion),
+		cmocka_unit_test(missing_files_are_one_error_each),
+		cmocka_unit_test(an_index_older_than_its_table_is_named),
+	};
+	return cmocka_run_group_tests(tests, make_directory, NULL);
+}
