@@ -19,7 +19,7 @@ static const char *const base =
 	"relay_domains = relay.example\n"
 	"virtual_mailbox_base = /mail\n"
 	"virtual_mailbox_maps = inline:{ alice@box.example=box.example/alice/, @catch.example=c/ "
-        "}\n"
+	"}\n"
 	"virtual_uid_maps = static:5000\n"
 	"virtual_gid_maps = static:5001\n"
 	"virtual_mailbox_quota_maps = inline:{ alice@box.example=1000000 }\n"
