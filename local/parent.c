@@ -1,0 +1,355 @@
+/* parent.c - see parent.h. */
+#include "local/parent.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/list.h"
+#include "lib/base/log.h"
+#include "lib/ipc/channel.h"
+
+#define TICK_MS          1000
+#define RESPAWN_LEAST_MS 100  /* a child that dies early is started again after this, */
+#define RESPAWN_MOST_MS  5000 /* doubled each time up to this */
+#define STABLE_MS        10000
+
+enum source_kind { SOURCE_LISTENER, SOURCE_CONTROL, SOURCE_CLIENT, SOURCE_WORKER };
+
+struct source {
+	enum source_kind kind;
+	int              fd;
+};
+
+struct client { /* a channel from qmgr or authd */
+	struct source      source;
+	struct ipc_channel channel;
+};
+
+struct worker {
+	struct source      source;
+	struct list_node   node;
+	uid_t              uid;
+	gid_t              gid;
+	pid_t              pid;        /* 0 = not running; kept for a while to slow restarts */
+	bool               is_leaving; /* takes nothing new */
+	struct ipc_channel control;    /* we are its master */
+	struct ipc_channel attach;     /* mailbox_attach messages */
+	int64_t            started_ms, next_start_ms, delay_ms;
+};
+
+struct parent {
+	struct daemon_context *context;
+	int                    epoll_fd;
+	struct source          control;
+	struct source         *listeners;
+	struct list_node       workers;
+	size_t                 running;
+};
+
+static bool
+watch(struct parent *parent, struct source *source, enum source_kind kind, int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = source };
+
+	*source = (struct source){ kind, fd };
+	return epoll_ctl(parent->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+/* ---- workers ---- */
+
+/* What the child had open was closed with it. */
+static void
+worker_ended(struct parent *parent, struct worker *worker, int status)
+{
+	int64_t now_ms = clock_monotonic_ms();
+	bool    is_good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+
+	if (!is_good)
+		log_warning("mailbox worker of uid %u, process %d: %s %d", (unsigned)worker->uid,
+		            (int)worker->pid,
+		            WIFSIGNALED(status) ? "killed by signal" : "exit status",
+		            WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	ipc_channel_close(&worker->control);
+	ipc_channel_close(&worker->attach);
+	worker->pid = 0;
+	parent->running--;
+	if (is_good || now_ms - worker->started_ms > STABLE_MS)
+		worker->delay_ms = 0;
+	worker->next_start_ms = now_ms + worker->delay_ms;
+	worker->delay_ms = worker->delay_ms == 0 ? RESPAWN_LEAST_MS : worker->delay_ms * 2;
+	if (worker->delay_ms > RESPAWN_MOST_MS)
+		worker->delay_ms = RESPAWN_MOST_MS;
+}
+
+static void
+workers_reap(struct parent *parent)
+{
+	int64_t now_ms = clock_monotonic_ms();
+	int     status;
+	pid_t   pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		LIST_EACH (node, &parent->workers) {
+			struct worker *worker = CONTAINER_OF(node, struct worker, node);
+
+			if (worker->pid == pid)
+				worker_ended(parent, worker, status);
+		}
+	LIST_EACH (node, &parent->workers) {
+		struct worker *worker = CONTAINER_OF(node, struct worker, node);
+
+		if (worker->pid == 0 && now_ms >= worker->next_start_ms + RESPAWN_MOST_MS) {
+			list_remove(node);
+			free(worker);
+		}
+	}
+}
+
+static struct worker *
+worker_get(struct parent *parent, uid_t uid, gid_t gid)
+{
+	LIST_EACH (node, &parent->workers) {
+		struct worker *worker = CONTAINER_OF(node, struct worker, node);
+
+		if (worker->uid == uid && worker->gid == gid && !worker->is_leaving)
+			return worker;
+	}
+	struct worker *worker = calloc(1, sizeof(*worker));
+	if (worker == NULL)
+		return NULL;
+	worker->uid = uid;
+	worker->gid = gid;
+	worker->control.fd = worker->attach.fd = -1;
+	list_append(&parent->workers, &worker->node);
+	return worker;
+}
+
+/* Starts the child and tells it what master told us. */
+static bool
+worker_start(struct parent *parent, struct worker *worker, struct error *error)
+{
+	struct msg_daemon_listener listener = msg_daemon_listener_clear();
+	int                        pairs[4] = { -1, -1, -1, -1 };
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pairs) != 0 ||
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pairs + 2) != 0) {
+		error_set_errno(error, "socketpair");
+		for (size_t i = 0; i < 2 && pairs[i] >= 0; i++)
+			close(pairs[i]);
+		return false;
+	}
+	worker->started_ms = clock_monotonic_ms();
+	worker->pid = spawn_worker(parent->context, worker->uid, worker->gid, pairs[1], error);
+	ipc_channel_init(&worker->control, pairs[0]);
+	ipc_channel_init(&worker->attach, pairs[2]);
+	listener.address = SLICE("attach");
+	listener.socket = pairs[3];
+	bool is_good = worker->pid > 0 && ipc_queue(&worker->control, daemon_listener, &listener) &&
+	               daemon_pass_start(parent->context, &worker->control) &&
+	               ipc_flush(&worker->control) == IPC_OK &&
+	               watch(parent, &worker->source, SOURCE_WORKER, pairs[0]);
+	close(pairs[1]);
+	close(pairs[3]);
+	if (worker->pid > 0)
+		parent->running++; /* without a start message it ends by itself */
+	else
+		worker->pid = 0;
+	return is_good || (worker->pid > 0 && error_set(error, "no start message"));
+}
+
+/* A worker that is running, or a new one; NULL and the reason when there can be none now. */
+static struct worker *
+worker_ready(struct parent *parent, uid_t uid, gid_t gid, struct error *error)
+{
+	workers_reap(parent);
+	struct worker *worker = worker_get(parent, uid, gid);
+	if (worker == NULL) {
+		error_set(error, "out of memory");
+		return NULL;
+	}
+	if (worker->pid != 0)
+		return worker;
+	if (clock_monotonic_ms() < worker->next_start_ms)
+		error_set(error, "it ended too early too often, waiting %lld ms",
+		          (long long)(worker->next_start_ms - clock_monotonic_ms()));
+	else if (parent->running >= (size_t)parent->context->parameters->virtual_worker_limit)
+		error_set(error, "virtual_worker_limit is reached");
+	else if (worker_start(parent, worker, error))
+		return worker;
+	return NULL;
+}
+
+/* ---- requests ---- */
+
+static bool
+identity_is_allowed(const struct parent *parent, const struct msg_mailbox_attach *attach)
+{
+	if (parent->context->is_unprivileged)
+		return attach->uid == geteuid();
+	return attach->uid >= (uint32_t)parent->context->parameters->virtual_minimum_uid &&
+	       attach->uid != 0 && attach->uid != UINT32_MAX && attach->gid != 0 &&
+	       attach->gid != UINT32_MAX;
+}
+
+static bool
+attach_pass_on(struct worker *worker, const struct msg_mailbox_attach *attach)
+{
+	return ipc_queue(&worker->attach, mailbox_attach, attach) &&
+	       ipc_flush(&worker->attach) == IPC_OK && !ipc_has_output(&worker->attach);
+}
+
+static void
+attach_take(struct parent *parent, const struct msg_mailbox_attach *attach)
+{
+	struct error error = ERROR_NONE;
+
+	if (!identity_is_allowed(parent, attach)) {
+		log_warning(
+			"no mailbox worker for uid %u gid %u: not allowed (virtual_minimum_uid)",
+			attach->uid, attach->gid);
+		return;
+	}
+	struct worker *worker = worker_ready(parent, attach->uid, attach->gid, &error);
+	if (worker != NULL && attach_pass_on(worker, attach))
+		return;
+	/* A worker that is about to end has shut its side: its successor takes over. */
+	if (worker != NULL) {
+		worker->is_leaving = true;
+		worker = worker_ready(parent, attach->uid, attach->gid, &error);
+	}
+	if (worker == NULL || !attach_pass_on(worker, attach))
+		log_warning("no mailbox worker for uid %u: %s", attach->uid, error.text);
+}
+
+static void
+client_event(struct parent *parent, struct client *client)
+{
+	struct msg_mailbox_attach attach;
+	struct ipc_frame          frame;
+	bool                      is_good = ipc_fill(&client->channel) == IPC_OK;
+
+	while (is_good && ipc_next(&client->channel, &frame)) {
+		is_good = msg_mailbox_attach_decode(&frame, &attach) && attach.channel >= 0;
+		ipc_frame_close(&frame);
+		if (is_good) {
+			attach_take(parent, &attach);
+			close(attach.channel);
+		} else {
+			log_warning("malformed message (%s)", msg_name(frame.type));
+		}
+	}
+	if (!is_good || client->channel.is_broken) {
+		ipc_channel_close(&client->channel);
+		free(client);
+	}
+}
+
+static void
+listener_event(struct parent *parent, int listener)
+{
+	int  fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	bool is_allowed =
+		fd >= 0 && daemon_peer_is_allowed(parent->context, fd, PEER_MAIL | PEER_AUTH);
+	struct client *client = is_allowed ? calloc(1, sizeof(*client)) : NULL;
+
+	if (client != NULL && watch(parent, &client->source, SOURCE_CLIENT, fd)) {
+		ipc_channel_init(&client->channel, fd);
+		return;
+	}
+	if (fd >= 0 && !is_allowed)
+		log_warning("a client that is neither qmgr nor authd was sent away");
+	free(client);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* A child's word that it is alive; end of file: it died, and reaping tells how. */
+static void
+worker_event(struct parent *parent, struct worker *worker)
+{
+	struct ipc_frame frame;
+
+	if (ipc_fill(&worker->control) != IPC_OK) {
+		epoll_ctl(parent->epoll_fd, EPOLL_CTL_DEL, worker->source.fd, NULL);
+		return;
+	}
+	while (ipc_next(&worker->control, &frame))
+		ipc_frame_close(&frame);
+}
+
+static void
+parent_tick(struct parent *parent)
+{
+	bool is_log_changed = daemon_log_changed(parent->context);
+
+	workers_reap(parent);
+	LIST_EACH (node, &parent->workers) {
+		struct worker *worker = CONTAINER_OF(node, struct worker, node);
+
+		if (worker->pid != 0 && is_log_changed)
+			(void)daemon_pass_log(parent->context, &worker->control);
+		if (worker->pid != 0 && ipc_has_output(&worker->control))
+			(void)ipc_flush(&worker->control);
+	}
+	daemon_tell_alive(parent->context);
+}
+
+/* The children finish what they are at, and end. */
+static int
+parent_drain(struct parent *parent)
+{
+	struct msg_daemon_drain drain = msg_daemon_drain_clear();
+	int64_t left_ms = daemon_drain_deadline_ms(parent->context) - clock_monotonic_ms();
+
+	drain.deadline_ms = left_ms < 0 ? 0 : left_ms > 3600000 ? 3600000 : (uint32_t)left_ms;
+	LIST_EACH (node, &parent->workers) {
+		struct worker *worker = CONTAINER_OF(node, struct worker, node);
+
+		if (worker->pid != 0 && ipc_queue(&worker->control, daemon_drain, &drain))
+			(void)ipc_flush(&worker->control);
+	}
+	while (parent->running > 0 &&
+	       clock_monotonic_ms() < daemon_drain_deadline_ms(parent->context)) {
+		poll(NULL, 0, 20);
+		daemon_control(parent->context); /* master may become more urgent */
+		workers_reap(parent);
+	}
+	return 0;
+}
+
+int
+parent_run(struct daemon_context *context)
+{
+	struct parent parent = { .context = context, .epoll_fd = epoll_create1(EPOLL_CLOEXEC) };
+
+	list_init(&parent.workers);
+	parent.listeners = calloc(context->listener_count + 1, sizeof(*parent.listeners));
+	if (parent.epoll_fd < 0 || parent.listeners == NULL ||
+	    !watch(&parent, &parent.control, SOURCE_CONTROL, context->drain_fd))
+		return 1;
+	for (size_t i = 0; i < context->listener_count; i++)
+		if (!watch(&parent, &parent.listeners[i], SOURCE_LISTENER,
+		           context->listeners[i].fd))
+			return 1;
+	while (!daemon_is_draining(context)) {
+		struct epoll_event event;
+
+		if (epoll_wait(parent.epoll_fd, &event, 1, TICK_MS) > 0) {
+			struct source *source = event.data.ptr;
+
+			switch (source->kind) {
+			case SOURCE_LISTENER: listener_event(&parent, source->fd); break;
+			case SOURCE_CONTROL: daemon_control(context); break;
+			case SOURCE_CLIENT: client_event(&parent, (void *)source); break;
+			case SOURCE_WORKER: worker_event(&parent, (void *)source); break;
+			}
+		}
+		parent_tick(&parent);
+	}
+	return parent_drain(&parent);
+}
