@@ -204,12 +204,16 @@ destination_is_ready(const struct destination *destination)
 	if (destination->lanes == 0 || destination->is_pausing || destination_is_dead(destination))
 		return false;
 	/* A worker writes to local files: its channel's window is the only limit. */
-	return destination->is_worker || destination->busy < destination->feedback.window;
+	if (destination->is_worker)
+		return !list_is_empty(&destination->idle) ||
+		       destination->agents < (size_t)destination->transport->schedule->parameters
+		                                     ->qmgr_worker_channel_limit;
+	return destination->busy < destination->feedback.window;
 }
 
 /* Puts it in its transport's line, or takes it out. */
-static void
-destination_line_up(struct destination *destination)
+void
+destination_review(struct destination *destination)
 {
 	bool is_in = !list_is_empty(&destination->in_ready);
 
@@ -243,7 +247,7 @@ lane_enter(struct lane *lane)
 		return;
 	list_append(line, &lane->in_destination);
 	destination->lanes++;
-	destination_line_up(destination);
+	destination_review(destination);
 }
 
 void
@@ -253,7 +257,7 @@ lane_leave(struct lane *lane)
 		return;
 	list_remove(&lane->in_destination);
 	lane->destination->lanes--;
-	destination_line_up(lane->destination);
+	destination_review(lane->destination);
 }
 
 struct lane *
@@ -275,7 +279,7 @@ destination_next_lane(struct destination *destination)
 
 /* ---- jobs ---- */
 
-static void
+void
 destination_pause(struct destination *destination, int64_t until_ms)
 {
 	struct heap *wakes = &destination->transport->schedule->wakes;
@@ -285,6 +289,7 @@ destination_pause(struct destination *destination, int64_t until_ms)
 		heap_move(wakes, &destination->wake, until_ms);
 	else if (!heap_insert(wakes, &destination->wake, until_ms))
 		destination->is_pausing = false; /* no memory: rather too soon than never */
+	destination_review(destination);
 }
 
 void
@@ -299,7 +304,7 @@ destination_job_begun(struct destination *destination, int64_t now_ms)
 		transport->is_pausing = true;
 	/* Its turn is over: to the end of the line. */
 	list_remove(&destination->in_ready);
-	destination_line_up(destination);
+	destination_review(destination);
 }
 
 void
@@ -326,7 +331,7 @@ destination_job_ended(struct destination *destination, enum destination_report r
 	destination->busy--;
 	if (transport->destination_delay_ms > 0 && !destination_is_dead(destination))
 		destination_pause(destination, now_ms + transport->destination_delay_ms);
-	destination_line_up(destination);
+	destination_review(destination);
 }
 
 /* ---- time ---- */
@@ -345,7 +350,7 @@ destination_wake(struct destination *destination)
 	destination->is_pausing = false;
 	if (destination_is_dead(destination))
 		feedback_init(&destination->feedback, &destination->transport->feedback);
-	destination_line_up(destination);
+	destination_review(destination);
 	destination_rest(destination);
 }
 

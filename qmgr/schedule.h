@@ -55,6 +55,7 @@ struct destination {
 	size_t            lanes; /* waiting here */
 	struct list_node  fresh, retried;
 	unsigned          turn;
+	struct lane      *latest; /* the newest lane, while it is there */
 	struct list_node  in_ready, in_waiting;
 	struct heap_node  wake; /* while it is dead or pauses */
 	bool              is_pausing;
@@ -65,7 +66,7 @@ struct destination {
 	uint32_t         uid, gid;
 	struct list_node idle; /* its agents with room */
 	size_t           agents;
-	int64_t          attach_after_ms; /* a worker could not be started: not before */
+	unsigned         attach_failures; /* workers that did not come, in a row */
 };
 
 struct lane {
@@ -102,6 +103,11 @@ bool destination_is_ready(const struct destination *destination);
 struct destination *transport_next(struct transport *transport);
 /* The lane whose turn it is; NULL when none waits. It goes to the end of its line. */
 struct lane *destination_next_lane(struct destination *destination);
+
+/* Not before until_ms; ends by itself. */
+void destination_pause(struct destination *destination, int64_t until_ms);
+/* Its agents, lanes or pause changed: puts it in its transport's line, or takes it out. */
+void destination_review(struct destination *destination);
 
 /* A job begins and ends. A lane that is used up must have left the line. */
 void destination_job_begun(struct destination *destination, int64_t now_ms);

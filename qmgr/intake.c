@@ -1,0 +1,419 @@
+/*
+ * intake.c - takes messages in: from smtpd, pickup, bounce over private/intake.
+ *
+ * A commit becomes a message and a journal record; it is answered when the record would survive a
+ * power cut. Where its recipients go is looked up meanwhile. What a peer sends malformed ends its
+ * channel and nothing else.
+ */
+#include "qmgr/qmgr.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "lib/base/log.h"
+#include "lib/queue/intake.h"
+
+#define FULL_FACTOR 10 /* times qmgr_message_active_limit: then mail is asked to come later */
+
+static const struct slice no_space = SLICE("Insufficient system storage");
+
+/* A body that is being written, or waits for its commit. */
+struct spool {
+	struct intake_link *owner;
+	char                id[QUEUE_ID_MOST];
+};
+
+/* ---- the end of a channel ---- */
+
+struct spool_sweep {
+	struct qmgr        *qmgr;
+	struct intake_link *link;
+	ARRAY(struct spool *) found;
+};
+
+static void
+sweep_visit(struct slice key, void *value, void *context)
+{
+	struct spool_sweep *sweep = context;
+	struct spool       *spool = value;
+
+	(void)key;
+	if (spool->owner == sweep->link && !ARRAY_PUSH(&sweep->found, spool))
+		spool->owner = NULL; /* the next start removes the file */
+}
+
+static void
+spool_forget(struct qmgr *qmgr, struct spool *spool)
+{
+	struct file_task *file = file_task_new(qmgr, FILE_SPOOL_REMOVE, spool->id, NULL);
+
+	hash_remove(&qmgr->spools, slice_from(spool->id));
+	free(spool);
+	if (file != NULL)
+		files_give(qmgr->files, file);
+}
+
+static void
+link_release(struct intake_link *link)
+{
+	if (link->link.is_closed && link->pending == 0)
+		free(link);
+}
+
+void
+intake_close(struct qmgr *qmgr, struct intake_link *link)
+{
+	struct spool_sweep sweep = { .qmgr = qmgr, .link = link };
+
+	if (link->link.is_closed)
+		return;
+	link_shut(qmgr, &link->link);
+	if (qmgr->spools.count > 0)
+		hash_each(&qmgr->spools, sweep_visit, &sweep);
+	for (size_t i = 0; i < sweep.found.count; i++)
+		spool_forget(qmgr, sweep.found.items[i]);
+	ARRAY_FREE(&sweep.found);
+	link_release(link);
+}
+
+/* ---- answers ---- */
+
+static void
+answer(struct qmgr *qmgr, struct intake_link *link, struct slice id, enum intake_status status,
+       struct slice reason)
+{
+	struct msg_intake_result result = { .queue_id = id, .status = status, .reason = reason };
+
+	if (link->link.is_closed)
+		return;
+	if (ipc_queue(&link->link.channel, intake_result, &result))
+		link_dirty(qmgr, &link->link);
+	else
+		shutdown(link->link.channel.fd, SHUT_RDWR);
+}
+
+static void
+answer_errno(struct qmgr *qmgr, struct intake_link *link, struct slice id, int errno_value)
+{
+	switch (errno_value) {
+	case ENOSPC:
+	case EDQUOT: answer(qmgr, link, id, INTAKE_NO_SPACE, no_space); return;
+	case EFBIG:
+		answer(qmgr, link, id, INTAKE_REFUSED, SLICE("the envelope is too large"));
+		return;
+	default: answer(qmgr, link, id, INTAKE_TRY_LATER, SLICE("queue file write error")); return;
+	}
+}
+
+/* The journal has it, or could not take it. */
+void
+intake_committed(struct qmgr *qmgr, struct message *message)
+{
+	struct intake_link *link = message->intake;
+	int                 why = message->commit_write.errno_value;
+
+	message->intake = NULL;
+	link->pending--;
+	if (why != 0) {
+		answer_errno(qmgr, link, slice_from(message->id), why);
+		message->is_refused = true;
+		if (!message->is_resolving)
+			message_free(qmgr, message);
+		link_release(link);
+		return;
+	}
+	message->offset = message->commit_write.offset;
+	segment_enter(qmgr, message, message->commit_write.epoch);
+	answer(qmgr, link, slice_from(message->id), INTAKE_OK, SLICE_EMPTY);
+	link_release(link);
+	message_log_active(message);
+	if ((message->envelope.flags & ENVELOPE_HOLD) != 0)
+		message->wants_hold = true;
+	round_schedule(qmgr, message);
+	message_touch(qmgr, message);
+}
+
+static void
+commit_written(struct qmgr *qmgr, struct task *task)
+{
+	intake_committed(qmgr, CONTAINER_OF(task, struct message, commit_write.task));
+}
+
+/* ---- commit ---- */
+
+static void
+commit_to_journal(struct qmgr *qmgr, struct message *message)
+{
+	message->commit_write = (struct journal_write){ .task.done = commit_written,
+		                                        .type = RECORD_MESSAGE,
+		                                        .is_urgent = true,
+		                                        .payload = message->payload };
+	task_list_append(&qmgr->to_journal, &message->commit_write.task);
+}
+
+/* The body's file is durable, or is not. */
+static void
+spool_synced(struct qmgr *qmgr, struct task *task)
+{
+	struct file_task *file = (struct file_task *)(void *)task;
+	struct message   *message = file->context;
+
+	if (file->error.errno_value == 0) {
+		message->size = file->length;
+		commit_to_journal(qmgr, message);
+	} else {
+		log_warning("%s: %s", message->id, file->error.text);
+		message->commit_write.errno_value = file->error.errno_value;
+		intake_committed(qmgr, message);
+	}
+	free(file);
+}
+
+static bool
+commit_spooled(struct qmgr *qmgr, struct intake_link *link, struct message *message)
+{
+	struct spool     *spool = hash_get(&qmgr->spools, slice_from(message->id));
+	struct file_task *file = file_task_new(qmgr, FILE_SPOOL_SYNC, message->id, spool_synced);
+
+	if (spool == NULL || file == NULL) {
+		answer(qmgr, link, slice_from(message->id), INTAKE_TRY_LATER,
+		       spool == NULL ? SLICE("the message body is gone") : SLICE("out of memory"));
+		free(file);
+		return false;
+	}
+	hash_remove(&qmgr->spools, slice_from(message->id));
+	free(spool);
+	file->context = message;
+	files_give(qmgr->files, file);
+	return true;
+}
+
+static void
+commit_begin(struct qmgr *qmgr, struct intake_link *link, struct message *message)
+{
+	message->intake = link;
+	link->pending++;
+	if (!message->is_spooled) {
+		message->size = message->commit.content.length;
+		commit_to_journal(qmgr, message);
+	} else if (!commit_spooled(qmgr, link, message)) {
+		link->pending--;
+		message_free(qmgr, message);
+		return;
+	}
+	if ((message->envelope.flags & ENVELOPE_HOLD) == 0)
+		round_begin(qmgr, message);
+}
+
+/* A copy of the payload becomes the message; the journal writes it, jobs send it. */
+static bool
+take_commit(struct qmgr *qmgr, struct intake_link *link, struct ipc_frame *frame)
+{
+	struct msg_intake_commit commit;
+	struct msg_envelope      envelope;
+	uint32_t                 count;
+	size_t most = (size_t)qmgr->parameters->qmgr_message_active_limit * FULL_FACTOR;
+
+	if (!stored_message_decode(frame->payload, &commit, &envelope, &count))
+		return false;
+	if (message_find(qmgr, commit.queue_id) != NULL ||
+	    backlog_find(&qmgr->backlog, commit.queue_id) != NULL) {
+		log_warning("intake from %s: id %.*s is in use", link->service,
+		            SLICE_ARGS(commit.queue_id));
+		answer(qmgr, link, commit.queue_id, INTAKE_REFUSED, SLICE("queue id in use"));
+		return true;
+	}
+	if (!qmgr->has_space) {
+		answer(qmgr, link, commit.queue_id, INTAKE_NO_SPACE, no_space);
+		return true;
+	}
+	char *block = qmgr->messages.count >= most ? NULL : malloc(frame->payload.length + 1);
+	if (block != NULL) {
+		memcpy(block, frame->payload.data, frame->payload.length);
+		struct message *message =
+			message_create(qmgr, block, slice_of(block, frame->payload.length));
+		if (message != NULL) {
+			commit_begin(qmgr, link, message);
+			return true;
+		}
+	}
+	free(block);
+	answer(qmgr, link, commit.queue_id, INTAKE_TRY_LATER,
+	       SLICE("the mail system is short of memory"));
+	return true;
+}
+
+/* ---- large bodies ---- */
+
+static void
+spool_answer(struct qmgr *qmgr, struct intake_link *link, struct slice id,
+             enum intake_status status, struct slice reason, int fd)
+{
+	struct msg_intake_spooled spooled = {
+		.queue_id = id, .status = status, .reason = reason, .file = fd
+	};
+
+	if (link->link.is_closed)
+		return;
+	if (ipc_queue(&link->link.channel, intake_spooled, &spooled))
+		link_dirty(qmgr, &link->link);
+	else
+		shutdown(link->link.channel.fd, SHUT_RDWR);
+}
+
+static void
+spool_created(struct qmgr *qmgr, struct task *task)
+{
+	struct file_task   *file = (struct file_task *)(void *)task;
+	struct intake_link *link = file->context;
+	struct spool       *spool = calloc(1, sizeof(*spool));
+	struct slice        id = slice_from(file->id);
+	bool is_full = file->error.errno_value == ENOSPC || file->error.errno_value == EDQUOT;
+
+	link->pending--;
+	if (file->error.errno_value != 0) {
+		log_warning("%s: %s", file->id, file->error.text);
+		spool_answer(qmgr, link, id, is_full ? INTAKE_NO_SPACE : INTAKE_TRY_LATER,
+		             is_full ? no_space : SLICE("queue file write error"), -1);
+	} else if (spool == NULL || !hash_put(&qmgr->spools, id, spool, NULL)) {
+		spool_answer(qmgr, link, id, INTAKE_TRY_LATER, SLICE("out of memory"), -1);
+	} else {
+		memcpy(spool->id, file->id, sizeof(spool->id));
+		spool->owner = link;
+		spool_answer(qmgr, link, id, INTAKE_OK, SLICE_EMPTY, file->fd);
+		if (link->link.is_closed)
+			spool_forget(qmgr, spool);
+		spool = NULL;
+	}
+	free(spool);
+	if (file->fd >= 0)
+		close(file->fd); /* the answer holds a copy */
+	free(file);
+	link_release(link);
+}
+
+static bool
+take_spool(struct qmgr *qmgr, struct intake_link *link, struct ipc_frame *frame)
+{
+	struct msg_intake_spool ask;
+	char                    id[QUEUE_ID_MOST] = { 0 };
+
+	if (!msg_intake_spool_decode(frame, &ask) || !queue_id_is_valid(ask.queue_id))
+		return false;
+	if (!qmgr->has_space) {
+		spool_answer(qmgr, link, ask.queue_id, INTAKE_NO_SPACE, no_space, -1);
+		return true;
+	}
+	memcpy(id, ask.queue_id.data, ask.queue_id.length);
+	struct file_task *file = file_task_new(qmgr, FILE_SPOOL, id, spool_created);
+	if (file == NULL) {
+		spool_answer(qmgr, link, ask.queue_id, INTAKE_TRY_LATER, SLICE("out of memory"),
+		             -1);
+		return true;
+	}
+	file->context = link;
+	link->pending++;
+	files_give(qmgr->files, file);
+	return true;
+}
+
+static bool
+take_abandon(struct qmgr *qmgr, struct ipc_frame *frame)
+{
+	struct msg_intake_abandon abandon;
+
+	if (!msg_intake_abandon_decode(frame, &abandon) || !queue_id_is_valid(abandon.queue_id))
+		return false;
+	struct spool *spool = hash_get(&qmgr->spools, abandon.queue_id);
+	if (spool != NULL)
+		spool_forget(qmgr, spool);
+	return true;
+}
+
+/* ---- the channel ---- */
+
+static bool
+take_hello(struct qmgr *qmgr, struct intake_link *link, struct ipc_frame *frame)
+{
+	struct msg_intake_hello   hello;
+	struct msg_intake_welcome welcome;
+	struct error              error = ERROR_NONE;
+
+	if (!msg_intake_hello_decode(frame, &hello) || link->has_greeted)
+		return false;
+	if (!instance_take(qmgr, &welcome.instance, &error)) {
+		log_error("no number for an intake channel: %s", error.text);
+		return false;
+	}
+	struct slice name = slice_first(hello.service, sizeof(link->service) - 1);
+	memcpy(link->service, name.data, name.length);
+	link->has_greeted = true;
+	if (!ipc_queue(&link->link.channel, intake_welcome, &welcome))
+		return false;
+	link_dirty(qmgr, &link->link);
+	return true;
+}
+
+static bool
+take_frame(struct qmgr *qmgr, struct intake_link *link, struct ipc_frame *frame)
+{
+	if (!link->has_greeted)
+		return take_hello(qmgr, link, frame);
+	switch (frame->type) {
+	case MSG_intake_commit: return take_commit(qmgr, link, frame);
+	case MSG_intake_spool: return take_spool(qmgr, link, frame);
+	case MSG_intake_abandon: return take_abandon(qmgr, frame);
+	default: return false;
+	}
+}
+
+static void
+intake_ready(struct qmgr *qmgr, struct source *source, uint32_t events)
+{
+	struct intake_link *link =
+		CONTAINER_OF(CONTAINER_OF(source, struct link, source), struct intake_link, link);
+	struct ipc_frame frame;
+
+	if (events & EPOLLOUT)
+		link_dirty(qmgr, &link->link);
+	if ((events & ~(uint32_t)EPOLLOUT) == 0)
+		return;
+	enum ipc_result result = ipc_fill(&link->link.channel);
+	while (result == IPC_OK && ipc_next(&link->link.channel, &frame)) {
+		if (!take_frame(qmgr, link, &frame))
+			result = IPC_MALFORMED;
+		ipc_frame_close(&frame);
+	}
+	if (result == IPC_MALFORMED || (result == IPC_OK && link->link.channel.is_broken))
+		log_warning("intake from %s: malformed message, channel closed",
+		            link->service[0] == '\0' ? "unknown" : link->service);
+	if (result != IPC_OK || link->link.channel.is_broken)
+		intake_close(qmgr, link);
+}
+
+void
+intake_accept(struct qmgr *qmgr, struct source *source, uint32_t events)
+{
+	(void)events;
+	for (;;) {
+		int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0)
+			return; /* EAGAIN; with EMFILE the client waits in the backlog */
+		if (!daemon_peer_is_allowed(qmgr->context, fd, PEER_NET | PEER_MAIL | PEER_ROOT)) {
+			log_warning("intake: connection by a user that may not");
+			close(fd);
+			continue;
+		}
+		struct intake_link *link = calloc(1, sizeof(*link));
+		if (link == NULL) {
+			close(fd);
+			return;
+		}
+		if (!link_open(qmgr, &link->link, LINK_INTAKE, fd, intake_ready))
+			free(link);
+	}
+}

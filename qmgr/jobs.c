@@ -1,0 +1,230 @@
+/* jobs.c - a job: some recipients of a message for an agent, and what the agent reports. */
+#include "qmgr/jobs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "lib/base/log.h"
+
+#define LIST_MOST   (15u << 20)
+#define DEATHS_MOST 3 /* agents that died with a message in hand before it is deferred */
+#define SECOND_US   INT64_C(1000000)
+
+/* ---- giving ---- */
+
+/* Takes up to limit recipients (0 = all) off the lane. */
+static struct job *
+job_new(struct qmgr *qmgr, struct lane *lane, uint32_t limit)
+{
+	uint32_t    count = limit == 0 || lane->waiting < limit ? lane->waiting : limit;
+	struct job *job = calloc(1, sizeof(*job) + count * sizeof(uint32_t));
+
+	if (job == NULL)
+		return NULL;
+	list_init(&job->in_agent);
+	job->number = ++qmgr->next_job;
+	job->message = lane->message;
+	job->destination = lane->destination;
+	job->kind = lane->kind;
+	for (; job->count < count; job->count++) {
+		job->recipients[job->count] = lane->first;
+		lane->first = lane->message->recipients[lane->first].next;
+	}
+	lane->waiting -= count;
+	return job;
+}
+
+static bool
+recipient_append(struct buf *list, const struct job *job, uint32_t index)
+{
+	const struct recipient  *known = &job->message->recipients[index];
+	struct msg_recipient     recipient;
+	struct msg_job_recipient one = { .mailbox = known->mailbox, .quota = known->quota };
+
+	if (!message_recipient(job->message, index, &recipient))
+		return false;
+	one.address = recipient.address;
+	one.original = recipient.original;
+	one.dsn_orcpt = recipient.dsn_orcpt;
+	one.dsn_notify = recipient.dsn_notify;
+	if (job->kind != JOB_DELIVER)
+		one.outcome = known->outcome;
+	return msg_job_recipient_append(list, &one);
+}
+
+static int64_t
+retry_until_us(const struct qmgr *qmgr, const struct message *message)
+{
+	const struct parameters *p = qmgr->parameters;
+	int64_t                  lifetime_s =
+                message->sender.length == 0 ? p->bounce_queue_lifetime : p->maximal_queue_lifetime;
+
+	return message->envelope.arrival_us + lifetime_s * SECOND_US;
+}
+
+/* Encodes and queues the job on the agent's channel. */
+static bool
+job_send(struct qmgr *qmgr, struct agent_link *agent, const struct job *job, struct error *error)
+{
+	struct message *message = job->message;
+	struct buf      list = BUF(LIST_MOST);
+	struct msg_job  frame = msg_job_clear();
+	char            path[64];
+	bool            is_sent = true;
+
+	for (uint32_t i = 0; i < job->count && is_sent; i++)
+		is_sent = recipient_append(&list, job, job->recipients[i]);
+	frame.job = job->number;
+	frame.queue_id = slice_from(message->id);
+	frame.kind = job->kind;
+	if (!job->destination->is_worker)
+		frame.nexthop = slice_from(job->destination->key);
+	frame.envelope = message->commit.envelope;
+	frame.recipients = buf_slice(&list);
+	frame.active_us = message->active_us;
+	frame.retry_until_us = retry_until_us(qmgr, message);
+	frame.content = message->commit.content;
+	if (message->is_spooled) {
+		snprintf(path, sizeof(path), "spool/%s", message->id);
+		frame.file = openat(qmgr->queue_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		frame.file_length = message->size;
+		frame.content = SLICE_EMPTY;
+		if (frame.file < 0)
+			is_sent = error_set_errno(error, "open %s", path);
+	}
+	if (is_sent && !ipc_queue(&agent->link.channel, job, &frame))
+		is_sent = error_set(error, "the job cannot be sent");
+	if (frame.file >= 0)
+		close(frame.file);
+	buf_free(&list);
+	return is_sent;
+}
+
+static void
+job_defer(struct qmgr *qmgr, const struct job *job, const char *reason)
+{
+	for (uint32_t i = 0; i < job->count; i++)
+		settle_here(qmgr, job->message, job->recipients[i], OUTCOME_DEFERRED,
+		            SLICE("4.3.0"), slice_from(reason));
+}
+
+bool
+job_give(struct qmgr *qmgr, struct agent_link *agent, struct destination *destination)
+{
+	struct lane *lane = destination_next_lane(destination);
+	/* One notice tells of all recipients. */
+	uint32_t limit = lane->kind == JOB_DELIVER ? destination->transport->recipient_limit : 0;
+	struct error error = ERROR_NONE;
+	struct job  *job = job_new(qmgr, lane, limit);
+
+	if (job == NULL)
+		return false;
+	destination_job_begun(destination, qmgr->now_ms);
+	if (lane->waiting == 0)
+		lane_free(qmgr, lane);
+	if (!message_load(qmgr, job->message, &error) || !job_send(qmgr, agent, job, &error)) {
+		log_warning("%s: %s", job->message->id, error.text);
+		job_defer(qmgr, job, error.text);
+		destination_job_ended(destination, DESTINATION_NEUTRAL, SLICE_EMPTY, qmgr->now_ms);
+		destination_rest(destination);
+		free(job);
+		return true;
+	}
+	job->message->jobs++;
+	qmgr->jobs++;
+	agent->busy++;
+	list_append(&agent->jobs, &job->in_agent);
+	link_dirty(qmgr, &agent->link);
+	return true;
+}
+
+/* ---- the report ---- */
+
+static struct job *
+job_find(struct agent_link *agent, uint64_t number)
+{
+	LIST_EACH (node, &agent->jobs) {
+		struct job *job = CONTAINER_OF(node, struct job, in_agent);
+
+		if (job->number == number)
+			return job;
+	}
+	return NULL;
+}
+
+/* The job is over; its destination learns from it. */
+static void
+job_free(struct qmgr *qmgr, struct agent_link *agent, struct job *job,
+         enum destination_report report, struct slice reason)
+{
+	struct destination *destination = job->destination;
+	char                text[256];
+
+	list_remove(&job->in_agent);
+	agent->busy--;
+	qmgr->jobs--;
+	job->message->jobs--;
+	message_trim(qmgr, job->message);
+	message_touch(qmgr, job->message);
+	free(job);
+	bool was_dead = destination_is_dead(destination);
+	destination_job_ended(destination, report, reason, qmgr->now_ms);
+	if (!was_dead && destination_is_dead(destination)) {
+		snprintf(text, sizeof(text), "delivery temporarily suspended: %s",
+		         destination->dead_reason);
+		destination_defer_all(qmgr, destination, SLICE("4.4.1"), slice_from(text));
+	} else {
+		destination_rest(destination);
+	}
+}
+
+static bool
+outcome_is_sane(const struct msg_outcome *outcome, const struct job *job)
+{
+	return outcome->recipient < job->count && outcome->action <= OUTCOME_RELAYED_DSN &&
+	       outcome->status.length < 16;
+}
+
+bool
+job_result(struct qmgr *qmgr, struct agent_link *agent, const struct msg_job_result *result)
+{
+	struct job        *job = job_find(agent, result->job);
+	struct slice       list = result->outcomes;
+	struct msg_outcome outcome;
+
+	if (job == NULL || result->destination > DESTINATION_NEUTRAL)
+		return false;
+	while (msg_outcome_next(&list, &outcome)) {
+		if (!outcome_is_sane(&outcome, job))
+			return false;
+		settle(qmgr, job->message, job->recipients[outcome.recipient], &outcome, true);
+	}
+	if (list.data == NULL)
+		return false;
+	job_defer(qmgr, job, "the delivery agent reported no result");
+	job_free(qmgr, agent, job, (enum destination_report)result->destination,
+	         result->destination_reason);
+	return true;
+}
+
+/* The agent is gone: its recipients wait again, unless this message has been the end of several. */
+void
+job_return(struct qmgr *qmgr, struct agent_link *agent, struct job *job)
+{
+	struct message *message = job->message;
+
+	if (++message->agent_deaths >= DEATHS_MOST || qmgr->is_draining) {
+		job_defer(qmgr, job, "the delivery agent ended without a result");
+	} else {
+		for (uint32_t i = 0; i < job->count; i++)
+			if (!message->recipients[job->recipients[i]].is_settled &&
+			    !lane_add(qmgr, message, job->recipients[i], job->destination,
+			              job->kind))
+				settle_here(qmgr, message, job->recipients[i], OUTCOME_DEFERRED,
+				            SLICE("4.3.0"), SLICE("out of memory"));
+	}
+	job_free(qmgr, agent, job, DESTINATION_NEUTRAL, SLICE_EMPTY);
+}

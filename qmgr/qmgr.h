@@ -1,0 +1,315 @@
+/*
+ * qmgr.h - the queue manager's state: all of it belongs to the scheduler's thread, no locks.
+ *
+ * Threads: the scheduler (epoll loop, loop.c), the syncer (journal.c), the file thread (files.c),
+ * resolvers (resolve.c), and those that talk to administrators (control.c). They give each other
+ * tasks (handoff.h) and share nothing else.
+ *
+ * The walk of a message: intake.c takes it in -> journal -> resolve.c finds out where its
+ * recipients go
+ * -> lanes (schedule.c) -> agents.c gives jobs -> settle.c notes outcomes -> when a round is over,
+ * rounds.c makes notices, defers or finishes it. store.c moves messages between journal, files and
+ * memory; backlog.c remembers those that wait in files.
+ */
+#ifndef DAKIYA_QMGR_QMGR_H
+#define DAKIYA_QMGR_QMGR_H
+
+#include "lib/base/arena.h"
+#include "lib/base/array.h"
+#include "lib/daemon/daemon.h"
+#include "lib/route/route.h"
+#include "qmgr/backlog.h"
+#include "qmgr/files.h"
+#include "qmgr/journal.h"
+#include "qmgr/schedule.h"
+
+struct resolvers;
+struct resolve_task;
+struct control;
+
+/* Something that epoll watches. */
+struct source {
+	int fd;
+	void (*ready)(struct qmgr *qmgr, struct source *source, uint32_t events);
+};
+
+/* A segment of the journal that holds, or held, live messages. */
+struct segment {
+	uint64_t         epoch;
+	size_t           live;
+	struct list_node messages; /* message.in_segment */
+};
+
+struct qmgr {
+	struct daemon_context   *context;
+	const struct parameters *parameters;
+	int                      queue_fd, active_fd, lock_fd, epoll_fd;
+	int64_t                  now_ms, now_us; /* of this turn of the loop */
+
+	struct handoff    inbox;
+	struct source     inbox_source;
+	struct journal   *journal;
+	struct files     *files;
+	struct resolvers *resolvers;
+	struct control   *control;
+	struct router    *router;
+	struct schedule   schedule;
+	struct backlog    backlog;
+	ARRAY(struct source *) listeners;
+
+	struct hash      messages; /* in memory, by id */
+	size_t           retried;  /* of those, the ones that lie in files */
+	size_t           fetching; /* more of them, being read */
+	uint64_t         content_bytes;
+	struct list_node touched;         /* messages to be looked at (message_touch) */
+	struct heap      alarms;          /* parked messages */
+	struct list_node all_links;       /* intake and job channels */
+	struct list_node dirty;           /* links with output */
+	struct list_node agents;          /* job channels */
+	ARRAY(struct segment *) segments; /* oldest first */
+	struct hash spools;               /* intake spool files that are not committed, by id */
+
+	struct task_list to_journal, to_resolve; /* handed over at the end of the turn */
+
+	uint64_t next_job;
+	uint64_t next_instance, reserved_instance;
+	bool     has_space;
+	bool     is_draining;
+	bool     is_scanned; /* deferred/ and hold/ are in the backlog */
+	int64_t  next_tick_ms;
+	size_t   jobs; /* under way */
+};
+
+/* ---- messages ---- */
+
+struct recipient {
+	uint32_t          offset; /* of its record in the list */
+	uint32_t          next;   /* in a lane */
+	enum stored_state state;
+	bool              is_settled; /* this round has nothing more for it */
+	bool              is_changed; /* since it was last stored */
+	struct slice      outcome;    /* the last one: a list of one msg_outcome; in the arena */
+	struct slice      mailbox;    /* mailbox workers; in the arena */
+	uint64_t          quota;
+};
+
+enum backing {
+	BACKED_NOT,     /* being taken in */
+	BACKED_JOURNAL, /* in the segment `epoch` */
+	BACKED_FILE,    /* in `place` */
+};
+
+struct intake_link;
+
+struct message {
+	char             id[QUEUE_ID_MOST];
+	struct list_node in_touched, in_segment;
+	struct heap_node alarm;
+
+	/* content */
+	char                    *block; /* what payload lies in; NULL when not in memory */
+	struct slice             payload;
+	struct msg_intake_commit commit; /* of the payload, while it is in memory */
+	struct msg_envelope      envelope;
+	struct slice             sender; /* in the arena: stays when the payload is dropped */
+	size_t                   payload_length;
+	struct arena             arena;
+	uint64_t                 size;
+	bool                     is_spooled;
+
+	/* where it is safe */
+	enum backing backing;
+	enum place   place;
+	uint64_t     epoch, offset; /* journal: segment and payload's place in it */
+	uint64_t     valid_bytes;   /* file: where results are appended */
+	unsigned     io;            /* operations under way that need it unchanged in place */
+	bool         is_moving;     /* one of them moves it from the journal to a file */
+
+	/* its recipients and this round */
+	struct recipient *recipients;
+	uint32_t          count;
+	uint32_t          unsettled; /* of this round */
+	uint32_t          jobs;      /* under way */
+	uint32_t          attempts;
+	struct list_node  lanes;
+	int64_t           active_us;
+	int64_t           next_attempt_us;
+	bool              is_resolving;
+	bool              is_round; /* lanes are made or about to be */
+	bool              is_retried, is_warned, is_expired;
+	bool              has_notice_trouble; /* bounce could not: try again with the next round */
+	bool              wants_delete, wants_hold, wants_flush;
+	bool              is_flushed; /* by hand: deferred transports are tried, too */
+	bool              is_refused; /* intake: not taken after all, freed when nobody reads it */
+	bool              has_news;   /* results that are not in the journal yet */
+	unsigned          agent_deaths;
+	enum job_kind     notice;    /* the notices under way; JOB_DELIVER = none */
+	struct resolve_task *routes; /* found, waiting for the commit */
+
+	/* intake */
+	struct journal_write commit_write;
+	struct intake_link  *intake;
+};
+
+struct message *message_create(struct qmgr *qmgr, char *block, struct slice payload);
+/* Memory only; it must be in no lane, job or operation. */
+void message_free(struct qmgr *qmgr, struct message *message);
+/* Makes sure that the payload is in memory; false: it cannot be read now. */
+bool message_load(struct qmgr *qmgr, struct message *message, struct error *error);
+/* Drops the payload when content takes too much memory. */
+void message_trim(struct qmgr *qmgr, struct message *message);
+bool message_recipient(const struct message *message, uint32_t index, struct msg_recipient *out);
+/* Applies a stored RESULT. */
+void message_apply(struct message *message, const struct msg_stored_result *result);
+/* A stored_result payload: all recipients with something to tell, or only changed ones. */
+bool            message_result(const struct message *message, bool only_changed, struct buf *out);
+void            message_clear_changes(struct message *message);
+struct message *message_find(struct qmgr *qmgr, struct slice id);
+/* It will be looked at (message_advance) before the loop waits again. */
+void message_touch(struct qmgr *qmgr, struct message *message);
+void messages_advance(struct qmgr *qmgr);
+/* "4.3.0" and text as an outcome in the message's arena. */
+struct slice message_outcome(struct message *message, const struct msg_outcome *outcome);
+
+/* ---- rounds.c ---- */
+
+/* Begins a round: routes are looked up for all recipients that wait. */
+void round_begin(struct qmgr *qmgr, struct message *message);
+void message_advance(struct qmgr *qmgr, struct message *message);
+/* Takes recipients that wait out of their lanes; those in jobs stay. */
+void message_withdraw(struct qmgr *qmgr, struct message *message);
+void message_log_active(const struct message *message);
+/* Journal-backed or not yet, with its routes known: makes the lanes. */
+void round_schedule(struct qmgr *qmgr, struct message *message);
+
+/* ---- settle.c ---- */
+
+/* One recipient's outcome in this round. is_logged: the agent has logged it. */
+void settle(struct qmgr *qmgr, struct message *message, uint32_t index,
+            const struct msg_outcome *outcome, bool is_logged);
+/* The same with a status and a text of our own, logged here. */
+void settle_here(struct qmgr *qmgr, struct message *message, uint32_t index,
+                 enum outcome_action action, struct slice status, struct slice reason);
+/* Settles everything that waits at a destination as deferred. */
+void destination_defer_all(struct qmgr *qmgr, struct destination *destination, struct slice status,
+                           struct slice reason);
+
+/* ---- lanes (agents.c, rounds.c) ---- */
+
+bool lane_add(struct qmgr *qmgr, struct message *message, uint32_t index,
+              struct destination *destination, enum job_kind kind);
+void lane_free(struct qmgr *qmgr, struct lane *lane);
+
+/* ---- resolve.c ---- */
+
+struct resolvers *resolvers_start(struct qmgr *qmgr, size_t threads, struct error *error);
+void              resolvers_give(struct resolvers *resolvers, struct task_list *list);
+void              resolvers_stop(struct resolvers **resolvers);
+/* Asks for the routes of all recipients that are not settled; false: out of memory. */
+bool resolve_request(struct qmgr *qmgr, struct message *message);
+/* Makes lanes of the answer, which it frees. */
+void resolve_apply(struct qmgr *qmgr, struct message *message);
+void resolve_forget(struct message *message);
+
+/* ---- store.c ---- */
+
+/* A journal record that nobody waits for: result so far, or done. */
+void store_result(struct qmgr *qmgr, struct message *message);
+/* The message is done with: forgets it on disk and in memory. */
+void store_finish(struct qmgr *qmgr, struct message *message);
+/* It rests in a file until next_attempt_us (or on hold) and leaves memory. */
+void store_rest(struct qmgr *qmgr, struct message *message, enum place place);
+/* Moves what is live in the oldest segments to files when there are too many segments. */
+void store_evict(struct qmgr *qmgr);
+void segment_enter(struct qmgr *qmgr, struct message *message, uint64_t epoch);
+void segment_leave(struct qmgr *qmgr, struct message *message);
+/* Reads a message that is due back into memory. */
+void store_fetch(struct qmgr *qmgr, struct waiting *waiting);
+/* Fetches what is due as far as there is room. */
+void              store_fetch_due(struct qmgr *qmgr);
+struct file_task *file_task_new(struct qmgr *qmgr, enum file_verb verb, const char *id,
+                                void (*done)(struct qmgr *, struct task *));
+
+/* ---- channels: intake.c, agents.c ---- */
+
+enum link_kind { LINK_INTAKE, LINK_AGENT };
+struct link {
+	struct source      source;
+	enum link_kind     kind;
+	struct ipc_channel channel;
+	struct list_node   in_links, in_dirty;
+	bool               wants_write; /* epoll tells when there is room */
+	bool               is_closed;   /* to be freed when nothing refers to it */
+};
+bool link_open(struct qmgr *qmgr, struct link *link, enum link_kind kind, int fd,
+               void (*ready)(struct qmgr *, struct source *, uint32_t));
+/* Has output for the end of the turn. */
+void link_dirty(struct qmgr *qmgr, struct link *link);
+void link_shut(struct qmgr *qmgr, struct link *link);
+/* Sends what waits on dirty links. */
+void links_flush(struct qmgr *qmgr);
+
+struct intake_link {
+	struct link link;
+	char        service[64];
+	bool        has_greeted;
+	size_t      pending; /* commits and spools without an answer */
+};
+void intake_accept(struct qmgr *qmgr, struct source *source, uint32_t events);
+void intake_committed(struct qmgr *qmgr, struct message *message);
+void intake_close(struct qmgr *qmgr, struct intake_link *link);
+
+struct job {
+	struct list_node    in_agent;
+	uint64_t            number;
+	struct message     *message;
+	struct destination *destination;
+	enum job_kind       kind;
+	bool                is_fresh;
+	uint32_t            count;
+	uint32_t            recipients[];
+};
+struct agent_link {
+	struct link         link;
+	struct transport   *transport;
+	struct destination *worker; /* the destination that it serves alone; NULL = any */
+	uint32_t            window;
+	uint32_t            busy;
+	struct list_node    jobs;
+	struct list_node    in_idle, in_agents;
+	char               *held; /* nexthop of a connection that it keeps */
+	int64_t             held_until_ms;
+	unsigned            streak; /* jobs in a row because of that */
+	bool                has_greeted;
+	int64_t             attached_ms;
+};
+void agent_accept(struct qmgr *qmgr, struct source *source, uint32_t events);
+/* Gives jobs to whoever has room. */
+void agents_dispatch(struct qmgr *qmgr);
+void agent_close_link(struct qmgr *qmgr, struct agent_link *agent, const char *why);
+/* Once a second: transports without agents. */
+void agents_tick(struct qmgr *qmgr);
+
+/* ---- start.c ---- */
+
+/* Locks the queue, replays the journal, makes directories and threads. */
+bool qmgr_open(struct qmgr *qmgr, struct error *error);
+void qmgr_close(struct qmgr *qmgr);
+/* Gives the deferred and held messages to the backlog while mail flows. */
+bool scan_start(struct qmgr *qmgr, struct error *error);
+void scan_wait(struct qmgr *qmgr);
+/* An instance number for an intake channel; false when none can be reserved. */
+bool instance_take(struct qmgr *qmgr, uint64_t *instance, struct error *error);
+
+/* ---- control.c ---- */
+
+struct control *control_start(struct qmgr *qmgr, int listener, struct error *error);
+void            control_stop(struct control **control);
+
+/* ---- loop.c ---- */
+
+int  qmgr_loop(struct qmgr *qmgr);
+bool watch(struct qmgr *qmgr, struct source *source, uint32_t events, bool is_new);
+void clock_update(struct qmgr *qmgr);
+
+#endif

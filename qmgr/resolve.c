@@ -1,0 +1,311 @@
+/*
+ * resolve.c - where recipients go: lookups may wait for a table, so a few threads do them.
+ *
+ * While a request is under way the message's payload is not moved or freed (is_resolving); the
+ * threads read it and the request, nothing else.
+ */
+#include "qmgr/qmgr.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lib/base/log.h"
+
+#define ARENA_MOST   (64u << 20)
+#define THREADS_MOST 64
+
+struct resolved {
+	uint32_t     index;
+	enum lookup  answer;
+	struct route route;
+	const char  *reason; /* LOOKUP_TRY_LATER */
+};
+
+struct resolve_task {
+	struct task     task;
+	struct message *message;
+	struct arena    arena;
+	uint32_t        count;
+	struct resolved items[];
+};
+
+struct resolvers {
+	struct qmgr   *qmgr;
+	struct handoff requests;
+	pthread_t      threads[THREADS_MOST];
+	size_t         count;
+};
+
+/* ---- in the threads ---- */
+
+/* FILTER and content_filter name transport:nexthop; without a nexthop the recipient's domain. */
+static void
+route_override(struct slice filter, struct route *route)
+{
+	size_t       colon = slice_find_byte(filter, ':');
+	size_t       at = slice_find_last_byte(route->recipient, '@');
+	struct slice nexthop =
+		colon == SLICE_NOT_FOUND ? SLICE_EMPTY : slice_from_offset(filter, colon + 1);
+
+	route->transport = slice_first(filter, colon);
+	if (nexthop.length == 0 && at != SLICE_NOT_FOUND)
+		nexthop = slice_from_offset(route->recipient, at + 1);
+	route->nexthop = nexthop;
+	route->mailbox = SLICE_EMPTY;
+}
+
+static void
+resolve_one(struct router *router, struct resolve_task *request, struct resolved *item)
+{
+	struct message      *message = request->message;
+	struct msg_recipient recipient;
+	struct error         error = ERROR_NONE;
+
+	item->answer = LOOKUP_TRY_LATER;
+	item->reason = "out of memory";
+	if (!message_recipient(message, item->index, &recipient))
+		return;
+	item->answer = route_resolve(router, message->envelope.sender, recipient.address,
+	                             &request->arena, &item->route, &error);
+	if (item->answer != LOOKUP_FOUND) {
+		char *text = arena_text(&request->arena, slice_from(error.text));
+
+		item->reason = text == NULL || *text == '\0' ? "address resolution failed" : text;
+		return;
+	}
+	if (message->envelope.filter.length > 0)
+		route_override(message->envelope.filter, &item->route);
+}
+
+static void *
+resolver_run(void *argument)
+{
+	struct resolvers *resolvers = argument;
+	struct task      *task;
+
+	while ((task = handoff_wait_one(&resolvers->requests)) != NULL) {
+		struct resolve_task *request = (struct resolve_task *)(void *)task;
+
+		for (uint32_t i = 0; i < request->count; i++)
+			resolve_one(resolvers->qmgr->router, request, &request->items[i]);
+		handoff_give_one(&resolvers->qmgr->inbox, task);
+	}
+	return NULL;
+}
+
+/* ---- in the scheduler ---- */
+
+static void
+resolved_done(struct qmgr *qmgr, struct task *task)
+{
+	struct resolve_task *request = (struct resolve_task *)(void *)task;
+	struct message      *message = request->message;
+
+	message->is_resolving = false;
+	message->routes = request;
+	if (message->is_refused) {
+		message_free(qmgr, message);
+		return;
+	}
+	round_schedule(qmgr, message);
+}
+
+bool
+resolve_request(struct qmgr *qmgr, struct message *message)
+{
+	struct resolve_task *request =
+		calloc(1, sizeof(*request) + message->count * sizeof(struct resolved));
+	struct error error = ERROR_NONE;
+
+	if (request == NULL)
+		return false;
+	if (!message_load(qmgr, message, &error)) {
+		log_warning("%s: %s", message->id, error.text);
+		free(request);
+		return false;
+	}
+	request->arena = ARENA(ARENA_MOST);
+	request->task.done = resolved_done;
+	request->message = message;
+	for (uint32_t i = 0; i < message->count; i++)
+		if (!message->recipients[i].is_settled)
+			request->items[request->count++].index = i;
+	message->is_resolving = true;
+	task_list_append(&qmgr->to_resolve, &request->task);
+	return true;
+}
+
+void
+resolve_forget(struct message *message)
+{
+	if (message->routes == NULL)
+		return;
+	arena_reset(&message->routes->arena);
+	free(message->routes);
+	message->routes = NULL;
+}
+
+/* error:, retry: and discard: are answered here. "5.1.1 text": the status may stand in front. */
+static bool
+settle_by_transport(struct qmgr *qmgr, struct message *message, const struct resolved *item)
+{
+	static const struct {
+		const char         *transport;
+		enum outcome_action action;
+		const char         *status;
+		const char         *text;
+	} rows[] = {
+		{ "error", OUTCOME_FAILED, "5.0.0", "undeliverable" },
+		{ "retry", OUTCOME_DEFERRED, "4.0.0", "retry later" },
+		{ "discard", OUTCOME_DELIVERED, "2.0.0", "discarded" },
+	};
+	struct slice text = slice_trim(item->route.nexthop);
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		if (!slice_equal(item->route.transport, slice_from(rows[i].transport)))
+			continue;
+		struct slice status = slice_from(rows[i].status), word = text;
+		size_t       blank = slice_find_byte(text, ' ');
+
+		word = slice_first(text, blank);
+		if (word.length >= 5 && ascii_is_digit(word.data[0]) && word.data[1] == '.') {
+			status = word;
+			text = slice_trim(slice_from_offset(text, word.length));
+		}
+		if (text.length == 0)
+			text = slice_from(rows[i].text);
+		settle_here(qmgr, message, item->index, rows[i].action, status, text);
+		return true;
+	}
+	return false;
+}
+
+/* The destination's key: the worker's uid for mailboxes, otherwise the next hop. */
+static struct destination *
+destination_of(struct qmgr *qmgr, const struct route *route)
+{
+	struct transport   *transport = schedule_transport(&qmgr->schedule, route->transport);
+	struct destination *destination;
+	char                key[32];
+
+	if (transport == NULL)
+		return NULL;
+	if (route->mailbox.length == 0)
+		return schedule_destination(transport, route->nexthop);
+	snprintf(key, sizeof(key), "%u:%u", route->uid, route->gid);
+	destination = schedule_destination(transport, slice_from(key));
+	if (destination != NULL) {
+		destination->is_worker = true;
+		destination->uid = route->uid;
+		destination->gid = route->gid;
+	}
+	return destination;
+}
+
+static void
+item_defer(struct qmgr *qmgr, struct message *message, const struct resolved *item,
+           const char *status, const char *what, const char *reason)
+{
+	char text[400];
+
+	snprintf(text, sizeof(text), "%s%s", what, reason);
+	settle_here(qmgr, message, item->index, OUTCOME_DEFERRED, slice_from(status),
+	            slice_from(text));
+}
+
+static void
+item_apply(struct qmgr *qmgr, struct message *message, const struct resolved *item)
+{
+	struct recipient *recipient = &message->recipients[item->index];
+
+	if (item->answer != LOOKUP_FOUND) {
+		item_defer(qmgr, message, item, "4.3.0", "", item->reason);
+		return;
+	}
+	if (settle_by_transport(qmgr, message, item))
+		return;
+	struct destination *destination = destination_of(qmgr, &item->route);
+	if (destination == NULL) {
+		item_defer(qmgr, message, item, "4.3.0", "", "out of memory");
+		return;
+	}
+	if (destination->transport->is_deferred && !message->is_flushed) {
+		item_defer(qmgr, message, item, "4.3.2", "", "deferred transport");
+		destination_rest(destination);
+		return;
+	}
+	if (destination_is_dead(destination)) {
+		item_defer(qmgr, message, item, "4.4.1",
+		           "delivery temporarily suspended: ", destination->dead_reason);
+		return;
+	}
+	recipient->mailbox = arena_copy(&message->arena, item->route.mailbox);
+	recipient->quota = item->route.quota;
+	if ((recipient->mailbox.data == NULL && item->route.mailbox.length > 0) ||
+	    !lane_add(qmgr, message, item->index, destination, JOB_DELIVER)) {
+		item_defer(qmgr, message, item, "4.3.0", "", "out of memory");
+		destination_rest(destination);
+	}
+}
+
+void
+resolve_apply(struct qmgr *qmgr, struct message *message)
+{
+	struct resolve_task *request = message->routes;
+
+	for (uint32_t i = 0; i < request->count; i++)
+		item_apply(qmgr, message, &request->items[i]);
+	resolve_forget(message);
+}
+
+/* ---- the pool ---- */
+
+struct resolvers *
+resolvers_start(struct qmgr *qmgr, size_t threads, struct error *error)
+{
+	struct resolvers *resolvers = calloc(1, sizeof(*resolvers));
+
+	if (resolvers == NULL) {
+		error_set(error, "out of memory for resolver threads");
+		return NULL;
+	}
+	resolvers->qmgr = qmgr;
+	handoff_init(&resolvers->requests, false, NULL);
+	for (; resolvers->count < threads && resolvers->count < THREADS_MOST; resolvers->count++) {
+		int why = thread_start(&resolvers->threads[resolvers->count], resolver_run,
+		                       resolvers);
+
+		if (why != 0 && resolvers->count == 0) {
+			errno = why;
+			error_set_errno(error, "start a resolver thread");
+			resolvers_stop(&resolvers);
+			return NULL;
+		}
+		if (why != 0)
+			break;
+	}
+	return resolvers;
+}
+
+void
+resolvers_give(struct resolvers *resolvers, struct task_list *list)
+{
+	handoff_give(&resolvers->requests, list);
+}
+
+void
+resolvers_stop(struct resolvers **resolvers)
+{
+	struct resolvers *gone = *resolvers;
+
+	if (gone == NULL)
+		return;
+	handoff_close(&gone->requests);
+	for (size_t i = 0; i < gone->count; i++)
+		pthread_join(gone->threads[i], NULL);
+	handoff_destroy(&gone->requests);
+	free(gone);
+	*resolvers = NULL;
+}

@@ -1,0 +1,277 @@
+/*
+ * rounds.c - a message's round: every recipient that waits is tried once; then notices are made,
+ * what is left is deferred, and what is done is forgotten.
+ */
+#include "qmgr/qmgr.h"
+
+#include "lib/base/log.h"
+#include "lib/mail/address.h"
+
+#define SECOND_US INT64_C(1000000)
+
+/* "alice@example.org" as logs show it; the result lives in out. */
+static struct slice
+sender_text(const struct message *message, struct buf *out)
+{
+	address_append_external(out, message->sender);
+	return buf_slice(out);
+}
+
+void
+message_log_active(const struct message *message)
+{
+	struct buf sender = BUF(4096);
+
+	sender_text(message, &sender);
+	log_info("%s: from=<%.*s>, size=%llu, nrcpt=%u (queue active)", message->id,
+	         SLICE_ARGS(buf_slice(&sender)), (unsigned long long)message->size,
+	         (unsigned)message->count);
+	buf_free(&sender);
+}
+
+void
+round_begin(struct qmgr *qmgr, struct message *message)
+{
+	message->is_round = true;
+	message->has_notice_trouble = false;
+	message->wants_flush = false;
+	message->notice = JOB_DELIVER;
+	message->active_us = qmgr->now_us;
+	message->unsettled = 0;
+	if (heap_contains(&message->alarm))
+		heap_remove(&qmgr->alarms, &message->alarm);
+	for (uint32_t i = 0; i < message->count; i++) {
+		message->recipients[i].is_settled = message->recipients[i].state != STORED_WAITING;
+		message->unsettled += !message->recipients[i].is_settled;
+	}
+	message_touch(qmgr, message);
+	if (message->unsettled == 0 || resolve_request(qmgr, message))
+		return;
+	for (uint32_t i = 0; i < message->count; i++)
+		settle_here(qmgr, message, i, OUTCOME_DEFERRED, SLICE("4.3.0"),
+		            SLICE("out of memory"));
+}
+
+void
+round_schedule(struct qmgr *qmgr, struct message *message)
+{
+	if (message->backing == BACKED_NOT || message->routes == NULL)
+		return;
+	resolve_apply(qmgr, message);
+	message_trim(qmgr, message);
+	message_touch(qmgr, message);
+}
+
+void
+message_withdraw(struct qmgr *qmgr, struct message *message)
+{
+	struct list_node *node;
+
+	while ((node = list_first(&message->lanes)) != NULL) {
+		struct lane *lane = CONTAINER_OF(node, struct lane, in_message);
+
+		message->unsettled -= lane->waiting;
+		lane_free(qmgr, lane);
+	}
+}
+
+/* ---- the end of a round ---- */
+
+struct round_count {
+	uint32_t waiting, failed, delivered;
+};
+
+static struct round_count
+recipients_count(const struct message *message)
+{
+	struct round_count count = { 0 };
+
+	for (uint32_t i = 0; i < message->count; i++)
+		switch (message->recipients[i].state) {
+		case STORED_WAITING: count.waiting++; break;
+		case STORED_FAILED: count.failed++; break;
+		case STORED_DELIVERED: count.delivered++; break;
+		case STORED_DONE: break;
+		}
+	return count;
+}
+
+/* RFC 3461 4.1: what the sender wants to hear; without NOTIFY failures and delays. */
+static bool
+wants_notice(const struct message *message, uint32_t index, uint32_t what)
+{
+	struct msg_recipient recipient;
+
+	if (!message_recipient(message, index, &recipient) || recipient.dsn_notify == 0)
+		return what != DSN_NOTIFY_SUCCESS;
+	return (recipient.dsn_notify & what) != 0;
+}
+
+/* Gives bounce a job for all recipients in that state; false when there is none. */
+static bool
+notice_begin(struct qmgr *qmgr, struct message *message, enum job_kind kind,
+             enum stored_state state)
+{
+	struct transport   *transport = schedule_transport(&qmgr->schedule, SLICE("bounce"));
+	struct destination *bounce =
+		transport == NULL ? NULL : schedule_destination(transport, SLICE("bounce"));
+	bool is_begun = false;
+
+	message->notice = kind;
+	for (uint32_t i = 0; i < message->count; i++) {
+		struct recipient *recipient = &message->recipients[i];
+
+		if (recipient->state != state ||
+		    (kind == JOB_NOTICE_DELAY && !wants_notice(message, i, DSN_NOTIFY_DELAY)))
+			continue;
+		if (bounce == NULL || !lane_add(qmgr, message, i, bounce, kind)) {
+			message->has_notice_trouble = true;
+			continue;
+		}
+		recipient->is_settled = false;
+		message->unsettled++;
+		is_begun = true;
+	}
+	if (!is_begun)
+		message->notice = JOB_DELIVER;
+	if (bounce != NULL && destination_is_dead(bounce))
+		destination_defer_all(qmgr, bounce, SLICE("4.3.0"),
+		                      slice_from(bounce->dead_reason));
+	message_touch(qmgr, message);
+	return is_begun;
+}
+
+/* Too old: what still waits has failed, with the last reason that is known. */
+static void
+round_expire(struct qmgr *qmgr, struct message *message)
+{
+	int64_t lifetime_s = message->sender.length == 0 ? qmgr->parameters->bounce_queue_lifetime
+	                                                 : qmgr->parameters->maximal_queue_lifetime;
+	int64_t age_us = qmgr->now_us - message->envelope.arrival_us;
+	struct buf sender = BUF(4096);
+
+	if (!message->is_expired && age_us < lifetime_s * SECOND_US)
+		return;
+	log_info("%s: from=<%.*s>, status=%s, returned to sender", message->id,
+	         SLICE_ARGS(sender_text(message, &sender)),
+	         message->is_expired ? "force-expired" : "expired");
+	buf_free(&sender);
+	for (uint32_t i = 0; i < message->count; i++) {
+		struct recipient *recipient = &message->recipients[i];
+
+		if (recipient->state != STORED_WAITING)
+			continue;
+		recipient->state =
+			wants_notice(message, i, DSN_NOTIFY_FAILURE) ? STORED_FAILED : STORED_DONE;
+		recipient->is_changed = true;
+		message->has_news = true;
+	}
+}
+
+/* Whether the sender is to hear that it takes long. */
+static bool
+is_warning_due(const struct qmgr *qmgr, const struct message *message)
+{
+	int64_t after_s = qmgr->parameters->delay_warning_time;
+
+	return after_s > 0 && !message->is_warned && message->sender.length > 0 &&
+	       qmgr->now_us - message->envelope.arrival_us >= after_s * SECOND_US;
+}
+
+/* The longer it waits the rarer it is tried: after as long again as it is old, within bounds. */
+static void
+round_defer(struct qmgr *qmgr, struct message *message)
+{
+	int64_t least = qmgr->parameters->minimal_backoff_time * SECOND_US;
+	int64_t most = qmgr->parameters->maximal_backoff_time * SECOND_US;
+	int64_t pause = qmgr->now_us - message->envelope.arrival_us;
+
+	if (pause > most)
+		pause = most;
+	if (pause < least)
+		pause = least;
+	message->attempts++;
+	message->next_attempt_us = qmgr->now_us + pause;
+	message->is_round = false;
+	store_rest(qmgr, message, PLACE_DEFERRED);
+}
+
+static void
+round_end(struct qmgr *qmgr, struct message *message)
+{
+	struct error error = ERROR_NONE;
+
+	message->notice = JOB_DELIVER;
+	struct round_count count = recipients_count(message);
+	if (count.waiting + count.failed + count.delivered == 0) {
+		log_info("%s: removed", message->id);
+		store_finish(qmgr, message);
+		return;
+	}
+	/* What follows looks at recipients in the content. */
+	if (!message_load(qmgr, message, &error)) {
+		log_warning("%s: %s", message->id, error.text);
+		round_defer(qmgr, message);
+		return;
+	}
+	if (count.waiting > 0) {
+		round_expire(qmgr, message);
+		count = recipients_count(message);
+	}
+	if (message->has_news)
+		store_result(qmgr, message);
+	message->has_news = false;
+	if (count.waiting + count.failed + count.delivered == 0) {
+		message_touch(qmgr, message);
+		return;
+	}
+	if (!message->has_notice_trouble) {
+		if (count.failed > 0 &&
+		    notice_begin(qmgr, message, JOB_NOTICE_FAILURE, STORED_FAILED))
+			return;
+		if (count.delivered > 0 &&
+		    notice_begin(qmgr, message, JOB_NOTICE_SUCCESS, STORED_DELIVERED))
+			return;
+		if (count.waiting > 0 && is_warning_due(qmgr, message) &&
+		    notice_begin(qmgr, message, JOB_NOTICE_DELAY, STORED_WAITING))
+			return;
+	}
+	round_defer(qmgr, message);
+}
+
+/* ---- what is next for a message ---- */
+
+static void
+message_hold(struct qmgr *qmgr, struct message *message)
+{
+	message_withdraw(qmgr, message);
+	message->wants_hold = false;
+	message->is_round = false;
+	message->next_attempt_us = qmgr->now_us;
+	store_rest(qmgr, message, PLACE_HOLD);
+}
+
+void
+message_advance(struct qmgr *qmgr, struct message *message)
+{
+	if (message->backing == BACKED_NOT || message->is_resolving)
+		return;
+	if (message->has_news && (message->jobs > 0 || message->unsettled > 0)) {
+		store_result(qmgr, message);
+		message->has_news = false;
+	}
+	if (message->jobs > 0 || message->io > 0)
+		return;
+	if (message->wants_delete) {
+		message_withdraw(qmgr, message);
+		log_info("%s: removed", message->id);
+		store_finish(qmgr, message);
+	} else if (message->wants_hold) {
+		message_hold(qmgr, message);
+	} else if (!message->is_round) {
+		if (message->wants_flush)
+			round_begin(qmgr, message);
+	} else if (message->unsettled == 0) {
+		round_end(qmgr, message);
+	}
+}

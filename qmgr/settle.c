@@ -1,0 +1,145 @@
+/* settle.c - what became of a recipient in this round. */
+#include "qmgr/qmgr.h"
+
+#include <stdio.h>
+
+#include "lib/base/log.h"
+
+/* With soft_bounce every failure is a matter of time: 5.x.y becomes 4.x.y. */
+static struct msg_outcome
+outcome_soften(const struct qmgr *qmgr, const struct msg_outcome *outcome, char status[16])
+{
+	struct msg_outcome soft = *outcome;
+
+	if (!qmgr->parameters->soft_bounce || outcome->action != OUTCOME_FAILED)
+		return soft;
+	soft.action = OUTCOME_DEFERRED;
+	if (outcome->status.length > 0 && outcome->status.length < 16 &&
+	    outcome->status.data[0] == '5') {
+		snprintf(status, 16, "4%.*s", SLICE_ARGS(slice_from_offset(outcome->status, 1)));
+		soft.status = slice_from(status);
+	}
+	return soft;
+}
+
+static uint32_t
+recipient_notify(struct qmgr *qmgr, struct message *message, uint32_t index)
+{
+	struct msg_recipient recipient;
+	struct error         error;
+
+	if (!message_load(qmgr, message, &error) || !message_recipient(message, index, &recipient))
+		return 0;
+	return recipient.dsn_notify;
+}
+
+/* The state that a delivery's outcome leads to. */
+static enum stored_state
+state_after(struct qmgr *qmgr, struct message *message, uint32_t index, uint32_t action)
+{
+	uint32_t notify;
+
+	switch ((enum outcome_action)action) {
+	case OUTCOME_RELAYED_DSN: return STORED_DONE;
+	case OUTCOME_DELIVERED:
+	case OUTCOME_RELAYED:
+		notify = recipient_notify(qmgr, message, index);
+		return (notify & DSN_NOTIFY_SUCCESS) != 0 ? STORED_DELIVERED : STORED_DONE;
+	case OUTCOME_FAILED:
+		notify = recipient_notify(qmgr, message, index);
+		return notify == 0 || (notify & DSN_NOTIFY_FAILURE) != 0 ? STORED_FAILED
+		                                                         : STORED_DONE;
+	case OUTCOME_DEFERRED: break;
+	}
+	return STORED_WAITING;
+}
+
+/* A notice was made, or could not be. */
+static void
+settle_notice(struct message *message, struct recipient *recipient,
+              const struct msg_outcome *outcome)
+{
+	if (outcome->action == OUTCOME_DEFERRED) {
+		message->has_notice_trouble = true;
+		return;
+	}
+	if (message->notice == JOB_NOTICE_DELAY) {
+		message->is_warned = true;
+		return;
+	}
+	recipient->state = STORED_DONE;
+	recipient->is_changed = true;
+	message->has_news = true;
+}
+
+void
+settle(struct qmgr *qmgr, struct message *message, uint32_t index,
+       const struct msg_outcome *outcome, bool is_logged)
+{
+	struct recipient *recipient = &message->recipients[index];
+	char              status[16];
+
+	(void)is_logged;
+	if (recipient->is_settled)
+		return;
+	recipient->is_settled = true;
+	message->unsettled--;
+	message_touch(qmgr, message);
+	if (message->notice != JOB_DELIVER) {
+		settle_notice(message, recipient, outcome);
+		return;
+	}
+	struct msg_outcome final = outcome_soften(qmgr, outcome, status);
+	enum stored_state  state = state_after(qmgr, message, index, final.action);
+	recipient->state = state;
+	recipient->is_changed = true;
+	if (state != STORED_WAITING)
+		message->has_news = true;
+	/* The outcome of what is simply done with interests nobody any more. */
+	final.recipient = 0;
+	recipient->outcome = state == STORED_DONE ? SLICE_EMPTY : message_outcome(message, &final);
+}
+
+void
+settle_here(struct qmgr *qmgr, struct message *message, uint32_t index, enum outcome_action action,
+            struct slice status, struct slice reason)
+{
+	struct msg_outcome outcome = {
+		.recipient = index, .action = action, .status = status, .reason = reason
+	};
+	struct msg_job_recipient named = { .address = SLICE("?") };
+	struct msg_recipient     recipient;
+	struct error             error;
+	struct delivery_times    times = { .arrival_us = message->envelope.arrival_us,
+		                           .active_us = message->active_us,
+		                           .begin_us = qmgr->now_us,
+		                           .done_us = qmgr->now_us };
+
+	if (message->recipients[index].is_settled)
+		return;
+	if (message_load(qmgr, message, &error) && message_recipient(message, index, &recipient)) {
+		named.address = recipient.address;
+		named.original = recipient.original;
+	}
+	if (message->notice == JOB_DELIVER)
+		job_log_outcome(message->id, &named, &outcome, &times, 0);
+	settle(qmgr, message, index, &outcome, true);
+}
+
+void
+destination_defer_all(struct qmgr *qmgr, struct destination *destination, struct slice status,
+                      struct slice reason)
+{
+	struct lane *lane;
+
+	destination->busy++; /* so that it stays while its lanes go */
+	while ((lane = destination_next_lane(destination)) != NULL) {
+		struct message *message = lane->message;
+
+		for (uint32_t i = lane->first; i != LANE_END; i = message->recipients[i].next)
+			settle_here(qmgr, message, i, OUTCOME_DEFERRED, status, reason);
+		lane_free(qmgr, lane);
+	}
+	destination->busy--;
+	destination_rest(destination);
+}

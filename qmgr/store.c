@@ -1,0 +1,506 @@
+/* store.c - where a message is safe: from the journal to a file, back into memory, gone. */
+#include "qmgr/qmgr.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "lib/base/log.h"
+#include "lib/queue/stored.h"
+
+#define STORE_RETRY_US (30 * INT64_C(1000000)) /* when a file cannot be written or read */
+#define EVICT_AT_ONCE  200
+#define FETCH_AT_ONCE  500
+#define RESULT_MOST    (16u << 20)
+
+/* ---- segments ---- */
+
+static struct segment *
+segment_find(struct qmgr *qmgr, uint64_t epoch)
+{
+	for (size_t i = qmgr->segments.count; i > 0; i--)
+		if (qmgr->segments.items[i - 1]->epoch == epoch)
+			return qmgr->segments.items[i - 1];
+	struct segment *segment = calloc(1, sizeof(*segment));
+	if (segment == NULL || !ARRAY_PUSH(&qmgr->segments, segment)) {
+		free(segment);
+		return NULL;
+	}
+	segment->epoch = epoch;
+	list_init(&segment->messages);
+	return segment;
+}
+
+/* Segments in front that hold nothing live may be written over, in their order. */
+static void
+segments_release(struct qmgr *qmgr)
+{
+	size_t gone = 0;
+
+	while (gone + 1 < qmgr->segments.count && qmgr->segments.items[gone]->live == 0)
+		free(qmgr->segments.items[gone++]);
+	if (gone == 0)
+		return;
+	qmgr->segments.count -= gone;
+	memmove(qmgr->segments.items, qmgr->segments.items + gone,
+	        qmgr->segments.count * sizeof(struct segment *));
+	journal_set_tail(qmgr->journal, qmgr->segments.items[0]->epoch);
+}
+
+void
+segment_enter(struct qmgr *qmgr, struct message *message, uint64_t epoch)
+{
+	struct segment *segment = segment_find(qmgr, epoch);
+
+	message->epoch = epoch;
+	message->backing = BACKED_JOURNAL;
+	if (segment == NULL) {
+		/* Without the count the tail must not move: a message might be written over. */
+		log_fatal("out of memory for the journal's segments");
+	}
+	segment->live++;
+	list_append(&segment->messages, &message->in_segment);
+	segments_release(qmgr);
+}
+
+void
+segment_leave(struct qmgr *qmgr, struct message *message)
+{
+	struct segment *segment = segment_find(qmgr, message->epoch);
+
+	list_remove(&message->in_segment);
+	if (segment != NULL && segment->live > 0)
+		segment->live--;
+	segments_release(qmgr);
+}
+
+/* ---- records that nobody waits for ---- */
+
+struct owned_write {
+	struct journal_write write;
+	struct message      *message; /* waits for it, or NULL */
+	struct buf           payload;
+	char                 spool_id[QUEUE_ID_MOST]; /* to be removed afterwards; "" = none */
+};
+
+static void
+file_task_ended(struct qmgr *qmgr, struct task *task)
+{
+	struct file_task *file = (struct file_task *)(void *)task;
+
+	(void)qmgr;
+	if (file->error.errno_value != 0)
+		log_warning("%s: %s", file->id, file->error.text);
+	buf_free(&file->result);
+	free(file);
+}
+
+struct file_task *
+file_task_new(struct qmgr *qmgr, enum file_verb verb, const char *id,
+              void (*done)(struct qmgr *, struct task *))
+{
+	struct file_task *file = calloc(1, sizeof(*file));
+
+	(void)qmgr;
+	if (file == NULL)
+		return NULL;
+	file->task.done = done == NULL ? file_task_ended : done;
+	file->verb = verb;
+	file->fd = file->work_fd = -1;
+	file->result = BUF(RESULT_MOST);
+	memcpy(file->id, id, strlen(id) + 1);
+	return file;
+}
+
+static void
+owned_write_ended(struct qmgr *qmgr, struct task *task)
+{
+	struct owned_write *owned = (struct owned_write *)(void *)task;
+
+	if (owned->spool_id[0] != '\0') {
+		struct file_task *file =
+			file_task_new(qmgr, FILE_SPOOL_REMOVE, owned->spool_id, NULL);
+
+		if (file != NULL) /* otherwise the next start removes it */
+			files_give(qmgr->files, file);
+	}
+	buf_free(&owned->payload);
+	free(owned);
+}
+
+static struct owned_write *
+owned_write_new(enum record_type type)
+{
+	struct owned_write *owned = calloc(1, sizeof(*owned));
+
+	if (owned == NULL)
+		return NULL;
+	owned->payload = BUF(RESULT_MOST);
+	owned->write.type = type;
+	owned->write.task.done = owned_write_ended;
+	return owned;
+}
+
+static void
+owned_write_give(struct qmgr *qmgr, struct owned_write *owned)
+{
+	owned->write.payload = buf_slice(&owned->payload);
+	task_list_append(&qmgr->to_journal, &owned->write.task);
+}
+
+/* A DONE record for the message; NULL when memory is out. */
+static struct owned_write *
+done_write_new(const struct message *message)
+{
+	struct owned_write    *owned = owned_write_new(RECORD_DONE);
+	struct ipc_encoding    encoding = { .fields = BUF(4096) };
+	struct msg_stored_done done = { .queue_id = slice_from(message->id) };
+
+	if (owned != NULL && (!msg_stored_done_encode(&encoding, &done) ||
+	                      !buf_append(&owned->payload, buf_slice(&encoding.fields)))) {
+		buf_free(&owned->payload);
+		free(owned);
+		owned = NULL;
+	}
+	buf_free(&encoding.fields);
+	return owned;
+}
+
+void
+store_result(struct qmgr *qmgr, struct message *message)
+{
+	if (message->backing == BACKED_JOURNAL) {
+		struct owned_write *owned = owned_write_new(RECORD_RESULT);
+
+		if (owned == NULL)
+			return; /* a crash would deliver once more; the next result may succeed */
+		if (!message_result(message, true, &owned->payload)) {
+			owned_write_ended(qmgr, &owned->write.task);
+			return;
+		}
+		owned_write_give(qmgr, owned);
+		/* While it moves to a file these results must be told to the file as well. */
+		if (!message->is_moving)
+			message_clear_changes(message);
+		return;
+	}
+	/* In a file: appended when the round ends or the file thread is idle; each append costs a
+	 * sync, and what a crash forgets is delivered once more. LIMIT: a message to very many
+	 * recipients that is retried and killed midway repeats what this round delivered. */
+}
+
+void
+store_finish(struct qmgr *qmgr, struct message *message)
+{
+	struct waiting *waiting = backlog_find(&qmgr->backlog, slice_from(message->id));
+
+	if (message->backing == BACKED_FILE) {
+		struct file_task *file = file_task_new(qmgr, FILE_REMOVE, message->id, NULL);
+
+		if (file != NULL) {
+			file->place = message->place;
+			file->has_spool = message->is_spooled;
+			files_give(qmgr->files, file);
+		}
+	} else {
+		struct owned_write *owned = done_write_new(message);
+
+		if (owned != NULL) {
+			owned->write.is_urgent = message->is_spooled;
+			if (message->is_spooled)
+				memcpy(owned->spool_id, message->id, sizeof(owned->spool_id));
+			owned_write_give(qmgr, owned);
+		}
+		segment_leave(qmgr, message);
+	}
+	if (waiting != NULL)
+		backlog_remove(&qmgr->backlog, waiting);
+	message_free(qmgr, message);
+}
+
+/* ---- to rest in a file ---- */
+
+/* It is in a file now; out of memory with it unless its round goes on. */
+static void
+message_unload(struct qmgr *qmgr, struct message *message)
+{
+	bool is_on_hold = message->place == PLACE_HOLD;
+
+	if (backlog_put(&qmgr->backlog, message->id, message->next_attempt_us, is_on_hold) == NULL)
+		log_warning("%s: out of memory, it will be tried again after a restart",
+		            message->id);
+	message_free(qmgr, message);
+}
+
+/* Could not be written: stays in memory and in the journal, tried again later. */
+static void
+message_park(struct qmgr *qmgr, struct message *message)
+{
+	int64_t when_us = message->next_attempt_us;
+
+	if (when_us < qmgr->now_us + STORE_RETRY_US)
+		when_us = qmgr->now_us + STORE_RETRY_US;
+	if (!heap_contains(&message->alarm))
+		heap_insert(&qmgr->alarms, &message->alarm, when_us);
+}
+
+/* The DONE record in the journal is durable: the file is the message now. */
+static void
+moved_done(struct qmgr *qmgr, struct task *task)
+{
+	struct owned_write *owned = (struct owned_write *)(void *)task;
+	struct message     *message = owned->message;
+
+	buf_free(&owned->payload);
+	free(owned);
+	message->io--;
+	message->is_moving = false;
+	segment_leave(qmgr, message);
+	message->backing = BACKED_FILE;
+	if (!message->is_retried) {
+		message->is_retried = true;
+		qmgr->retried++;
+	}
+	if (!message->is_round && !message->wants_delete && !message->wants_flush)
+		message_unload(qmgr, message);
+	else
+		message_touch(qmgr, message);
+}
+
+static void
+stored_done(struct qmgr *qmgr, struct task *task)
+{
+	struct file_task   *file = (struct file_task *)(void *)task;
+	struct message     *message = file->context;
+	struct owned_write *owned = NULL;
+
+	if (file->error.errno_value == 0)
+		owned = done_write_new(message);
+	if (owned == NULL) {
+		log_warning("%s: cannot be moved to a file: %s", message->id,
+		            file->error.errno_value == 0 ? "out of memory" : file->error.text);
+		message->io--;
+		message->is_moving = false;
+		if (!message->is_round)
+			message_park(qmgr, message);
+		message_touch(qmgr, message);
+	} else {
+		message->place = file->place;
+		message->valid_bytes = file->valid_bytes;
+		owned->message = message;
+		owned->write.is_urgent = true;
+		owned->write.task.done = moved_done;
+		owned_write_give(qmgr, owned);
+	}
+	buf_free(&file->result);
+	free(file);
+}
+
+/* Journal to file; is_round tells whether it goes on in memory. */
+static bool
+move_begin(struct qmgr *qmgr, struct message *message, enum place place)
+{
+	struct file_task *file = file_task_new(qmgr, FILE_STORE, message->id, stored_done);
+	struct error      error = ERROR_NONE;
+
+	if (file == NULL || !message_load(qmgr, message, &error) ||
+	    !message_result(message, false, &file->result)) {
+		log_warning("%s: cannot be moved to a file: %s", message->id,
+		            error.text[0] == '\0' ? "out of memory" : error.text);
+		if (file != NULL)
+			buf_free(&file->result);
+		free(file);
+		return false;
+	}
+	message_clear_changes(message);
+	file->place = place;
+	file->message = message->payload;
+	file->mtime_us = message->next_attempt_us == 0 ? qmgr->now_us : message->next_attempt_us;
+	file->context = message;
+	message->io++;
+	message->is_moving = true;
+	files_give(qmgr->files, file);
+	return true;
+}
+
+static void
+updated_done(struct qmgr *qmgr, struct task *task)
+{
+	struct file_task *file = (struct file_task *)(void *)task;
+	struct message   *message = file->context;
+
+	if (file->error.errno_value != 0)
+		log_warning("%s: %s", message->id, file->error.text);
+	else if (file->verb == FILE_UPDATE)
+		message->valid_bytes = file->valid_bytes;
+	else
+		message->place = message->place == PLACE_HOLD ? PLACE_DEFERRED : PLACE_HOLD;
+	buf_free(&file->result);
+	free(file);
+	message->io--;
+	if (message->io > 0)
+		return;
+	if (!message->is_round && !message->wants_delete && !message->wants_flush)
+		message_unload(qmgr, message);
+	else
+		message_touch(qmgr, message);
+}
+
+static bool
+update_begin(struct qmgr *qmgr, struct message *message, enum file_verb verb)
+{
+	struct file_task *file = file_task_new(qmgr, verb, message->id, updated_done);
+
+	if (file == NULL)
+		return false;
+	if (verb == FILE_UPDATE && !message_result(message, true, &file->result))
+		buf_clear(&file->result);
+	message_clear_changes(message);
+	file->place = message->place;
+	file->valid_bytes = message->valid_bytes;
+	file->mtime_us = message->next_attempt_us;
+	file->context = message;
+	message->io++;
+	files_give(qmgr->files, file);
+	return true;
+}
+
+void
+store_rest(struct qmgr *qmgr, struct message *message, enum place place)
+{
+	bool is_begun;
+
+	if (message->backing == BACKED_JOURNAL) {
+		is_begun = move_begin(qmgr, message, place);
+	} else {
+		is_begun = update_begin(qmgr, message, FILE_UPDATE);
+		if (is_begun && message->place != place)
+			update_begin(qmgr, message, FILE_MOVE);
+	}
+	if (!is_begun)
+		message_park(qmgr, message);
+}
+
+void
+store_evict(struct qmgr *qmgr)
+{
+	size_t begun = 0;
+
+	if (qmgr->segments.count <= (size_t)qmgr->parameters->qmgr_segment_limit)
+		return;
+	LIST_EACH (node, &qmgr->segments.items[0]->messages) {
+		struct message *message = CONTAINER_OF(node, struct message, in_segment);
+
+		if (message->io > 0 || message->is_resolving)
+			continue;
+		/* One that only waits leaves memory, too, when there are too many. */
+		if (message->jobs == 0 &&
+		    qmgr->messages.count > (size_t)qmgr->parameters->qmgr_message_active_limit) {
+			message_withdraw(qmgr, message);
+			message->is_round = false;
+			message->next_attempt_us = qmgr->now_us;
+		}
+		if (!move_begin(qmgr, message, PLACE_DEFERRED) || ++begun >= EVICT_AT_ONCE)
+			return;
+	}
+}
+
+/* ---- back into memory ---- */
+
+static void
+fetch_failed(struct qmgr *qmgr, struct waiting *waiting, struct file_task *file)
+{
+	if (file->error.errno_value == ENOENT) {
+		log_warning("%s: its queue file has vanished", file->id);
+		backlog_remove(&qmgr->backlog, waiting);
+		return;
+	}
+	log_warning("%s: %s", file->id, file->error.text);
+	backlog_requeue(&qmgr->backlog, waiting, qmgr->now_us + STORE_RETRY_US);
+}
+
+static void
+fetch_corrupt(struct qmgr *qmgr, struct waiting *waiting, const struct file_task *file)
+{
+	struct file_task *move = file_task_new(qmgr, FILE_CORRUPT, file->id, NULL);
+
+	log_error("%s: its queue file is damaged: set aside in corrupt/", file->id);
+	backlog_remove(&qmgr->backlog, waiting);
+	if (move == NULL)
+		return;
+	move->place = file->place;
+	files_give(qmgr->files, move);
+}
+
+static void
+fetched(struct qmgr *qmgr, struct task *task)
+{
+	struct file_task        *file = (struct file_task *)(void *)task;
+	struct waiting          *waiting = backlog_find(&qmgr->backlog, slice_from(file->id));
+	struct stored_file       stored;
+	struct msg_stored_result result;
+	struct message          *message = NULL;
+
+	qmgr->fetching--;
+	if (waiting == NULL) { /* deleted meanwhile */
+		free(file->bytes);
+		free(file);
+		return;
+	}
+	if (file->error.errno_value != 0) {
+		fetch_failed(qmgr, waiting, file);
+	} else if (!stored_file_parse(slice_of(file->bytes, file->length), &stored) ||
+	           !slice_equal(stored.commit.queue_id, slice_from(file->id))) {
+		fetch_corrupt(qmgr, waiting, file);
+	} else {
+		message = message_create(qmgr, file->bytes, stored.message);
+		if (message == NULL)
+			backlog_requeue(&qmgr->backlog, waiting, qmgr->now_us + STORE_RETRY_US);
+	}
+	if (message == NULL) {
+		free(file->bytes);
+		free(file);
+		return;
+	}
+	struct slice results = stored.results;
+	while (stored_result_next(&results, &result))
+		message_apply(message, &result);
+	message->backing = BACKED_FILE;
+	message->place = file->place;
+	message->valid_bytes = stored.valid_bytes;
+	message->is_retried = true;
+	qmgr->retried++;
+	free(file);
+	message_log_active(message);
+	round_begin(qmgr, message);
+}
+
+void
+store_fetch(struct qmgr *qmgr, struct waiting *waiting)
+{
+	struct file_task *file = file_task_new(qmgr, FILE_LOAD, waiting->id, fetched);
+
+	if (file == NULL) {
+		backlog_requeue(&qmgr->backlog, waiting, qmgr->now_us + STORE_RETRY_US);
+		return;
+	}
+	file->place = waiting->is_on_hold ? PLACE_HOLD : PLACE_DEFERRED;
+	backlog_fetched(&qmgr->backlog, waiting);
+	qmgr->fetching++;
+	files_give(qmgr->files, file);
+}
+
+/* A quarter of the active queue is kept for fresh mail. */
+void
+store_fetch_due(struct qmgr *qmgr)
+{
+	size_t          most = (size_t)qmgr->parameters->qmgr_message_active_limit;
+	struct waiting *waiting;
+
+	if (qmgr->is_draining)
+		return;
+	while (qmgr->messages.count + qmgr->fetching < most &&
+	       qmgr->retried + qmgr->fetching < (most * 3 + 3) / 4 &&
+	       qmgr->fetching < FETCH_AT_ONCE &&
+	       (waiting = backlog_due(&qmgr->backlog, qmgr->now_us)) != NULL)
+		store_fetch(qmgr, waiting);
+}
