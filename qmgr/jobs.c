@@ -10,7 +10,7 @@
 #include "lib/base/log.h"
 
 #define LIST_MOST   (15u << 20)
-#define DEATHS_MOST 3 /* agents that died with a message in hand before it is deferred */
+#define DEATHS_MOST 20 /* agents that died with a message in hand before it is deferred */
 #define SECOND_US   INT64_C(1000000)
 
 /* ---- giving ---- */
@@ -216,7 +216,7 @@ job_return(struct qmgr *qmgr, struct agent_link *agent, struct job *job)
 {
 	struct message *message = job->message;
 
-	if (++message->agent_deaths >= DEATHS_MOST || qmgr->is_draining) {
+	if (++message->agent_deaths >= DEATHS_MOST) {
 		job_defer(qmgr, job, "the delivery agent ended without a result");
 	} else {
 		for (uint32_t i = 0; i < job->count; i++)

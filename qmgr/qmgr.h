@@ -14,6 +14,8 @@
 #ifndef DAKIYA_QMGR_QMGR_H
 #define DAKIYA_QMGR_QMGR_H
 
+#include <pthread.h>
+
 #include "lib/base/arena.h"
 #include "lib/base/array.h"
 #include "lib/daemon/daemon.h"
@@ -71,13 +73,15 @@ struct qmgr {
 
 	struct task_list to_journal, to_resolve; /* handed over at the end of the turn */
 
-	uint64_t next_job;
-	uint64_t next_instance, reserved_instance;
-	bool     has_space;
-	bool     is_draining;
-	bool     is_scanned; /* deferred/ and hold/ are in the backlog */
-	int64_t  next_tick_ms;
-	size_t   jobs; /* under way */
+	uint64_t      next_job;
+	uint64_t      next_instance, reserved_instance;
+	bool          has_space;
+	bool          is_draining;
+	bool          is_scanned; /* deferred/ and hold/ are in the backlog */
+	int64_t       next_tick_ms;
+	size_t        jobs; /* under way */
+	pthread_t     scan_thread;
+	struct source drain_source;
 };
 
 /* ---- messages ---- */
@@ -309,6 +313,8 @@ void            control_stop(struct control **control);
 /* ---- loop.c ---- */
 
 int  qmgr_loop(struct qmgr *qmgr);
+void inbox_ready(struct qmgr *qmgr, struct source *source, uint32_t events);
+void drain_ready(struct qmgr *qmgr, struct source *source, uint32_t events);
 bool watch(struct qmgr *qmgr, struct source *source, uint32_t events, bool is_new);
 void clock_update(struct qmgr *qmgr);
 

@@ -1,0 +1,149 @@
+/*
+ * scan.c - at the start the ids of deferred and held messages are read by a thread of its own,
+ * while new mail flows.
+ */
+#include "qmgr/qmgr.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/base/log.h"
+
+#define BATCH 512
+
+struct scanned {
+	char    id[QUEUE_ID_MOST];
+	int64_t due_us;
+};
+
+struct scan_task {
+	struct task    task;
+	bool           is_last;
+	bool           is_on_hold;
+	size_t         count;
+	struct scanned items[BATCH];
+};
+
+/* ---- in the scheduler ---- */
+
+static void
+scanned_done(struct qmgr *qmgr, struct task *task)
+{
+	struct scan_task *scan = (struct scan_task *)(void *)task;
+
+	for (size_t i = 0; i < scan->count; i++) {
+		struct slice id = slice_from(scan->items[i].id);
+
+		/* What came or moved there meanwhile is known better. */
+		if (message_find(qmgr, id) != NULL || backlog_find(&qmgr->backlog, id) != NULL)
+			continue;
+		if (backlog_put(&qmgr->backlog, scan->items[i].id, scan->items[i].due_us,
+		                scan->is_on_hold) == NULL)
+			log_warning("%s: out of memory, not tried before the next start",
+			            scan->items[i].id);
+	}
+	if (scan->is_last) {
+		qmgr->is_scanned = true;
+		if (qmgr->backlog.count > 0)
+			log_info("%zu messages are deferred, %zu on hold",
+			         qmgr->backlog.count - qmgr->backlog.held, qmgr->backlog.held);
+	}
+	free(scan);
+}
+
+/* ---- in the thread ---- */
+
+struct scan {
+	struct qmgr      *qmgr;
+	struct scan_task *batch;
+};
+
+static void
+batch_send(struct scan *scan, bool is_last)
+{
+	struct scan_task *batch = scan->batch;
+
+	if (batch == NULL)
+		return;
+	batch->task.done = scanned_done;
+	batch->is_last = is_last;
+	scan->batch = NULL;
+	handoff_give_one(&scan->qmgr->inbox, &batch->task);
+}
+
+static void
+entry_add(struct scan *scan, int directory, const char *name, bool is_on_hold)
+{
+	struct stat info;
+
+	if (!queue_id_is_valid(slice_from(name)) ||
+	    fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(info.st_mode))
+		return;
+	if (scan->batch == NULL)
+		scan->batch = calloc(1, sizeof(*scan->batch));
+	if (scan->batch == NULL)
+		return;
+	struct scanned *item = &scan->batch->items[scan->batch->count++];
+	snprintf(item->id, sizeof(item->id), "%s", name);
+	item->due_us = (int64_t)info.st_mtim.tv_sec * 1000000 + info.st_mtim.tv_nsec / 1000;
+	scan->batch->is_on_hold = is_on_hold;
+	if (scan->batch->count == BATCH)
+		batch_send(scan, false);
+}
+
+static void
+directory_scan(struct scan *scan, const char *path, bool is_on_hold)
+{
+	int            fd = openat(scan->qmgr->queue_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR           *directory = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+
+	if (directory == NULL) {
+		log_error("list %s: %m", path);
+		return;
+	}
+	while ((entry = readdir(directory)) != NULL)
+		entry_add(scan, dirfd(directory), entry->d_name, is_on_hold);
+	closedir(directory);
+	batch_send(scan, false);
+}
+
+static void *
+scan_run(void *argument)
+{
+	struct scan scan = { .qmgr = argument };
+	char        path[32];
+
+	for (unsigned i = 0; i < 16; i++) {
+		snprintf(path, sizeof(path), "deferred/%X", i);
+		directory_scan(&scan, path, false);
+	}
+	directory_scan(&scan, "hold", true);
+	scan.batch = calloc(1, sizeof(*scan.batch));
+	batch_send(&scan, true);
+	return NULL;
+}
+
+bool
+scan_start(struct qmgr *qmgr, struct error *error)
+{
+	int why = thread_start(&qmgr->scan_thread, scan_run, qmgr);
+
+	if (why != 0) {
+		errno = why;
+		return error_set_errno(error, "start the scan of the deferred queue");
+	}
+	return true;
+}
+
+void
+scan_wait(struct qmgr *qmgr)
+{
+	pthread_join(qmgr->scan_thread, NULL);
+}
