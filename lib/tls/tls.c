@@ -134,7 +134,7 @@ outcome(struct tls_connection *tls, int result, int errno_then, const char *duri
 		 * cut off is never given as data, so it is an end like any other. */
 		if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
 			tls_error_take(error, "TLS %s", during);
-			return SSL_is_init_finished(tls->ssl) ? STREAM_EOF : STREAM_ERROR;
+			return tls->is_established ? STREAM_EOF : STREAM_ERROR;
 		}
 		tls_error_take(error, "TLS %s", during);
 		return STREAM_ERROR;
@@ -157,8 +157,10 @@ transport_read(void *state, int fd, char *data, size_t size, size_t *got, short 
 	tls_errors_clear();
 	errno = 0;
 	result = SSL_read_ex(tls->ssl, data, size, got);
-	if (result == 1)
+	if (result == 1) {
+		tls->is_established = true;
 		return STREAM_OK;
+	}
 	return outcome(tls, result, errno, "read", wants, error);
 }
 
@@ -281,8 +283,10 @@ tls_handshake(struct stream *stream, short *wants, struct error *error)
 	tls_errors_clear();
 	errno = 0;
 	answer = SSL_do_handshake(tls->ssl);
-	if (answer == 1)
+	if (answer == 1) {
+		tls->is_established = true;
 		return STREAM_OK;
+	}
 	result = outcome(tls, answer, errno, "handshake", wants, &tls->error);
 	if (result == STREAM_EOF) {
 		error_set(&tls->error, "TLS handshake: connection closed");

@@ -14,11 +14,12 @@
 /* One connection: the stream's transport state. */
 struct tls_connection {
 	SSL         *ssl;
-	int          fd;          /* the stream's, for the BIO */
-	bool         is_broken;   /* a fatal error happened: OpenSSL forbids a shutdown now */
-	bool         is_trusted;  /* client: the chain was verified */
-	bool         is_verified; /* client: a required name matched, too */
-	struct error error;       /* of the handshake, for tls_handshake's caller */
+	int          fd;             /* the stream's, for the BIO */
+	bool         is_broken;      /* a fatal error happened: OpenSSL forbids a shutdown now */
+	bool         is_established; /* the handshake was finished once */
+	bool         is_trusted;     /* client: the chain was verified */
+	bool         is_verified;    /* client: a required name matched, too */
+	struct error error;          /* of the handshake, for tls_handshake's caller */
 };
 
 extern const struct stream_transport tls_transport;
