@@ -16,7 +16,8 @@ struct client {
 	struct list_node recent; /* in client_table.recent, the one quiet longest first */
 	unsigned char    key[KEY_BYTES];
 	unsigned         failures;
-	size_t           held;
+	size_t           running; /* logins under way */
+	size_t           held;    /* answers held back */
 	int64_t          last_ms;
 };
 
@@ -97,7 +98,7 @@ make_room_locked(struct client_table *table)
 
 		if (table->by_key.count < table->rules.entry_limit)
 			return;
-		if (client->held == 0)
+		if (client->held + client->running == 0)
 			client_remove_locked(table, client);
 	}
 }
@@ -120,17 +121,45 @@ client_make_locked(struct client_table *table, const unsigned char key[KEY_BYTES
 	return NULL;
 }
 
+static void
+client_touch_locked(struct client_table *table, struct client *client)
+{
+	list_remove(&client->recent);
+	list_append(&table->recent, &client->recent);
+}
+
 bool
-client_may_try(struct client_table *table, struct slice address, int64_t now_ms)
+client_begin(struct client_table *table, struct slice address, int64_t now_ms)
+{
+	unsigned char key[KEY_BYTES];
+	bool          may_try = true;
+
+	key_make(address, key);
+	mutex_lock(&table->lock);
+	struct client *client = client_find_locked(table, key, now_ms);
+	if (client == NULL)
+		client = client_make_locked(table, key);
+	if (client != NULL) {
+		may_try = client->failures == 0 ||
+		          client->held + client->running < table->rules.held_limit;
+		client->running += may_try;
+		client_touch_locked(table, client);
+	}
+	mutex_unlock(&table->lock);
+	return may_try;
+}
+
+void
+client_ended(struct client_table *table, struct slice address)
 {
 	unsigned char key[KEY_BYTES];
 
 	key_make(address, key);
 	mutex_lock(&table->lock);
-	const struct client *client = client_find_locked(table, key, now_ms);
-	bool                 may_try = client == NULL || client->held < table->rules.held_limit;
+	struct client *client = hash_get(&table->by_key, key_slice(key));
+	if (client != NULL && client->running > 0)
+		client->running--;
 	mutex_unlock(&table->lock);
-	return may_try;
 }
 
 static int64_t
@@ -160,9 +189,9 @@ client_failed(struct client_table *table, struct slice address, int64_t now_ms)
 	if (client != NULL) {
 		client->failures++;
 		client->held++;
+		client->running -= client->running > 0;
 		client->last_ms = now_ms;
-		list_remove(&client->recent);
-		list_append(&table->recent, &client->recent);
+		client_touch_locked(table, client);
 		delay_ms = delay_of(&table->rules, client->failures);
 	}
 	mutex_unlock(&table->lock);

@@ -17,15 +17,19 @@ struct client_rules {
 	int64_t delay_ms; /* after the first failure; doubles */
 	int64_t delay_limit_ms;
 	int64_t forget_ms;
-	size_t  held_limit; /* answers of one address that are held back at a time */
+	size_t  held_limit; /* logins of one address under way or held back, once it failed */
 	size_t  entry_limit;
 };
 
 struct client_table *client_table_create(const struct client_rules *rules);
 void                 client_table_destroy(struct client_table **table);
-/* Whether another login from this address may be tried now. */
-bool client_may_try(struct client_table *table, struct slice address, int64_t now_ms);
-/* Notes a failure; how long its answer waits, in ms. Each is followed by client_released. */
+/*
+ * A login is tried. False when the address failed lately and so many of its logins are under way
+ * or held back that it must wait; otherwise it counts until client_ended or client_failed.
+ */
+bool client_begin(struct client_table *table, struct slice address, int64_t now_ms);
+void client_ended(struct client_table *table, struct slice address);
+/* It failed; how long its answer is held back, in ms, until client_released. */
 int64_t client_failed(struct client_table *table, struct slice address, int64_t now_ms);
 void    client_released(struct client_table *table, struct slice address);
 

@@ -13,6 +13,7 @@
 #define SEND_TIMEOUT_MS  5000
 #define IDLE_TIMEOUT_MS  (24 * 3600 * 1000)
 #define CROWDED_PAUSE_MS 50
+#define CROWDED_MOST_MS  30000
 
 enum session_state {
 	SESSION_READY,   /* for a message */
@@ -30,6 +31,7 @@ struct login {
 	char             client_name[256];
 	char             client_address[64];
 	bool             want_mailbox;
+	bool             is_counted; /* client_begin, and no end of it yet */
 };
 
 struct session {
@@ -39,6 +41,7 @@ struct session {
 	struct ipc_channel out; /* borrows the stream's descriptor: only answers go this way */
 	enum session_state state;
 	int64_t            pause_ms;
+	int64_t            crowded_since_ms; /* 0: it is not */
 	struct exchange   *exchange;
 	struct login       login;
 };
@@ -59,6 +62,16 @@ session_begin(struct daemon_context *context, struct stream *stream,
 	return session;
 }
 
+/* The exchange is over, or never mind. */
+static void
+exchange_drop(struct session *session)
+{
+	if (session->login.is_counted)
+		client_ended(session->authd->clients, slice_from(session->login.client_address));
+	session->login.is_counted = false;
+	exchange_end(&session->exchange);
+}
+
 void
 session_end(void *argument, enum session_end why)
 {
@@ -67,7 +80,7 @@ session_end(void *argument, enum session_end why)
 	(void)why;
 	if (session->state == SESSION_HELD)
 		client_released(session->authd->clients, slice_from(session->login.client_address));
-	exchange_end(&session->exchange);
+	exchange_drop(session);
 	session->out.fd = -1; /* the stream's */
 	ipc_channel_close(&session->out);
 	free(session);
@@ -169,11 +182,18 @@ static enum session_next
 login_failed(struct session *session)
 {
 	login_log(session, false);
-	if (session->login.status != AUTH_FAILED)
+	if (session->login.status != AUTH_FAILED) {
+		exchange_drop(session);
 		return send_done(session, -1);
+	}
+	session->login.is_counted = false;
 	session->pause_ms =
 		client_failed(session->authd->clients, slice_from(session->login.client_address),
 	                      clock_monotonic_ms());
+	if (session->pause_ms == 0) {
+		client_released(session->authd->clients, slice_from(session->login.client_address));
+		return send_done(session, -1);
+	}
 	session->state = SESSION_HELD;
 	return SESSION_PAUSE;
 }
@@ -192,7 +212,10 @@ answer(struct session *session, const struct exchange_answer *answer)
 	text_keep(session->login.user, sizeof(session->login.user), slice_from(answer->user));
 	text_keep(session->login.reason, sizeof(session->login.reason), slice_from(answer->reason));
 	exchange_end(&session->exchange);
-	return answer->status == AUTH_OK ? login_succeeded(session) : login_failed(session);
+	if (answer->status != AUTH_OK)
+		return login_failed(session);
+	exchange_drop(session);
+	return login_succeeded(session);
 }
 
 /* ---- messages ---- */
@@ -228,17 +251,40 @@ login_begin(struct session *session, const struct msg_auth_start *start)
 	text_keep(login->client_address, sizeof(login->client_address), start->client_address);
 }
 
+/*
+ * The message stays at the front of the input and is looked at again after a pause. False; true
+ * once it has waited long enough.
+ */
+static bool
+crowd_wait(struct session *session)
+{
+	int64_t now_ms = clock_monotonic_ms();
+
+	if (session->crowded_since_ms == 0)
+		session->crowded_since_ms = now_ms;
+	if (now_ms - session->crowded_since_ms > CROWDED_MOST_MS)
+		return true;
+	session->state = SESSION_CROWDED;
+	session->pause_ms = CROWDED_PAUSE_MS;
+	return false;
+}
+
 static enum session_next
 on_start(struct session *session, struct ipc_frame *frame)
 {
 	struct msg_auth_start  start;
 	struct exchange_answer first;
 
-	exchange_end(&session->exchange);
+	exchange_drop(session);
 	if (!msg_auth_start_decode(frame, &start))
 		return SESSION_CLOSE;
 	login_begin(session, &start);
-	if (!client_may_try(session->authd->clients, start.client_address, clock_monotonic_ms())) {
+	session->login.is_counted =
+		client_begin(session->authd->clients, slice_from(session->login.client_address),
+	                     clock_monotonic_ms());
+	if (!session->login.is_counted && !crowd_wait(session))
+		return SESSION_PAUSE;
+	if (!session->login.is_counted) {
 		session->login.status = AUTH_TRY_LATER;
 		text_keep(session->login.reason, sizeof(session->login.reason),
 		          SLICE("too many failed logins from this address"));
@@ -267,19 +313,36 @@ on_cancel(struct session *session, struct ipc_frame *frame)
 
 	if (!msg_auth_cancel_decode(frame, &cancel))
 		return SESSION_CLOSE;
-	exchange_end(&session->exchange);
+	exchange_drop(session);
 	return SESSION_AGAIN;
+}
+
+/* Whether a hash may have to be computed for the message: then it waits its turn in a crowd. */
+static bool
+start_may_hash(const struct session *session, struct ipc_frame *frame)
+{
+	struct msg_auth_start start;
+
+	(void)session;
+	return msg_auth_start_decode(frame, &start) && exchange_is_plaintext(start.mechanism);
+}
+
+static bool
+response_may_hash(const struct session *session, struct ipc_frame *frame)
+{
+	(void)frame;
+	return session->exchange != NULL && exchange_has_plaintext(session->exchange);
 }
 
 static const struct {
 	uint32_t type;
-	bool     may_hash; /* may need a hash: waits its turn in a crowd */
+	bool (*may_hash)(const struct session *session, struct ipc_frame *frame);
 	enum session_next (*handle)(struct session *session, struct ipc_frame *frame);
 } messages[] = {
-	{ MSG_auth_mechanisms, false, on_mechanisms },
-	{ MSG_auth_start, true, on_start },
-	{ MSG_auth_response, true, on_response },
-	{ MSG_auth_cancel, false, on_cancel },
+	{ MSG_auth_mechanisms, NULL, on_mechanisms },
+	{ MSG_auth_start, start_may_hash, on_start },
+	{ MSG_auth_response, response_may_hash, on_response },
+	{ MSG_auth_cancel, NULL, on_cancel },
 };
 #define MESSAGE_COUNT (sizeof(messages) / sizeof(messages[0]))
 
@@ -326,12 +389,13 @@ frame_handle(struct session *session, struct ipc_frame *frame, size_t whole)
 		i++;
 	if (i == MESSAGE_COUNT)
 		return malformed(session, frame->type);
-	if (messages[i].may_hash && hash_is_crowded(session->authd)) {
-		session->state = SESSION_CROWDED;
-		session->pause_ms = CROWDED_PAUSE_MS;
+	if (messages[i].may_hash != NULL && hash_is_crowded(session->authd) &&
+	    messages[i].may_hash(session, frame) && !crowd_wait(session))
 		return SESSION_PAUSE;
-	}
 	enum session_next next = messages[i].handle(session, frame);
+	if (session->state == SESSION_CROWDED)
+		return next;
+	session->crowded_since_ms = 0;
 	if (next == SESSION_CLOSE)
 		malformed(session, frame->type);
 	/* Passwords lie in the stream's buffer, which is kept: nothing of them may stay. */

@@ -101,16 +101,21 @@ control_tell_alive(struct daemon_core *core, int64_t now_ms)
 void
 control_wait(struct daemon_core *core, int64_t timeout_ms)
 {
-	struct pollfd two[] = { { .fd = core->signal_fd, .events = POLLIN },
+	struct pollfd all[] = { { .fd = core->signal_fd, .events = POLLIN },
 		                { .fd = core->control.is_broken ? -1 : core->control.fd,
-		                  .events = POLLIN } };
+		                  .events = POLLIN },
+		                { .fd = core->wake_event, .events = POLLIN } };
+	uint64_t      woken;
 	int64_t       until_alive = core->next_alive_ms - clock_monotonic_ms();
 
 	if (timeout_ms > until_alive)
 		timeout_ms = until_alive;
 	if (timeout_ms < 0)
 		timeout_ms = 0;
-	int ready = poll(two, 2, timeout_ms > 60000 ? 60000 : (int)timeout_ms);
+	int ready = poll(all, 3, timeout_ms > 60000 ? 60000 : (int)timeout_ms);
+	if (ready > 0 && all[2].revents != 0 &&
+	    read(core->wake_event, &woken, sizeof(woken)) != (ssize_t)sizeof(woken))
+		core->wake_event = -1; /* cannot be; not to spin on it */
 	if (ready > 0)
 		control_read(core);
 	control_tell_alive(core, clock_monotonic_ms());

@@ -32,6 +32,7 @@ struct daemon_core {
 	ARRAY(struct listener) listeners;
 
 	int             signal_fd;
+	int             wake_event; /* eventfd: a timer is due before the main thread's next look */
 	int             drain_event; /* eventfd, written once when the drain begins */
 	int             log_fd;
 	enum log_target log_target;

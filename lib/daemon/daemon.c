@@ -381,7 +381,7 @@ daemon_main(const struct daemon *daemon, int argc, char **argv)
 	}
 	core->daemon = daemon;
 	core->context.core = core;
-	core->log_fd = core->snapshot_fd = -1;
+	core->log_fd = core->snapshot_fd = core->wake_event = -1;
 	close_inherited();
 	ipc_channel_init(&core->control, CONTROL_FD);
 	if (!start(core, &error))

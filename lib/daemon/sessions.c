@@ -114,6 +114,7 @@ struct pool {
 	size_t           worker_count;
 	size_t           ended;     /* since memory was last given back */
 	int64_t          active_ms; /* when there was a session last */
+	int64_t          look_ms;   /* when the main thread looks at the timers next */
 	bool             is_draining;
 	bool             is_expired; /* the drain's deadline has passed */
 };
@@ -201,6 +202,15 @@ timer_set_locked(struct pool *pool, struct seat *seat)
 	return true;
 }
 
+static void
+main_wake(struct pool *pool)
+{
+	uint64_t one = 1;
+
+	if (write(pool->core->wake_event, &one, sizeof(one)) != (ssize_t)sizeof(one))
+		log_debug("the main thread is awake already");
+}
+
 /*
  * Gives the session back to epoll. False when it must end instead (drain): then it is still the
  * worker's. After true nothing of it may be touched.
@@ -218,6 +228,7 @@ seat_park(struct pool *pool, struct seat *seat, short events)
 	stream_trim(seat->stream);
 	seat->reads = 0;
 	seat->parked_ms = clock_monotonic_ms();
+	bool is_early = false;
 	mutex_lock(&pool->lock);
 	bool may = !(pool->is_expired || (pool->is_draining && is_idle)) &&
 	           timer_set_locked(pool, seat);
@@ -230,8 +241,14 @@ seat_park(struct pool *pool, struct seat *seat, short events)
 			seat->is_in_epoll = true;
 		else
 			seat->is_parked = false;
+		/* Timeouts may come late by a tick; pauses are short and may not. */
+		is_early = may && seat->phase == PHASE_PAUSE && seat->due_ms < pool->look_ms;
+		if (is_early)
+			pool->look_ms = seat->due_ms;
 	}
 	mutex_unlock(&pool->lock);
+	if (is_early)
+		main_wake(pool);
 	return may;
 }
 
@@ -694,6 +711,7 @@ timers_run(struct pool *pool, int64_t now)
 		pool->active_ms = now;
 	if (now - pool->active_ms < QUIET_AFTER_MS && next > now + TICK_MS)
 		next = now + TICK_MS;
+	pool->look_ms = next;
 	mutex_unlock(&pool->lock);
 	return next;
 }
@@ -806,9 +824,11 @@ pool_open(struct pool *pool, struct daemon_core *core)
 	atomic_store(&pool->next_number, start);
 	pool->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	pool->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	core->wake_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pool->ports = calloc(core->listeners.count + 1, sizeof(*pool->ports));
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = &pool->stop };
-	if (pool->epoll_fd < 0 || pool->stop_fd < 0 || pool->ports == NULL ||
+	if (pool->epoll_fd < 0 || pool->stop_fd < 0 || core->wake_event < 0 ||
+	    pool->ports == NULL ||
 	    epoll_ctl(pool->epoll_fd, EPOLL_CTL_ADD, pool->stop_fd, &event) != 0)
 		return false;
 	for (; pool->port_count < core->listeners.count; pool->port_count++) {

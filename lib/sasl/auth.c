@@ -1,6 +1,7 @@
 /* auth.c - see auth.h. */
 #include "lib/sasl/auth.h"
 
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -239,6 +240,16 @@ exchange_failed(struct auth_exchange *exchange, enum ipc_result result,
 	outcome_try_later(outcome, reason);
 }
 
+/* Responses hold passwords; what was sent of them does not stay in a kept channel. */
+static void
+sent_wipe(struct auth_exchange *exchange)
+{
+	struct buf *fields = &exchange->channel.encoding.fields;
+
+	if (fields->data != NULL)
+		OPENSSL_cleanse(fields->data, fields->capacity);
+}
+
 /* ---- exchanges ---- */
 
 static struct msg_auth_start
@@ -283,6 +294,7 @@ auth_start(struct auth_client *client, const struct auth_request *request,
 		exchange->is_running = true;
 		result = ipc_send(&exchange->channel, auth_start, &start,
 		                  clock_monotonic_ms() + LIST_TIMEOUT_MS);
+		sent_wipe(exchange);
 		if (result == IPC_OK)
 			result = answer_receive(exchange, outcome);
 		if (result != IPC_CLOSED)
@@ -307,6 +319,7 @@ auth_respond(struct auth_exchange *exchange, struct slice response, struct auth_
 	message.response = response;
 	enum ipc_result result = ipc_send(&exchange->channel, auth_response, &message,
 	                                  clock_monotonic_ms() + LIST_TIMEOUT_MS);
+	sent_wipe(exchange);
 	if (result == IPC_OK)
 		result = answer_receive(exchange, outcome);
 	if (result != IPC_OK)
