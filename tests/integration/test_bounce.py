@@ -146,7 +146,7 @@ def test_a_delivery_is_reported_when_asked_for(relay):
 
 def test_internationalised_mail_gets_a_global_report(relay):
     text = "Subject: \u00fcber alles\r\n\r\nHello.\r\n".encode()
-    send(relay, "j\u00fcrgen@gone.test".encode().decode(), mail_options=["SMTPUTF8"], text=text)
+    send(relay, "j\u00fcrgen@gone.test", mail_options=["SMTPUTF8"], text=text)
     dakiya.wait_for("a global notice", lambda: any(
         b"message/global-delivery-status" in stored for stored in relay.messages("alice")))
     stored = [stored for stored in relay.messages("alice")

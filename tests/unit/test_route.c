@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
+#include "lib/base/mutex.h"
 #include "lib/route/route.h"
 
 /* A host with a domain of each class. */
@@ -552,6 +553,49 @@ clients_are_local_by_interface_network_or_login(void **state)
 	}
 }
 
+static void *
+look_up_many(void *argument)
+{
+	struct host *host = argument;
+
+	for (int i = 0; i < 2000; i++) {
+		struct arena           arena = ARENA(0);
+		struct error           error = ERROR_NONE;
+		struct route_addresses addresses = { NULL, 0 };
+		struct route           route = { .uid = 0 };
+		bool ok = route_expand(host->router, SLICE("list@alias.example"), &arena,
+		                       &addresses, &error) == LOOKUP_FOUND &&
+		          addresses.count == 2 &&
+		          route_resolve(host->router, SLICE(""), SLICE("alice@box.example"), &arena,
+		                        &route, &error) == LOOKUP_FOUND &&
+		          route.uid == 5000;
+
+		arena_reset(&arena);
+		if (!ok)
+			return host;
+	}
+	return NULL;
+}
+
+static void
+threads_share_a_router(void **state)
+{
+	pthread_t   threads[4];
+	struct host host;
+
+	(void)state;
+	host_open(&host, "");
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(thread_start(&threads[i], look_up_many, &host), 0);
+	for (size_t i = 0; i < 4; i++) {
+		void *failed;
+
+		assert_int_equal(pthread_join(threads[i], &failed), 0);
+		assert_null(failed);
+	}
+	host_close(&host);
+}
+
 int
 main(void)
 {
@@ -572,6 +616,7 @@ main(void)
 		cmocka_unit_test(a_mailbox_has_path_owner_and_quota),
 		cmocka_unit_test(an_owner_that_is_missing_or_too_low_defers),
 		cmocka_unit_test(clients_are_local_by_interface_network_or_login),
+		cmocka_unit_test(threads_share_a_router),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
