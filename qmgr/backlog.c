@@ -119,6 +119,14 @@ backlog_remove(struct backlog *backlog, struct waiting *waiting)
 }
 
 struct waiting *
+backlog_at(const struct backlog *backlog, size_t slot)
+{
+	struct waiting *waiting = backlog->slots[slot];
+
+	return waiting == tombstone ? NULL : waiting;
+}
+
+struct waiting *
 backlog_due(const struct backlog *backlog, int64_t now_us)
 {
 	struct heap_node *node = heap_first(&backlog->due);

@@ -13,7 +13,8 @@
 struct waiting {
 	struct heap_node due; /* wall clock in microseconds; outside the heap while on hold */
 	bool             is_on_hold;
-	bool             is_fetched; /* being read, or in memory */
+	bool             is_fetched;             /* being read, or in memory */
+	bool             is_flushed, is_expired; /* asked for by hand */
 	char             id[];
 };
 
@@ -31,6 +32,8 @@ struct waiting *backlog_find(const struct backlog *backlog, struct slice id);
 struct waiting *backlog_put(struct backlog *backlog, const char *id, int64_t due_us,
                             bool is_on_hold);
 void            backlog_remove(struct backlog *backlog, struct waiting *waiting);
+/* What lies in that slot; NULL when nothing does. For walks over all. */
+struct waiting *backlog_at(const struct backlog *backlog, size_t slot);
 /* The first that is due at now_us; NULL when none is. It stays. */
 struct waiting *backlog_due(const struct backlog *backlog, int64_t now_us);
 /* When the next one is due; INT64_MAX for never. */

@@ -193,6 +193,7 @@ round_defer(struct qmgr *qmgr, struct message *message)
 	message->attempts++;
 	message->next_attempt_us = qmgr->now_us + pause;
 	message->is_round = false;
+	message->is_flushed = false;
 	store_rest(qmgr, message, PLACE_DEFERRED);
 }
 

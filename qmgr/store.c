@@ -441,7 +441,7 @@ fetched(struct qmgr *qmgr, struct task *task)
 	struct message          *message = NULL;
 
 	qmgr->fetching--;
-	if (waiting == NULL) { /* deleted meanwhile */
+	if (waiting == NULL || !waiting->is_fetched) { /* deleted or held meanwhile */
 		free(file->bytes);
 		free(file);
 		return;
@@ -469,6 +469,9 @@ fetched(struct qmgr *qmgr, struct task *task)
 	message->valid_bytes = stored.valid_bytes;
 	message->is_retried = true;
 	qmgr->retried++;
+	message->is_flushed = waiting->is_flushed;
+	message->is_expired |= waiting->is_expired;
+	waiting->is_flushed = waiting->is_expired = false;
 	free(file);
 	message_log_active(message);
 	round_begin(qmgr, message);
