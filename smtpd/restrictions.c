@@ -338,6 +338,10 @@ restrictions_create(const struct snapshot *snapshot, struct error *error)
 		*parts[i].list = compile_list(made, parts[i].name, parts[i].text, 0, error);
 		is_good = *parts[i].list != NULL;
 	}
+	/* Also those that only access tables name: their tables cannot be opened later. */
+	struct slice classes = slice_from(parameters->smtpd_restriction_classes), class;
+	while (is_good && slice_next_word(&classes, " \t\r\n,", &class))
+		is_good = find_class(made, class, 0, error) != NULL;
 	if (is_good && !list_guards_relay(made->relay, 0) &&
 	    !list_guards_relay(made->recipient, 0)) {
 		error_set(error,
