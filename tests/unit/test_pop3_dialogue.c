@@ -248,9 +248,16 @@ main(void)
 			                              .test_func = run_one,
 			                              .initial_state = path };
 	}
+	for (int i = 0; i < found; i++)
+		free(entries[i]);
+	if (found > 0)
+		free(entries);
 	if (count < 5) {
 		fprintf(stderr, "tests/dialogue/pop3 not found: run from the top directory\n");
 		return 1;
 	}
-	return _cmocka_run_group_tests("pop3", tests, count, NULL, NULL);
+	int failed = _cmocka_run_group_tests("pop3", tests, count, NULL, NULL);
+	for (size_t i = 2; i < count; i++)
+		free(tests[i].initial_state);
+	return failed;
 }
