@@ -132,21 +132,46 @@ read_blocks(BIO *bio, const char *file, SSL_CTX *context, bool wants_keys, bool 
 	return true;
 }
 
-bool
-tls_chain_load(SSL_CTX *context, const char *file, struct error *error)
+/* A key that ends one file goes with the certificate that begins the next. */
+static bool
+load_file(SSL_CTX *context, const char *file, struct chain *chain, struct error *error)
 {
-	struct chain chain = { NULL, NULL, NULL };
-	BIO         *bio = file_open(file, error);
-	bool         ok;
+	BIO *bio = file_open(file, error);
+	bool ok;
 
 	if (bio == NULL)
 		return false;
-	ok = read_blocks(bio, file, context, true, true, &chain, error);
-	if (ok && chain.key == NULL && chain.certificate == NULL)
+	EVP_PKEY *key_before = chain->key;
+	ok = read_blocks(bio, file, context, true, true, chain, error);
+	if (ok && chain->key == key_before && chain->certificate == NULL)
 		ok = error_set(error, "%s: no private key and certificate in it", file);
+	if (ok && chain->certificate != NULL) {
+		ok = chain_install(context, chain, file, error);
+		chain_clear(chain);
+	}
+	BIO_free(bio);
+	return ok;
+}
+
+bool
+tls_chains_load(SSL_CTX *context, const char *files, struct error *error)
+{
+	struct slice rest = slice_from(files), word;
+	struct chain chain = { NULL, NULL, NULL };
+	char         file[4096] = "";
+	bool         ok = true;
+
+	while (ok && slice_next_word(&rest, ", \t\r\n", &word)) {
+		if (word.length >= sizeof(file)) {
+			ok = error_set(error, "file name too long");
+			break;
+		}
+		memcpy(file, word.data, word.length);
+		file[word.length] = '\0';
+		ok = load_file(context, file, &chain, error);
+	}
 	ok = ok && chain_install(context, &chain, file, error);
 	chain_clear(&chain);
-	BIO_free(bio);
 	return ok;
 }
 

@@ -24,17 +24,8 @@ struct tls_client {
 static bool
 load_certificates(SSL_CTX *context, const struct parameters *parameters, struct error *error)
 {
-	struct slice rest = slice_from(parameters->smtp_tls_chain_files), word;
-	char         file[4096];
-
-	while (slice_next_word(&rest, WORDS, &word)) {
-		if (word.length >= sizeof(file))
-			return error_set(error, "smtp_tls_chain_files: file name too long");
-		memcpy(file, word.data, word.length);
-		file[word.length] = '\0';
-		if (!tls_chain_load(context, file, error))
-			return error_prefix(error, "smtp_tls_chain_files");
-	}
+	if (!tls_chains_load(context, parameters->smtp_tls_chain_files, error))
+		return error_prefix(error, "smtp_tls_chain_files");
 	if (parameters->smtp_tls_chain_files[0] != '\0' ||
 	    parameters->smtp_tls_cert_file[0] == '\0')
 		return true;

@@ -56,8 +56,9 @@ bool tls_load_authorities(SSL_CTX *context, const char *file, const char *direct
 
 /* ---- keys and certificates ---- */
 
-/* Adds the chains of one file: key, certificate, issuers, and again. */
-bool tls_chain_load(SSL_CTX *context, const char *file, struct error *error);
+/* Adds the chains of files (a list): key, certificate, issuers, and again; a key may end one file
+ * and its certificate begin the next. */
+bool tls_chains_load(SSL_CTX *context, const char *files, struct error *error);
 /* Adds one certificate with issuers and its key from two files (which may be the same). */
 bool tls_pair_load(SSL_CTX *context, const char *certificate_file, const char *key_file,
                    struct error *error);

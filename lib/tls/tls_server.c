@@ -27,27 +27,11 @@ is_named(const char *file)
 }
 
 static bool
-load_chain_files(SSL_CTX *context, const char *files, struct error *error)
-{
-	struct slice rest = slice_from(files), word;
-	char         file[4096];
-
-	while (slice_next_word(&rest, WORDS, &word)) {
-		if (word.length >= sizeof(file))
-			return error_set(error, "smtpd_tls_chain_files: file name too long");
-		memcpy(file, word.data, word.length);
-		file[word.length] = '\0';
-		if (!tls_chain_load(context, file, error))
-			return error_prefix(error, "smtpd_tls_chain_files");
-	}
-	return true;
-}
-
-static bool
 load_certificates(SSL_CTX *context, const struct parameters *parameters, struct error *error)
 {
 	if (parameters->smtpd_tls_chain_files[0] != '\0')
-		return load_chain_files(context, parameters->smtpd_tls_chain_files, error);
+		return tls_chains_load(context, parameters->smtpd_tls_chain_files, error) ||
+		       error_prefix(error, "smtpd_tls_chain_files");
 	if (!is_named(parameters->smtpd_tls_cert_file) &&
 	    !is_named(parameters->smtpd_tls_eccert_file))
 		return error_set(error, "TLS is switched on (smtpd_tls_security_level or "
