@@ -228,7 +228,14 @@ fill_found(const struct ub_result *result, struct arena *arena, struct buf *reco
 		message->reason = SLICE("the answer is too large");
 		return;
 	}
-	message->status = count > 0 ? DNS_FOUND : DNS_NO_DATA;
+	if (count == 0) {
+		/* Something is there, only nothing that we can read: not a "no". */
+		message->status = DNS_TRY_LATER;
+		message->ttl_s = 0;
+		message->reason = SLICE("only malformed records");
+		return;
+	}
+	message->status = DNS_FOUND;
 	message->records = buf_slice(records);
 }
 

@@ -115,7 +115,7 @@ class Channel:
         payload = _encode(fields, values, descriptors)
         return struct.pack("<IHH", len(payload), number, len(descriptors)) + payload, descriptors
 
-    def send(self, name, **values):
+    def send(self, name, /, **values):
         frame, descriptors = self.encode(name, values)
         control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
         sent = self.socket.sendmsg([frame], control if descriptors else [])
@@ -147,7 +147,7 @@ class Channel:
                     fds.frombytes(value[:len(value) - len(value) % fds.itemsize])
                     self.descriptors += list(fds)
 
-    def ask(self, name, **values):
+    def ask(self, name, /, **values):
         self.send(name, **values)
         return self.receive()
 
