@@ -327,7 +327,8 @@ starttls(struct session *session, const struct session_plan *plan, struct verdic
 		*verdict = verdict_make(session->words, OUTCOME_DEFERRED, "4.7.5",
 		                        "host %s sent plain text before the TLS handshake",
 		                        session->host.place);
-		return SESSION_FAILED;
+		log_info("%s: %s", session->queue_id, verdict->reason);
+		return plan->tls->level == TLS_MAY ? SESSION_RETRY_CLEAR : SESSION_FAILED;
 	}
 	return handshake(session, plan, verdict);
 }

@@ -1,0 +1,730 @@
+/*
+ * test_smtp_deliver.c - whole deliveries over real sockets: several hosts, names from memory, TLS.
+ *
+ * Each host is a thread that plays its script, one part (between "--") for a connection. All listen
+ * on one port at different loopback addresses, as MX hosts do.
+ */
+/* links: smtp/session.c smtp/command.c smtp/transaction.c smtp/content.c smtp/verdict.c */
+/* links: smtp/policy.c smtp/route.c smtp/connect.c smtp/deliver.c smtp/sasl.c */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "smtp/smtp.h"
+#include "tests/unit/tls_files.h"
+
+#define HOSTS_MOST 4
+
+static char directory[] = "/tmp/dakiya-smtp-XXXXXX";
+
+struct scripted_host {
+	const char *address; /* NULL = end of the list */
+	const char *script;  /* S text (| = line end), C text, T = TLS handshake, X = close, parts
+	                        split by -- */
+	/* of the thread */
+	int                listener;
+	pthread_t          thread;
+	struct tls_server *tls;
+	int                connections;
+	char               complaint[600];
+};
+
+struct scenario {
+	const char          *settings;
+	const char          *zone; /* "name TYPE value" lines; value "later" or "bogus" */
+	const char          *nexthop;
+	struct scripted_host hosts[HOSTS_MOST];
+	const char          *expected[4]; /* recipient state status reason relay */
+	bool                 is_silent, is_lmtp, is_utf8;
+	int                  messages; /* on one kept session; 0 = 1 */
+	int                  connections[HOSTS_MOST];
+};
+
+/* ---- names from memory ---- */
+
+static bool
+record_value(struct slice value, enum dns_type type, struct arena *arena, struct dns_record *record)
+{
+	struct slice  rest = value, word;
+	char          text[64];
+	unsigned char bytes[16];
+
+	*record = (struct dns_record){ .target = SLICE_EMPTY, .data = SLICE_EMPTY };
+	if (type == DNS_MX) {
+		slice_next_word(&rest, " ", &word);
+		record->preference = (uint32_t)strtoul(word.data, NULL, 10);
+		if (slice_next_word(&rest, " ", &word) && !slice_equal(word, SLICE(".")))
+			record->target = word;
+		return true;
+	}
+	snprintf(text, sizeof(text), "%.*s", SLICE_ARGS(value));
+	assert_int_equal(inet_pton(type == DNS_A ? AF_INET : AF_INET6, text, bytes), 1);
+	record->data = arena_copy(arena, slice_of((const char *)bytes, type == DNS_A ? 4 : 16));
+	return true;
+}
+
+static enum dns_status
+lookup_in_zone(void *context, struct slice name, enum dns_type type, struct arena *arena,
+               struct dns_answer *answer, struct error *error)
+{
+	struct slice rest = slice_from(context), line;
+	const char  *wanted = type == DNS_MX ? "MX" : type == DNS_A ? "A" : "AAAA";
+	bool         exists = false;
+
+	error_set(error, "no more words");
+	answer->records = arena_alloc_array(arena, 300, sizeof(*answer->records));
+	answer->count = 0;
+	while (slice_next_part(&rest, '\n', &line)) {
+		struct slice owner = SLICE_EMPTY, kind = SLICE_EMPTY;
+
+		slice_next_part(&line, ' ', &owner);
+		slice_next_part(&line, ' ', &kind);
+		if (!slice_equal(owner, name))
+			continue;
+		exists = true;
+		if (!slice_equal(kind, slice_from(wanted)))
+			continue;
+		if (slice_equal(line, SLICE("later")))
+			return DNS_TRY_LATER;
+		if (slice_equal(line, SLICE("bogus")))
+			return DNS_BOGUS;
+		record_value(line, type, arena, &answer->records[answer->count++]);
+	}
+	return answer->count > 0 ? DNS_FOUND : exists ? DNS_NO_DATA : DNS_NO_NAME;
+}
+
+/* ---- hosts ---- */
+
+static bool
+expect_line(struct scripted_host *host, struct stream *stream, struct slice expected)
+{
+	struct slice       line = SLICE_EMPTY;
+	size_t             ending;
+	enum stream_result result = stream_read_line(stream, &line, &ending);
+
+	if (result == STREAM_OK && slice_equal(line, expected))
+		return true;
+	snprintf(host->complaint, sizeof(host->complaint),
+	         "%s: expected \"%.*s\", got \"%.*s\" (%s)", host->address, SLICE_ARGS(expected),
+	         SLICE_ARGS(line), stream_result_text(result));
+	return false;
+}
+
+static bool
+shake_hands(struct scripted_host *host, struct stream *stream)
+{
+	struct error       error = ERROR_NONE;
+	enum stream_result result;
+	short              wants = POLLIN;
+
+	if (!tls_server_start(host->tls, stream, &error))
+		return false;
+	while ((result = tls_handshake(stream, &wants, &error)) == STREAM_AGAIN)
+		if (stream_wait(stream, wants) != STREAM_OK)
+			return false;
+	return result == STREAM_OK;
+}
+
+static void
+play_part(struct scripted_host *host, struct stream *stream, struct slice part)
+{
+	struct slice line;
+
+	while (slice_next_part(&part, '\n', &line) && host->complaint[0] == '\0') {
+		if (line.length == 0)
+			continue;
+		switch (line.data[0]) {
+		case 'S':
+			for (size_t i = 2; i < line.length; i++)
+				stream_write(stream, line.data[i] == '|'
+				                             ? SLICE("\r\n")
+				                             : slice_of(line.data + i, 1));
+			stream_write(stream, SLICE("\r\n"));
+			stream_flush(stream);
+			break;
+		case 'C': expect_line(host, stream, slice_from_offset(line, 2)); break;
+		case 'T':
+			if (!shake_hands(host, stream))
+				return;
+			break;
+		default: return;
+		}
+	}
+	/* the client ends the session */
+	while (stream_fill(stream) == STREAM_OK)
+		stream_drop_input(stream);
+}
+
+static void *
+host_run(void *argument)
+{
+	struct scripted_host *host = argument;
+	const char           *at = host->script;
+
+	while (at != NULL) {
+		const char  *end = strstr(at, "--\n");
+		struct slice part = end != NULL ? slice_of(at, (size_t)(end - at)) : slice_from(at);
+		struct pollfd  one = { .fd = host->listener, .events = POLLIN };
+		struct stream *stream;
+		int            fd;
+
+		if (poll(&one, 1, 10000) <= 0)
+			break;
+		fd = accept4(host->listener, NULL, NULL, SOCK_CLOEXEC);
+		if (fd < 0)
+			break;
+		host->connections++;
+		at = end != NULL ? end + 3 : NULL;
+		if (at == NULL) { /* whoever comes later is refused */
+			close(host->listener);
+			host->listener = -1;
+		}
+		stream = stream_from_socket(fd);
+		stream_set_timeout(stream, 5000);
+		play_part(host, stream, part);
+		stream_destroy(&stream);
+	}
+	if (host->listener >= 0)
+		close(host->listener);
+	return NULL;
+}
+
+static int
+listen_at(const char *address, uint16_t *port)
+{
+	struct sockaddr_in  in = { .sin_family = AF_INET, .sin_port = htons(*port) };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(*port) };
+	struct sockaddr_un  un = { .sun_family = AF_UNIX };
+	bool                is_v4 = inet_pton(AF_INET, address, &in.sin_addr) == 1;
+	bool                is_v6 = inet_pton(AF_INET6, address, &in6.sin6_addr) == 1;
+	socklen_t           length = sizeof(in);
+	int                 on = 1, fd, status;
+
+	fd = socket(is_v4 ? AF_INET : is_v6 ? AF_INET6 : AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (!is_v4 && !is_v6) {
+		snprintf(un.sun_path, sizeof(un.sun_path), "%s/%s", directory, address);
+		status = bind(fd, (struct sockaddr *)&un, sizeof(un));
+	} else {
+		status = is_v4 ? bind(fd, (struct sockaddr *)&in, sizeof(in))
+		               : bind(fd, (struct sockaddr *)&in6, sizeof(in6));
+	}
+	assert_int_equal(status, 0);
+	assert_int_equal(listen(fd, 10), 0);
+	if (is_v4 && *port == 0) {
+		getsockname(fd, (struct sockaddr *)&in, &length);
+		*port = ntohs(in.sin_port);
+	}
+	return fd;
+}
+
+/* A port that is free at every loopback address, as far as anybody can tell. */
+static uint16_t
+choose_port(void)
+{
+	uint16_t port = 0;
+	int      fd = listen_at("127.0.0.1", &port);
+
+	close(fd);
+	return port;
+}
+
+/* ---- playing ---- */
+
+static const char one_host[] = "example.org MX 10 mx1.test\nmx1.test A 127.9.0.1\n";
+
+static const char two_hosts[] = "example.org MX 10 mx1.test\nexample.org MX 20 mx2.test\n"
+				"mx1.test A 127.9.0.1\nmx2.test A 127.9.0.2\n";
+
+static struct snapshot *
+settings_of(const struct scenario *scenario, unsigned port)
+{
+	struct buf       all = BUF(20000);
+	struct slice     rest = slice_from(scenario->settings), piece;
+	struct error     error = ERROR_NONE;
+	struct snapshot *snapshot;
+
+	buf_append_format(
+		&all,
+		"myhostname = me.test\nsmtp_tcp_port = %u\nsmtp_randomize_addresses = no\n"
+		"smtpd_tls_security_level = may\nsmtpd_tls_chain_files = %s/ec.pem\n",
+		port, directory);
+	if (scenario->settings == NULL || strstr(scenario->settings, "smtp_tls_sec") == NULL)
+		buf_append_text(&all, "smtp_tls_security_level = none\n");
+	while (slice_next_part(&rest, '@', &piece)) {
+		buf_append(&all, piece);
+		if (rest.length > 0)
+			buf_append_text(&all, directory);
+	}
+	buf_append_text(&all, "\n");
+	snapshot = snapshot_from_text(buf_text(&all), &error);
+	if (snapshot == NULL)
+		fail_msg("%s", error.text);
+	buf_free(&all);
+	return snapshot;
+}
+
+static const char *
+state_name(enum outcome_action action)
+{
+	switch (action) {
+	case OUTCOME_DELIVERED: return "delivered";
+	case OUTCOME_RELAYED: return "sent";
+	case OUTCOME_RELAYED_DSN: return "relayed-dsn";
+	case OUTCOME_DEFERRED: return "deferred";
+	case OUTCOME_FAILED: return "bounced";
+	}
+	return "?";
+}
+
+/* The port and the directory vary: PORT and DIR in expectations. */
+static void
+normalise(const char *text, unsigned port, struct buf *out)
+{
+	char number[16];
+
+	snprintf(number, sizeof(number), ":%u", port);
+	while (*text != '\0') {
+		if (strncmp(text, number, strlen(number)) == 0) {
+			buf_append_text(out, ":PORT");
+			text += strlen(number);
+		} else if (strncmp(text, directory, strlen(directory)) == 0) {
+			buf_append_text(out, "DIR");
+			text += strlen(directory);
+		} else {
+			buf_append_byte(out, *text++);
+		}
+	}
+}
+
+static void
+expect_outcomes(const struct scenario *scenario, const struct delivery *delivery, unsigned port)
+{
+	for (size_t i = 0; i < delivery->count; i++) {
+		const struct delivery_recipient *recipient = &delivery->recipients[i];
+		struct buf                       raw = BUF(10000), got = BUF(10000);
+
+		if (scenario->expected[i] == NULL)
+			continue;
+		buf_append_format(&raw, "%s %s %s relay=%s", state_name(recipient->verdict.action),
+		                  recipient->verdict.status, recipient->verdict.reason,
+		                  recipient->relay);
+		normalise(buf_text(&raw), port, &got);
+		if (strcmp(buf_text(&got), scenario->expected[i]) != 0)
+			fail_msg("expected %s\ngot      %s", scenario->expected[i], buf_text(&got));
+		buf_free(&raw);
+		buf_free(&got);
+	}
+}
+
+static void
+deliver_once(const struct scenario *scenario, const struct smtp_agent *agent, struct session **kept,
+             unsigned port)
+{
+	struct agent_job         job = { .message = msg_job_clear() };
+	struct buf               recipients = BUF(10000);
+	struct delivery          delivery;
+	struct msg_job_recipient row = { .quota = 0 };
+	static const char *const names[] = { "b@example.org", "c@example.org", "d@example.org" };
+	char                     nexthop[300];
+
+	snprintf(nexthop, sizeof(nexthop), scenario->nexthop, directory);
+	for (size_t i = 0; i < 3 && (i == 0 || scenario->expected[i] != NULL); i++) {
+		row.address = slice_from(names[i]);
+		assert_true(msg_job_recipient_append(&recipients, &row));
+	}
+	job.message.queue_id = SLICE("4TEST");
+	job.message.nexthop = slice_from(nexthop);
+	job.message.recipients = buf_slice(&recipients);
+	job.message.content = SLICE("Subject: hi\r\n\r\nhello\r\n");
+	job.envelope.sender = SLICE("a@me.test");
+	if (scenario->is_utf8)
+		job.envelope.flags |= ENVELOPE_SMTPUTF8;
+	assert_true(delivery_begin(&delivery, agent, &job));
+	delivery_run(&delivery, kept);
+	expect_outcomes(scenario, &delivery, port);
+	assert_int_equal(delivery.has_spoken, !scenario->is_silent);
+	delivery_end(&delivery);
+	buf_free(&recipients);
+}
+
+static void
+begin_agent(const struct scenario *scenario, struct smtp_agent *agent, struct snapshot *snapshot)
+{
+	const struct parameters *parameters = snapshot_parameters(snapshot);
+	struct error             error = ERROR_NONE;
+	struct own_address       own = { .address = { .ss_family = AF_INET } };
+
+	*agent = (struct smtp_agent){ .service = "smtp",
+		                      .is_lmtp = scenario->is_lmtp,
+		                      .parameters = parameters,
+		                      .helo_name = "me.test",
+		                      .lookup = lookup_in_zone,
+		                      .lookup_context = (void *)(uintptr_t)scenario->zone };
+	static const char *const words[] = { "none",      "may",         "encrypt", "dane",
+		                             "dane-only", "fingerprint", "verify",  "secure" };
+	for (size_t i = 0; i < 8; i++)
+		if (strcmp(parameters->smtp_tls_security_level, words[i]) == 0)
+			agent->tls_level = (enum tls_level)i;
+	agent->tls = tls_client_create(parameters, &error);
+	if (agent->tls == NULL)
+		fail_msg("%s", error.text);
+	if (parameters->smtp_tls_policy_maps[0] != '\0')
+		assert_non_null(agent->tls_policies =
+		                        table_list_open(parameters->smtp_tls_policy_maps, &error));
+	if (parameters->smtp_sasl_auth_enable)
+		assert_non_null(agent->passwords = table_list_open(
+					parameters->smtp_sasl_password_maps, &error));
+	inet_pton(AF_INET, "127.9.0.99",
+	          &((struct sockaddr_in *)(void *)&own.address)->sin_addr); /* that is us */
+	assert_true(ARRAY_PUSH(&agent->own, own));
+}
+
+static void
+play(struct scenario *scenario)
+{
+	if (scenario->zone == NULL)
+		scenario->zone = two_hosts;
+	if (scenario->nexthop == NULL)
+		scenario->nexthop = "example.org";
+
+	uint16_t           port = choose_port();
+	struct snapshot   *snapshot = settings_of(scenario, port);
+	struct smtp_agent  agent;
+	struct session    *kept = NULL;
+	struct error       error = ERROR_NONE;
+	struct tls_server *tls = tls_server_create(snapshot_parameters(snapshot), &error);
+
+	if (tls == NULL)
+		fail_msg("%s", error.text);
+	begin_agent(scenario, &agent, snapshot);
+	for (size_t i = 0; i < HOSTS_MOST && scenario->hosts[i].address != NULL; i++) {
+		scenario->hosts[i].listener = listen_at(scenario->hosts[i].address, &port);
+		scenario->hosts[i].tls = tls;
+		pthread_create(&scenario->hosts[i].thread, NULL, host_run, &scenario->hosts[i]);
+	}
+	for (int i = 0; i < (scenario->messages > 0 ? scenario->messages : 1); i++)
+		deliver_once(scenario, &agent, &kept, port);
+	session_quit(&kept);
+	for (size_t i = 0; i < HOSTS_MOST && scenario->hosts[i].address != NULL; i++) {
+		struct scripted_host *host = &scenario->hosts[i];
+
+		if (scenario->connections[i] < 0) /* not to be asked: let it go */
+			shutdown(host->listener, SHUT_RDWR);
+		pthread_join(host->thread, NULL);
+		if (host->complaint[0] != '\0')
+			fail_msg("%s", host->complaint);
+		if (scenario->connections[i] != 0)
+			assert_int_equal(host->connections, scenario->connections[i] < 0
+			                                            ? 0
+			                                            : scenario->connections[i]);
+	}
+	tls_server_destroy(&tls);
+	tls_client_destroy(&agent.tls);
+	table_list_close(&agent.tls_policies);
+	table_list_close(&agent.passwords);
+	ARRAY_FREE(&agent.own);
+	snapshot_destroy(&snapshot);
+}
+
+/* ---- scripts ---- */
+
+#define HELLO     "S 220 mx\nC EHLO me.test\nS 250 mx\n"
+#define ENVELOPE  "C MAIL FROM:<a@me.test>\nS 250 ok\nC RCPT TO:<b@example.org>\nS 250 ok\n"
+#define CONTENT   "C DATA\nS 354 go\nC Subject: hi\nC \nC hello\nC .\n"
+#define TAKES     ENVELOPE CONTENT "S 250 done\n"
+#define STARTTLS  "S 220 mx\nC EHLO me.test\nS 250-mx\nS 250 STARTTLS\nC STARTTLS\n"
+#define UNDER_TLS "T\nC EHLO me.test\nS 250 mx\n"
+
+#define SENT(n) "sent 2.0.0 250 done relay=mx" #n ".test[127.9.0." #n "]:PORT"
+
+#define SCENARIO(name, ...)                                                                        \
+	static void name(void **state)                                                             \
+	{                                                                                          \
+		struct scenario scenario = { __VA_ARGS__ };                                        \
+		(void)state;                                                                       \
+		play(&scenario);                                                                   \
+	}
+
+SCENARIO(preferred_host_gets_it, .hosts = { { "127.9.0.1", HELLO TAKES } }, .expected = { SENT(1) })
+SCENARIO(refused_connection_goes_to_the_next_host, .hosts = { { "127.9.0.2", HELLO TAKES } },
+         .expected = { SENT(2) })
+SCENARIO(temporary_greeting_goes_to_the_next_host,
+         .hosts = { { "127.9.0.1", "S 421 busy\n" }, { "127.9.0.2", HELLO TAKES } },
+         .expected = { SENT(2) })
+SCENARIO(final_greeting_goes_to_the_next_host,
+         .hosts = { { "127.9.0.1", "S 554 no\n" }, { "127.9.0.2", HELLO TAKES } },
+         .expected = { SENT(2) })
+SCENARIO(lost_before_the_dot_goes_to_the_next_host,
+         .hosts = { { "127.9.0.1", HELLO ENVELOPE "C DATA\nX\n" }, { "127.9.0.2", HELLO TAKES } },
+         .expected = { SENT(2) })
+SCENARIO(lost_after_the_dot_goes_nowhere,
+         .hosts = { { "127.9.0.1", HELLO ENVELOPE CONTENT "X\n" }, { "127.9.0.2", HELLO TAKES } },
+         .connections = { 1, -1 },
+         .expected = { "deferred 4.4.2 lost connection with mx1.test[127.9.0.1] while sending "
+                       "end of data -- message may be sent more than once "
+                       "relay=mx1.test[127.9.0.1]:PORT" })
+SCENARIO(final_refusal_is_not_carried_to_the_next_host,
+         .hosts = { { "127.9.0.1", HELLO "C MAIL FROM:<a@me.test>\nS 550 5.7.1 no\n" },
+                    { "127.9.0.2", HELLO TAKES } },
+         .connections = { 1, -1 },
+         .expected = { "bounced 5.7.1 host mx1.test[127.9.0.1] said: 550 5.7.1 no (in reply to "
+                       "MAIL FROM command) relay=mx1.test[127.9.0.1]:PORT" })
+SCENARIO(nobody_there_defers, .is_silent = true,
+         .expected = { "deferred 4.4.1 connect to mx2.test[127.9.0.2]:PORT: Connection refused "
+                       "relay=none" })
+SCENARIO(only_recipients_left_go_to_the_next_host,
+         .hosts = { { "127.9.0.1",
+                      HELLO "C MAIL FROM:<a@me.test>\nS 250 ok\nC RCPT TO:<b@example.org>\n"
+                            "S 250 ok\nC RCPT TO:<c@example.org>\nS 450 later\n"
+                            "C RCPT TO:<d@example.org>\nS 550 never\n" CONTENT "S 250 done\n" },
+                    { "127.9.0.2",
+                      HELLO "C MAIL FROM:<a@me.test>\nS 250 ok\n"
+                            "C RCPT TO:<c@example.org>\nS 250 ok\n" CONTENT "S 250 done\n" } },
+         .expected = { SENT(1), SENT(2),
+                       "bounced 5.0.0 host mx1.test[127.9.0.1] said: 550 never (in reply to RCPT "
+                       "TO command) relay=mx1.test[127.9.0.1]:PORT" })
+SCENARIO(session_limit_is_kept,
+         .zone = "example.org MX 1 mx1.test\nexample.org MX 2 mx2.test\nexample.org MX 3 mx3.test\n"
+                 "mx1.test A 127.9.0.1\nmx2.test A 127.9.0.2\nmx3.test A 127.9.0.3\n",
+         .hosts = { { "127.9.0.1", HELLO "C MAIL FROM:<a@me.test>\nS 451 one\n" },
+                    { "127.9.0.2", HELLO "C MAIL FROM:<a@me.test>\nS 451 two\n" },
+                    { "127.9.0.3", HELLO TAKES } },
+         .connections = { 1, 1, -1 },
+         .expected = { "deferred 4.0.0 host mx2.test[127.9.0.2] said: 451 two (in reply to MAIL "
+                       "FROM command) relay=mx2.test[127.9.0.2]:PORT" })
+SCENARIO(utf8_mail_finds_the_host_that_takes_it, .is_utf8 = true,
+         .hosts = { { "127.9.0.1", HELLO },
+                    { "127.9.0.2",
+                      "S 220 mx\nC EHLO me.test\nS 250-mx\nS 250 SMTPUTF8\n"
+                      "C MAIL FROM:<a@me.test> SMTPUTF8\nS 250 ok\n"
+                      "C RCPT TO:<b@example.org>\nS 250 ok\n" CONTENT "S 250 done\n" } },
+         .expected = { SENT(2) })
+SCENARIO(utf8_mail_that_nobody_takes_is_returned, .is_utf8 = true, .zone = one_host,
+         .hosts = { { "127.9.0.1", HELLO } },
+         .expected = { "bounced 5.6.7 SMTPUTF8 is required, but was not offered by host "
+                       "mx1.test[127.9.0.1] relay=mx1.test[127.9.0.1]:PORT" })
+SCENARIO(kept_connection_takes_the_next_message, .messages = 3,
+         .hosts = { { "127.9.0.1", HELLO TAKES TAKES TAKES } }, .connections = { 1 },
+         .expected = { SENT(1) })
+SCENARIO(kept_connection_that_was_closed_is_no_failure, .messages = 2, .zone = one_host,
+         .hosts = { { "127.9.0.1", HELLO TAKES "X\n--\n" HELLO TAKES } }, .connections = { 2 },
+         .expected = { SENT(1) })
+SCENARIO(kept_connection_that_breaks_at_mail_is_made_anew, .messages = 2, .zone = one_host,
+         .hosts = { { "127.9.0.1", HELLO TAKES "C MAIL FROM:<a@me.test>\nX\n--\n" HELLO TAKES } },
+         .connections = { 2 }, .expected = { SENT(1) })
+SCENARIO(fallback_relay_is_the_last_resort, .settings = "smtp_fallback_relay = [127.9.0.3]",
+         .zone = one_host, .hosts = { { "127.9.0.3", HELLO TAKES } },
+         .expected = { "sent 2.0.0 250 done relay=127.9.0.3[127.9.0.3]:PORT" })
+SCENARIO(bracketed_host_skips_mx, .nexthop = "[mx2.test]",
+         .hosts = { { "127.9.0.2", HELLO TAKES } }, .expected = { SENT(2) })
+SCENARIO(ipv6_is_spoken, .nexthop = "[::1]", .hosts = { { "::1", HELLO TAKES } },
+         .expected = { "sent 2.0.0 250 done relay=::1[::1]:PORT" })
+SCENARIO(lmtp_over_a_unix_socket, .is_lmtp = true, .nexthop = "unix:%s/lmtp.sock",
+         .hosts = { { "lmtp.sock", "S 220 mx\nC LHLO me.test\nS 250 mx\n" TAKES } },
+         .expected = { "delivered 2.0.0 250 done relay=me.test[DIR/lmtp.sock]" })
+
+/* ---- TLS ---- */
+
+SCENARIO(starttls_is_used_when_offered, .settings = "smtp_tls_security_level = may",
+         .hosts = { { "127.9.0.1", STARTTLS "S 220 go\n" UNDER_TLS TAKES } },
+         .expected = { SENT(1) })
+SCENARIO(failed_handshake_is_retried_in_clear, .settings = "smtp_tls_security_level = may",
+         .hosts = { { "127.9.0.1",
+                      STARTTLS "S 220 go\nS what?\nX\n--\nS 220 mx\nC EHLO me.test\nS 250-mx\n"
+                               "S 250 STARTTLS\n" TAKES } },
+         .connections = { 2 }, .expected = { SENT(1) })
+SCENARIO(refused_starttls_goes_on_in_clear, .settings = "smtp_tls_security_level = may",
+         .hosts = { { "127.9.0.1", STARTTLS "S 454 no\n" TAKES } }, .expected = { SENT(1) })
+SCENARIO(encrypt_never_goes_on_in_clear, .settings = "smtp_tls_security_level = encrypt",
+         .is_silent = true, .zone = one_host,
+         .hosts = { { "127.9.0.1", STARTTLS "S 454 4.7.0 no\nC QUIT\n" } },
+         .expected = { "deferred 4.7.4 TLS is required, but host mx1.test[127.9.0.1] refused to "
+                       "start TLS: 454 4.7.0 no relay=mx1.test[127.9.0.1]:PORT" })
+SCENARIO(encrypt_takes_any_certificate, .settings = "smtp_tls_security_level = encrypt",
+         .hosts = { { "127.9.0.1", STARTTLS "S 220 go\n" UNDER_TLS TAKES } },
+         .expected = { SENT(1) })
+SCENARIO(injected_reply_before_tls_is_refused, .settings = "smtp_tls_security_level = encrypt",
+         .zone = one_host, .is_silent = true,
+         .hosts = { { "127.9.0.1", STARTTLS "S 220 go|250 injected\nT\n" } },
+         .expected = { "deferred 4.7.5 host mx1.test[127.9.0.1] sent plain text before the TLS "
+                       "handshake relay=mx1.test[127.9.0.1]:PORT" })
+SCENARIO(offers_in_clear_are_forgotten_under_tls, .settings = "smtp_tls_security_level = may",
+         .zone = one_host,
+         .hosts = { { "127.9.0.1",
+                      "S 220 mx\nC EHLO me.test\nS 250-mx\nS 250-SIZE 1\nS 250 STARTTLS\n"
+                      "C STARTTLS\nS 220 go\n" UNDER_TLS TAKES } },
+         .expected = { SENT(1) })
+SCENARIO(verify_accepts_the_host_name,
+         .settings = "smtp_tls_security_level = verify\nsmtp_tls_CAfile = @/ca.pem",
+         .zone = "example.org MX 10 mx.example.org\nmx.example.org A 127.9.0.1\n",
+         .hosts = { { "127.9.0.1", STARTTLS "S 220 go\n" UNDER_TLS TAKES } },
+         .expected = { "sent 2.0.0 250 done relay=mx.example.org[127.9.0.1]:PORT" })
+SCENARIO(secure_accepts_a_name_below_the_next_hop,
+         .settings = "smtp_tls_security_level = secure\nsmtp_tls_CAfile = @/ca.pem",
+         .hosts = { { "127.9.0.1", STARTTLS "S 220 go\n" UNDER_TLS TAKES } },
+         .expected = { SENT(1) })
+SCENARIO(secure_refuses_another_name,
+         .settings = "smtp_tls_security_level = secure\nsmtp_tls_CAfile = @/ca.pem",
+         .zone = "evil.test MX 10 mx1.test\nmx1.test A 127.9.0.1\n", .nexthop = "evil.test",
+         .is_silent = true, .hosts = { { "127.9.0.1", STARTTLS "S 220 go\nT\n" } },
+         .expected = { "deferred 4.7.5 Server certificate not verified: it bears none of the "
+                       "names expected relay=mx1.test[127.9.0.1]:PORT" })
+SCENARIO(policy_map_sets_level_and_names,
+         .settings = "smtp_tls_security_level = may\nsmtp_tls_CAfile = @/ca.pem\n"
+                     "smtp_tls_policy_maps = inline:{ {evil.test = secure match=mx.example.org} }",
+         .zone = "evil.test MX 10 mx1.test\nmx1.test A 127.9.0.1\n", .nexthop = "evil.test",
+         .hosts = { { "127.9.0.1", STARTTLS "S 220 go\n" UNDER_TLS TAKES } },
+         .expected = { SENT(1) })
+SCENARIO(policy_map_of_a_parent_domain_counts,
+         .settings = "smtp_tls_security_level = may\n"
+                     "smtp_tls_policy_maps = inline:{ {.example.org = encrypt} }",
+         .zone = "sub.example.org MX 10 mx1.test\nmx1.test A 127.9.0.1\n",
+         .nexthop = "sub.example.org", .is_silent = true,
+         .hosts = { { "127.9.0.1", "S 220 mx\nC EHLO me.test\nS 250 mx\nC QUIT\n" } },
+         .expected = { "deferred 4.7.4 TLS is required, but was not offered by host "
+                       "mx1.test[127.9.0.1] relay=mx1.test[127.9.0.1]:PORT" })
+SCENARIO(unknown_policy_attribute_defers,
+         .settings = "smtp_tls_policy_maps = inline:{ {example.org = secure foo=bar} }",
+         .is_silent = true,
+         .expected = { "deferred 4.7.5 TLS policy for example.org cannot be followed: unknown "
+                       "attribute relay=none" })
+SCENARIO(dane_defers_until_it_is_built, .settings = "smtp_tls_security_level = dane",
+         .is_silent = true,
+         .expected = { "deferred 4.7.5 TLS policy for example.org cannot be followed: level dane "
+                       "is not supported yet relay=none" })
+
+/* ---- routes ---- */
+
+#define ROUTE(name, records, words)                                                                \
+	SCENARIO(name, .zone = records, .is_silent = true, .expected = { words " relay=none" })
+
+ROUTE(null_mx_is_final, "example.org MX 0 .\n",
+      "bounced 5.1.0 Domain example.org does not accept mail (nullMX)")
+ROUTE(unknown_domain_is_final, "other.test A 127.0.0.1\n",
+      "bounced 5.4.4 Host or domain name not found. Name service error for name=example.org "
+      "type=MX: Host not found")
+ROUTE(failing_dns_is_temporary, "example.org MX later\n",
+      "deferred 4.4.3 Host or domain name not found. Name service error for name=example.org "
+      "type=MX: Host not found, try again")
+ROUTE(bogus_dns_is_temporary, "example.org MX bogus\n",
+      "deferred 4.4.3 Host or domain name not found. Name service error for name=example.org "
+      "type=MX: DNSSEC validation failed")
+ROUTE(domain_without_address_is_final, "example.org TXT x\n",
+      "bounced 5.4.4 Host or domain name not found. Name service error for name=example.org "
+      "type=A: Host found but no data record of requested type")
+ROUTE(mx_without_address_is_final, "example.org MX 10 gone.test\n",
+      "bounced 5.4.4 unable to look up host gone.test: no address found")
+ROUTE(mx_whose_address_is_not_known_now_is_temporary,
+      "example.org MX 10 mx1.test\nexample.org MX 20 gone.test\nmx1.test A later\n",
+      "deferred 4.4.3 Host or domain name not found. Name service error for name=example.org "
+      "type=MX: Host not found, try again")
+ROUTE(being_the_best_mx_is_a_loop,
+      "example.org MX 10 mx1.test\nexample.org MX 20 mx2.test\nmx1.test A 127.9.0.99\n"
+      "mx2.test A 127.9.0.2\n",
+      "bounced 5.4.6 mail for example.org loops back to myself")
+ROUTE(being_an_mx_by_name_is_a_loop, "example.org MX 10 me.test\nme.test A 127.9.0.77\n",
+      "bounced 5.4.6 mail for example.org loops back to myself")
+SCENARIO(backup_mx_tries_only_better_hosts, .is_silent = true,
+         .zone = "example.org MX 10 mx1.test\nexample.org MX 20 us.test\nexample.org MX 30 "
+                 "mx2.test\nmx1.test A 127.9.0.1\nus.test A 127.9.0.99\nmx2.test A 127.9.0.2\n",
+         .hosts = { { "127.9.0.2", HELLO TAKES } }, .connections = { -1 },
+         .expected = { "deferred 4.4.1 connect to mx1.test[127.9.0.1]:PORT: Connection refused "
+                       "relay=none" })
+SCENARIO(domain_with_an_address_only_is_its_own_mx, .zone = "example.org A 127.9.0.1\n",
+         .hosts = { { "127.9.0.1", HELLO TAKES } },
+         .expected = { "sent 2.0.0 250 done relay=example.org[127.9.0.1]:PORT" })
+SCENARIO(mx_that_is_missing_leaves_the_others,
+         .zone = "example.org MX 10 gone.test\nexample.org MX 20 mx1.test\nmx1.test A 127.9.0.1\n",
+         .hosts = { { "127.9.0.1", HELLO TAKES } }, .expected = { SENT(1) })
+SCENARIO(address_limit_is_kept, .is_silent = true, .settings = "smtp_mx_address_limit = 1",
+         .expected = { "deferred 4.4.1 connect to mx1.test[127.9.0.1]:PORT: Connection refused "
+                       "relay=none" })
+SCENARIO(malformed_next_hop_waits_for_the_admin, .is_silent = true, .nexthop = "[mx1.test",
+         .expected = { "deferred 4.3.5 no ] in the next hop [mx1.test relay=none" })
+
+static int
+set_up(void **state)
+{
+	(void)state;
+	tls_files_make(directory);
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	char path[200];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/lmtp.sock", directory);
+	unlink(path);
+	tls_files_remove(directory);
+	return 0;
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(preferred_host_gets_it),
+		cmocka_unit_test(refused_connection_goes_to_the_next_host),
+		cmocka_unit_test(temporary_greeting_goes_to_the_next_host),
+		cmocka_unit_test(final_greeting_goes_to_the_next_host),
+		cmocka_unit_test(lost_before_the_dot_goes_to_the_next_host),
+		cmocka_unit_test(lost_after_the_dot_goes_nowhere),
+		cmocka_unit_test(final_refusal_is_not_carried_to_the_next_host),
+		cmocka_unit_test(nobody_there_defers),
+		cmocka_unit_test(only_recipients_left_go_to_the_next_host),
+		cmocka_unit_test(session_limit_is_kept),
+		cmocka_unit_test(utf8_mail_finds_the_host_that_takes_it),
+		cmocka_unit_test(utf8_mail_that_nobody_takes_is_returned),
+		cmocka_unit_test(kept_connection_takes_the_next_message),
+		cmocka_unit_test(kept_connection_that_was_closed_is_no_failure),
+		cmocka_unit_test(kept_connection_that_breaks_at_mail_is_made_anew),
+		cmocka_unit_test(fallback_relay_is_the_last_resort),
+		cmocka_unit_test(bracketed_host_skips_mx),
+		cmocka_unit_test(ipv6_is_spoken),
+		cmocka_unit_test(lmtp_over_a_unix_socket),
+		cmocka_unit_test(starttls_is_used_when_offered),
+		cmocka_unit_test(failed_handshake_is_retried_in_clear),
+		cmocka_unit_test(refused_starttls_goes_on_in_clear),
+		cmocka_unit_test(encrypt_never_goes_on_in_clear),
+		cmocka_unit_test(encrypt_takes_any_certificate),
+		cmocka_unit_test(injected_reply_before_tls_is_refused),
+		cmocka_unit_test(offers_in_clear_are_forgotten_under_tls),
+		cmocka_unit_test(verify_accepts_the_host_name),
+		cmocka_unit_test(secure_accepts_a_name_below_the_next_hop),
+		cmocka_unit_test(secure_refuses_another_name),
+		cmocka_unit_test(policy_map_sets_level_and_names),
+		cmocka_unit_test(policy_map_of_a_parent_domain_counts),
+		cmocka_unit_test(unknown_policy_attribute_defers),
+		cmocka_unit_test(dane_defers_until_it_is_built),
+		cmocka_unit_test(null_mx_is_final),
+		cmocka_unit_test(unknown_domain_is_final),
+		cmocka_unit_test(failing_dns_is_temporary),
+		cmocka_unit_test(bogus_dns_is_temporary),
+		cmocka_unit_test(domain_without_address_is_final),
+		cmocka_unit_test(mx_without_address_is_final),
+		cmocka_unit_test(mx_whose_address_is_not_known_now_is_temporary),
+		cmocka_unit_test(being_the_best_mx_is_a_loop),
+		cmocka_unit_test(being_an_mx_by_name_is_a_loop),
+		cmocka_unit_test(backup_mx_tries_only_better_hosts),
+		cmocka_unit_test(domain_with_an_address_only_is_its_own_mx),
+		cmocka_unit_test(mx_that_is_missing_leaves_the_others),
+		cmocka_unit_test(address_limit_is_kept),
+		cmocka_unit_test(malformed_next_hop_waits_for_the_admin),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
