@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "lib/base/array.h"
+#include "lib/mail/address.h"
 #include "lib/table/table.h"
 
 struct table_list {
@@ -85,20 +86,14 @@ table_list_lookup(struct table_list *list, struct slice key, struct buf *value, 
 	return list_try(list, key, false, value, error);
 }
 
-/* Where the extension begins in a local part: at the first delimiter that is not its first byte. */
+/* Where the extension begins, with its delimiter; the end when there is none. */
 static size_t
 extension_start(struct slice local, const char *delimiters)
 {
-	struct slice set = slice_from(delimiters);
+	struct slice user, extension;
 
-	/* owner-list and list-request are names of their own: '-' does not cut them. */
-	if (slice_contains_byte(set, '-') && (slice_starts_with_fold(local, SLICE("owner-")) ||
-	                                      slice_ends_with_fold(local, SLICE("-request"))))
-		return local.length;
-	for (size_t i = 1; i < local.length; i++)
-		if (slice_contains_byte(set, local.data[i]))
-			return i;
-	return local.length;
+	return address_split_extension(local, delimiters, &user, &extension) ? user.length
+	                                                                     : local.length;
 }
 
 enum lookup
