@@ -47,7 +47,7 @@ FUZZ_BIN   := $(FUZZ_SRC:tests/fuzz/%.c=$(OUT)/fuzz/%)
 BENCH_BIN  := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(sort $(wildcard tests/bench/*.c)))
 UNIT_BIN   := $(UNIT_SRC:tests/unit/%.c=$(OUT)/tests/%)
 
-.PHONY: all help check fuzz-targets unit integration demo deps lint fuzz bench clean format
+.PHONY: all help check fuzz-targets unit integration demo deps lint fuzz bench clean format manual
 .SECONDARY:
 
 all: $(DAEMON_BIN) $(TOOL_BIN) ## build everything (default)
@@ -115,6 +115,9 @@ fuzz: ## run each fuzz target briefly on its stored corpus
 
 bench: all $(BENCH_BIN) ## benchmarks; ratios against Postfix and Dovecot where they are
 	tests/bench/run
+
+manual: $(OUT)/bin/dakconf ## rewrite docs/man/main.cf.5 from the parameter table
+	$(OUT)/bin/dakconf --mdoc >docs/man/main.cf.5
 
 format: ## rewrite the C files as .clang-format says
 	clang-format -i $$(git ls-files '*.c' '*.h')

@@ -206,15 +206,12 @@ bool
 computed_defaults(const struct values *values, struct values *computed)
 {
 	struct buf text = BUF(SETTINGS_TEXT_MOST);
-	bool       is_ok = true;
+	bool       is_ok = computed_hostname(&text) &&
+	             values_set(computed, SLICE("myhostname"), buf_slice(&text), NULL, 0, false);
 
-	if (values_get(values, SLICE("myhostname")) == NULL)
-		is_ok = computed_hostname(&text) &&
-		        values_set(computed, SLICE("myhostname"), buf_slice(&text), NULL, 0, false);
 	buf_clear(&text);
-	if (is_ok && values_get(values, SLICE("mynetworks")) == NULL)
-		is_ok = compute_networks(values, computed, &text) &&
-		        values_set(computed, SLICE("mynetworks"), buf_slice(&text), NULL, 0, false);
+	is_ok = is_ok && compute_networks(values, computed, &text) &&
+	        values_set(computed, SLICE("mynetworks"), buf_slice(&text), NULL, 0, false);
 	buf_free(&text);
 	return is_ok;
 }

@@ -31,7 +31,7 @@ bool computed_network(const struct interface_address *address, enum network_styl
 bool computed_networks(const char *inet_interfaces, const char *inet_protocols,
                        enum network_style style, struct buf *out);
 
-/* Sets in computed what is not in values: myhostname, mynetworks. */
+/* Sets this host's defaults in computed; mynetworks follows what values say of interfaces. */
 bool computed_defaults(const struct values *values, struct values *computed);
 
 #endif

@@ -297,11 +297,11 @@ parse_program(struct master_line *line, struct slice word)
 }
 
 static bool
-take_columns(struct master_line *line, struct slice columns[8])
+take_columns(struct master_line *line, struct slice columns[MASTER_COLUMNS])
 {
 	bool is_unclosed = false;
 
-	for (size_t i = 0; i < 8; i++) {
+	for (size_t i = 0; i < MASTER_COLUMNS; i++) {
 		if (!take_word(&line->rest, &columns[i], &is_unclosed) || is_unclosed) {
 			complain(line, PROBLEM_ERROR,
 			         "%zu columns; needed are 8: service type private unpriv chroot "
@@ -309,8 +309,12 @@ take_columns(struct master_line *line, struct slice columns[8])
 			         i);
 			return false;
 		}
+		line->service.columns[i] = arena_text(&line->file->arena, columns[i]);
+		if (line->service.columns[i] == NULL)
+			return false;
 	}
-	return true;
+	line->service.arguments = arena_text(&line->file->arena, slice_trim(line->rest));
+	return line->service.arguments != NULL;
 }
 
 static void
@@ -331,7 +335,7 @@ static void
 parse_service(struct master_line *line)
 {
 	struct service *service = &line->service;
-	struct slice    columns[8];
+	struct slice    columns[MASTER_COLUMNS];
 
 	service->host = "";
 	service->overrides = (struct values){ .arena = ARENA(MASTER_OVERRIDES_MOST) };
@@ -339,8 +343,8 @@ parse_service(struct master_line *line)
 	service->file = line->file->path;
 	if (!take_columns(line, columns) || !parse_type(line, columns[1]))
 		return;
-	service->name = arena_text(&line->file->arena, columns[0]);
-	if (service->name == NULL || line->file->services.count >= MASTER_SERVICES_MOST) {
+	service->name = service->columns[0];
+	if (line->file->services.count >= MASTER_SERVICES_MOST) {
 		complain(line, PROBLEM_ERROR, "too many services");
 		return;
 	}

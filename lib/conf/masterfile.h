@@ -21,8 +21,11 @@ enum service_type {
 	SERVICE_PASS,
 };
 
+#define MASTER_COLUMNS 8
+
 struct service {
 	const char           *name; /* as written: "smtp", "127.0.0.1:2525", "[::1]:smtp" */
+	const char           *columns[MASTER_COLUMNS]; /* as written, for showing */
 	enum service_type     type;
 	const char           *host; /* inet: without brackets; "" = every inet_interfaces address */
 	uint16_t              port; /* inet */
@@ -30,6 +33,7 @@ struct service {
 	int64_t               process_limit; /* 0 = unlimited; -1 = default_process_limit */
 	const struct program *program;       /* kind PROGRAM_OURS, or not run */
 	bool                  is_verbose;    /* -v */
+	const char           *arguments;     /* behind the program's name, as written */
 	struct values         overrides;     /* -o name=value, unexpanded */
 	const char           *file;
 	unsigned              line;
