@@ -37,12 +37,13 @@
 #define READS_IN_A_ROW    16    /* full reads before others get their turn */
 #define WORKER_IDLE_MS    30000 /* a worker without work for so long goes */
 #define WORKERS_KEPT      2
-#define LISTENER_PAUSE_MS 1000       /* without descriptors */
-#define KICK_AGAIN_MS     5000       /* a kicked session whose socket is full is shut down */
-#define GRACE_MS          2000       /* after the drain's deadline, for threads to come back */
-#define FULL_READ         8192       /* so much at once, and more is likely there */
-#define TRIM_AFTER        200        /* ended sessions, then memory is given back */
-#define NUMBER_LEAST      (1u << 23) /* above every process id */
+#define LISTENER_PAUSE_MS 1000         /* without descriptors */
+#define KICK_AGAIN_MS     5000         /* a kicked session whose socket is full is shut down */
+#define GRACE_MS          2000         /* after the drain's deadline, for threads to come back */
+#define FULL_READ         8192         /* so much at once, and more is likely there */
+#define HELD_MOST         (16u * 1024) /* answers of a pipelining client that go together */
+#define TRIM_AFTER        200          /* ended sessions, then memory is given back */
+#define NUMBER_LEAST      (1u << 23)   /* above every process id */
 #define NUMBER_MOST       0x7fffffffu
 
 /* What a session does next. */
@@ -344,6 +345,8 @@ phase_call(struct pool *pool, struct seat *seat)
 	if (has_moved || seat->is_renewed || next == SESSION_PAUSE)
 		seat_renew(pool, seat);
 	seat->is_renewed = false;
+	bool has_stalled = seat->has_stalled;
+	seat->has_stalled = false;
 	if (seat->tls != NULL) {
 		flush_then(seat, PHASE_TLS_START);
 		return RUN_ON;
@@ -352,11 +355,12 @@ phase_call(struct pool *pool, struct seat *seat)
 	case SESSION_AGAIN:
 		/* The next of several commands; answers go together. One call that takes nothing is
 		 * fine (the end of a long reply), a second would be an endless loop. */
-		if (left > 0 && (has_moved || !seat->has_stalled)) {
+		if (left > 0 && (has_moved || !has_stalled)) {
 			seat->has_stalled = !has_moved;
+			if (stream_output_held(seat->stream) >= HELD_MOST)
+				flush_then(seat, PHASE_CALL);
 			return RUN_ON;
 		}
-		seat->has_stalled = false;
 		flush_then(seat, PHASE_READ);
 		return RUN_ON;
 	case SESSION_WAIT: flush_then(seat, PHASE_READ); return RUN_ON;
