@@ -17,9 +17,10 @@ static const struct {
 	mode_t      mode;
 	bool        is_owned; /* by mail_owner; otherwise by root, group that of mail_owner */
 } directories[] = {
-	{ "active", 0700, true },   { "deferred", 0700, true }, { "hold", 0700, true },
-	{ "incoming", 0700, true }, { "corrupt", 0700, true },  { "pid", 0755, false },
-	{ "private", 0750, false }, { "public", 0755, false },
+	{ "active", 0700, true },  { "deferred", 0700, true }, { "hold", 0700, true },
+	{ "spool", 0700, true },   { "corrupt", 0700, true },  { "tmp", 0700, true },
+	{ "state", 0700, true },   { "pid", 0755, false },     { "private", 0750, false },
+	{ "public", 0755, false },
 };
 
 static bool

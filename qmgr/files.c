@@ -25,7 +25,7 @@ struct files {
 };
 
 static const char *const directories[] = {
-	"active", "deferred", "hold", "spool", "corrupt", "tmp"
+	"active", "deferred", "hold", "spool", "corrupt", "tmp", "state"
 };
 
 static void

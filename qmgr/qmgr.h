@@ -45,7 +45,7 @@ struct segment {
 struct qmgr {
 	struct daemon_context   *context;
 	const struct parameters *parameters;
-	int                      queue_fd, active_fd, lock_fd, epoll_fd;
+	int                      queue_fd, active_fd, state_fd, lock_fd, epoll_fd;
 	int64_t                  now_ms, now_us; /* of this turn of the loop */
 
 	struct handoff    inbox;

@@ -22,10 +22,10 @@ instance_reserve(struct qmgr *qmgr, struct error *error)
 {
 	struct buf text = BUF(64);
 	int64_t    number = 1;
-	int        fd = openat(qmgr->queue_fd, "instance", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int        fd = openat(qmgr->state_fd, "instance", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
 	if (fd < 0 && errno != ENOENT)
-		return error_set_errno(error, "open instance");
+		return error_set_errno(error, "open state/instance");
 	if (fd >= 0) {
 		bool is_read = file_read_all(fd, &text, "instance", error);
 
@@ -33,13 +33,13 @@ instance_reserve(struct qmgr *qmgr, struct error *error)
 		if (!is_read || !number_parse(slice_trim(buf_slice(&text)), 1,
 		                              INT64_MAX - INSTANCE_BLOCK, &number)) {
 			buf_free(&text);
-			return is_read ? error_set(error, "the file instance holds no number")
+			return is_read ? error_set(error, "the file state/instance holds no number")
 			               : false;
 		}
 		buf_clear(&text);
 	}
 	buf_append_format(&text, "%lld\n", (long long)number + INSTANCE_BLOCK);
-	bool is_kept = file_replace(qmgr->queue_fd, "instance", buf_slice(&text), 0600, error);
+	bool is_kept = file_replace(qmgr->state_fd, "instance", buf_slice(&text), 0600, error);
 	buf_free(&text);
 	if (!is_kept)
 		return false;
@@ -65,10 +65,10 @@ queue_lock(struct qmgr *qmgr, struct error *error)
 {
 	struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000L };
 
-	qmgr->lock_fd = openat(qmgr->queue_fd, "qmgr.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	qmgr->lock_fd = openat(qmgr->state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (qmgr->lock_fd < 0)
-		return error_set_errno(error, "open qmgr.lock");
-	while (!file_lock(qmgr->lock_fd, FILE_LOCK_EXCLUSIVE, false, "qmgr.lock", error)) {
+		return error_set_errno(error, "open state/lock");
+	while (!file_lock(qmgr->lock_fd, FILE_LOCK_EXCLUSIVE, false, "state/lock", error)) {
 		if (error->errno_value != EAGAIN && error->errno_value != EACCES)
 			return false;
 		if (daemon_is_draining(qmgr->context))
@@ -85,7 +85,12 @@ directories_open(struct qmgr *qmgr, struct error *error)
 	qmgr->queue_fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (qmgr->queue_fd < 0)
 		return error_set_errno(error, "open the queue directory");
-	if (!queue_lock(qmgr, error) || !files_prepare(qmgr->queue_fd, error))
+	if (!files_prepare(qmgr->queue_fd, error))
+		return false;
+	qmgr->state_fd = openat(qmgr->queue_fd, "state", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (qmgr->state_fd < 0)
+		return error_set_errno(error, "open state/");
+	if (!queue_lock(qmgr, error))
 		return false;
 	qmgr->active_fd = openat(qmgr->queue_fd, "active", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return qmgr->active_fd >= 0 || error_set_errno(error, "open active/");
