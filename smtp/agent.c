@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "lib/base/log.h"
-#include "smtp/smtp.h"
+#include "smtp/sasl.h"
 
 #define RESOLVER_SOCKET "private/resolver"
 #define DNS_TIMEOUT_MS  30000
@@ -122,6 +122,8 @@ open_tables(struct smtp_agent *agent, struct error *error)
 	}
 	if (!parameters->smtp_sasl_auth_enable)
 		return true;
+	if (!sasl_library_start(error))
+		return false;
 	agent->passwords = table_list_open(parameters->smtp_sasl_password_maps, error);
 	return agent->passwords != NULL || error_prefix(error, "smtp_sasl_password_maps");
 }

@@ -160,7 +160,8 @@ log_refusals(const struct delivery *delivery)
 {
 	for (size_t i = 0; i < delivery->count; i++)
 		if (delivery->recipients[i].state == RECIPIENT_TODO &&
-		    delivery->recipients[i].verdict.reason != NULL) {
+		    delivery->recipients[i].verdict.reason != NULL &&
+		    strcmp(delivery->recipients[i].relay, "none") != 0) {
 			log_info("%s: %s", delivery->queue_id,
 			         delivery->recipients[i].verdict.reason);
 			return;

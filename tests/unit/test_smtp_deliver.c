@@ -20,7 +20,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "smtp/smtp.h"
+#include "smtp/sasl.h"
 #include "tests/unit/tls_files.h"
 
 #define HOSTS_MOST 4
@@ -383,6 +383,8 @@ begin_agent(const struct scenario *scenario, struct smtp_agent *agent, struct sn
 		assert_non_null(agent->tls_policies =
 		                        table_list_open(parameters->smtp_tls_policy_maps, &error));
 	if (parameters->smtp_sasl_auth_enable)
+		assert_true(sasl_library_start(&error));
+	if (parameters->smtp_sasl_auth_enable)
 		assert_non_null(agent->passwords = table_list_open(
 					parameters->smtp_sasl_password_maps, &error));
 	inet_pton(AF_INET, "127.9.0.99",
@@ -604,6 +606,38 @@ SCENARIO(dane_defers_until_it_is_built, .settings = "smtp_tls_security_level = d
          .expected = { "deferred 4.7.5 TLS policy for example.org cannot be followed: level dane "
                        "is not supported yet relay=none" })
 
+/* ---- AUTH ---- */
+
+#define PASSWORDS                                                                                  \
+	"smtp_sasl_auth_enable = yes\n"                                                            \
+	"smtp_sasl_password_maps = inline:{ {mx1.test = alice:secret word} }\n"
+#define IN_CLEAR    "smtp_sasl_security_options = noanonymous\n"
+#define OFFERS_AUTH "S 220 mx\nC EHLO me.test\nS 250-mx\nS 250 AUTH NTLM PLAIN LOGIN\n"
+
+SCENARIO(password_is_sent_when_allowed, .settings = PASSWORDS IN_CLEAR,
+         .hosts = { { "127.9.0.1", OFFERS_AUTH "C AUTH PLAIN AGFsaWNlAHNlY3JldCB3b3Jk\n"
+                                               "S 235 2.7.0 ok\n" TAKES } },
+         .expected = { SENT(1) })
+SCENARIO(login_is_spoken, .settings = PASSWORDS IN_CLEAR,
+         .hosts = { { "127.9.0.1",
+                      "S 220 mx\nC EHLO me.test\nS 250-mx\nS 250 AUTH=LOGIN\nC AUTH LOGIN\n"
+                      "S 334 VXNlcm5hbWU6\nC YWxpY2U=\nS 334 UGFzc3dvcmQ6\n"
+                      "C c2VjcmV0IHdvcmQ=\nS 235 ok\n" TAKES } },
+         .expected = { SENT(1) })
+SCENARIO(password_is_not_sent_in_clear_by_default, .settings = PASSWORDS, .zone = one_host,
+         .is_silent = true, .hosts = { { "127.9.0.1", OFFERS_AUTH "C QUIT\n" } },
+         .expected = { "deferred 4.7.0 SASL authentication failed; cannot authenticate to server "
+                       "mx1.test[127.9.0.1]: no mechanism available "
+                       "relay=mx1.test[127.9.0.1]:PORT" })
+SCENARIO(wrong_password_defers, .settings = PASSWORDS IN_CLEAR, .zone = one_host, .is_silent = true,
+         .hosts = { { "127.9.0.1", OFFERS_AUTH "C AUTH PLAIN AGFsaWNlAHNlY3JldCB3b3Jk\n"
+                                               "S 535 5.7.8 no\nC QUIT\n" } },
+         .expected = { "deferred 4.7.0 SASL authentication failed; server mx1.test[127.9.0.1] "
+                       "said: 535 5.7.8 no relay=mx1.test[127.9.0.1]:PORT" })
+SCENARIO(host_without_password_is_not_logged_in_to, .settings = PASSWORDS IN_CLEAR,
+         .zone = "example.org MX 1 mx2.test\nmx2.test A 127.9.0.2\n",
+         .hosts = { { "127.9.0.2", OFFERS_AUTH TAKES } }, .expected = { SENT(2) })
+
 /* ---- routes ---- */
 
 #define ROUTE(name, records, words)                                                                \
@@ -710,6 +744,11 @@ main(void)
 		cmocka_unit_test(policy_map_of_a_parent_domain_counts),
 		cmocka_unit_test(unknown_policy_attribute_defers),
 		cmocka_unit_test(dane_defers_until_it_is_built),
+		cmocka_unit_test(password_is_sent_when_allowed),
+		cmocka_unit_test(login_is_spoken),
+		cmocka_unit_test(password_is_not_sent_in_clear_by_default),
+		cmocka_unit_test(wrong_password_defers),
+		cmocka_unit_test(host_without_password_is_not_logged_in_to),
 		cmocka_unit_test(null_mx_is_final),
 		cmocka_unit_test(unknown_domain_is_final),
 		cmocka_unit_test(failing_dns_is_temporary),
