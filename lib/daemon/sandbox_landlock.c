@@ -44,8 +44,9 @@ ruleset_of_abi(long abi, unsigned doors)
 		rules.fs |= FS_TRUNCATE;
 	if (abi >= 5)
 		rules.fs |= FS_IOCTL_DEV;
-	if (abi >= 4)
-		rules.net = NET_BIND_TCP | ((doors & DOOR_INET_CONNECT) == 0 ? NET_CONNECT_TCP : 0);
+	/* Who may connect may choose its source address; seccomp has no listen() for it. */
+	if (abi >= 4 && (doors & DOOR_INET_CONNECT) == 0)
+		rules.net = NET_BIND_TCP | NET_CONNECT_TCP;
 	if (abi >= 6)
 		rules.scoped = SCOPE_ABSTRACT | SCOPE_SIGNAL;
 	return rules;
