@@ -18,7 +18,7 @@
 #define RESPAWN_MOST_MS  5000 /* doubled each time up to this */
 #define STABLE_MS        10000
 
-enum source_kind { SOURCE_LISTENER, SOURCE_CONTROL, SOURCE_CLIENT, SOURCE_WORKER };
+enum source_kind { SOURCE_LISTENER, SOURCE_CONTROL, SOURCE_CLIENT };
 
 struct source {
 	enum source_kind kind;
@@ -31,13 +31,12 @@ struct client { /* a channel from qmgr or authd */
 };
 
 struct worker {
-	struct source      source;
 	struct list_node   node;
 	uid_t              uid;
 	gid_t              gid;
 	pid_t              pid;        /* 0 = not running; kept for a while to slow restarts */
 	bool               is_leaving; /* takes nothing new */
-	struct ipc_channel control;    /* we are its master */
+	struct ipc_channel control;    /* we are its master, but never read what it says */
 	struct ipc_channel attach;     /* mailbox_attach messages */
 	int64_t            started_ms, next_start_ms, delay_ms;
 };
@@ -62,20 +61,24 @@ watch(struct parent *parent, struct source *source, enum source_kind kind, int f
 
 /* ---- workers ---- */
 
-/* What the child had open was closed with it. */
+static void
+worker_close(struct worker *worker)
+{
+	ipc_channel_close(&worker->control);
+	ipc_channel_close(&worker->attach);
+}
+
 static void
 worker_ended(struct parent *parent, struct worker *worker, int status)
 {
 	int64_t now_ms = clock_monotonic_ms();
-	bool    is_good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	bool    is_killed = WIFSIGNALED(status), is_good = !is_killed && WEXITSTATUS(status) == 0;
 
 	if (!is_good)
 		log_warning("mailbox worker of uid %u, process %d: %s %d", (unsigned)worker->uid,
-		            (int)worker->pid,
-		            WIFSIGNALED(status) ? "killed by signal" : "exit status",
-		            WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-	ipc_channel_close(&worker->control);
-	ipc_channel_close(&worker->attach);
+		            (int)worker->pid, is_killed ? "killed by signal" : "exit status",
+		            is_killed ? WTERMSIG(status) : WEXITSTATUS(status));
+	worker_close(worker);
 	worker->pid = 0;
 	parent->running--;
 	if (is_good || now_ms - worker->started_ms > STABLE_MS)
@@ -129,37 +132,35 @@ worker_get(struct parent *parent, uid_t uid, gid_t gid)
 	return worker;
 }
 
-/* Starts the child and tells it what master told us. */
+/* Starts the child and tells it what master told us; without that it would end by itself. */
 static bool
 worker_start(struct parent *parent, struct worker *worker, struct error *error)
 {
 	struct msg_daemon_listener listener = msg_daemon_listener_clear();
-	int                        pairs[4] = { -1, -1, -1, -1 };
+	int                        control[2], attach[2];
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pairs) != 0 ||
-	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pairs + 2) != 0) {
-		error_set_errno(error, "socketpair");
-		for (size_t i = 0; i < 2 && pairs[i] >= 0; i++)
-			close(pairs[i]);
-		return false;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) != 0)
+		return error_set_errno(error, "socketpair");
+	ipc_channel_init(&worker->control, control[0]);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, attach) != 0) {
+		close(control[1]);
+		return error_set_errno(error, "socketpair");
 	}
-	worker->started_ms = clock_monotonic_ms();
-	worker->pid = spawn_worker(parent->context, worker->uid, worker->gid, pairs[1], error);
-	ipc_channel_init(&worker->control, pairs[0]);
-	ipc_channel_init(&worker->attach, pairs[2]);
+	ipc_channel_init(&worker->attach, attach[0]);
+	pid_t pid = spawn_worker(parent->context, worker->uid, worker->gid, control[1], error);
 	listener.address = SLICE("attach");
-	listener.socket = pairs[3];
-	bool is_good = worker->pid > 0 && ipc_queue(&worker->control, daemon_listener, &listener) &&
+	listener.socket = attach[1];
+	bool is_told = ipc_queue(&worker->control, daemon_listener, &listener) &&
 	               daemon_pass_start(parent->context, &worker->control) &&
-	               ipc_flush(&worker->control) == IPC_OK &&
-	               watch(parent, &worker->source, SOURCE_WORKER, pairs[0]);
-	close(pairs[1]);
-	close(pairs[3]);
-	if (worker->pid > 0)
-		parent->running++; /* without a start message it ends by itself */
-	else
-		worker->pid = 0;
-	return is_good || (worker->pid > 0 && error_set(error, "no start message"));
+	               ipc_flush(&worker->control) == IPC_OK;
+	close(control[1]);
+	close(attach[1]);
+	if (pid < 0)
+		return false;
+	worker->pid = pid;
+	worker->started_ms = clock_monotonic_ms();
+	parent->running++;
+	return is_told || error_set(error, "its start message cannot be sent");
 }
 
 /* A worker that is running, or a new one; NULL and the reason when there can be none now. */
@@ -168,19 +169,18 @@ worker_ready(struct parent *parent, uid_t uid, gid_t gid, struct error *error)
 {
 	workers_reap(parent);
 	struct worker *worker = worker_get(parent, uid, gid);
-	if (worker == NULL) {
+	if (worker == NULL)
 		error_set(error, "out of memory");
-		return NULL;
-	}
-	if (worker->pid != 0)
+	else if (worker->pid != 0)
 		return worker;
-	if (clock_monotonic_ms() < worker->next_start_ms)
-		error_set(error, "it ended too early too often, waiting %lld ms",
-		          (long long)(worker->next_start_ms - clock_monotonic_ms()));
+	else if (clock_monotonic_ms() < worker->next_start_ms)
+		error_set(error, "it ended too early, waiting a little");
 	else if (parent->running >= (size_t)parent->context->parameters->virtual_worker_limit)
 		error_set(error, "virtual_worker_limit is reached");
 	else if (worker_start(parent, worker, error))
 		return worker;
+	if (worker != NULL && worker->pid == 0)
+		worker_close(worker);
 	return NULL;
 }
 
@@ -209,9 +209,8 @@ attach_take(struct parent *parent, const struct msg_mailbox_attach *attach)
 	struct error error = ERROR_NONE;
 
 	if (!identity_is_allowed(parent, attach)) {
-		log_warning(
-			"no mailbox worker for uid %u gid %u: not allowed (virtual_minimum_uid)",
-			attach->uid, attach->gid);
+		log_warning("no mailbox worker for uid %u gid %u: not allowed", attach->uid,
+		            attach->gid);
 		return;
 	}
 	struct worker *worker = worker_ready(parent, attach->uid, attach->gid, &error);
@@ -244,6 +243,8 @@ client_event(struct parent *parent, struct client *client)
 		}
 	}
 	if (!is_good || client->channel.is_broken) {
+		/* A child between fork and exec may still hold it open. */
+		epoll_ctl(parent->epoll_fd, EPOLL_CTL_DEL, client->channel.fd, NULL);
 		ipc_channel_close(&client->channel);
 		free(client);
 	}
@@ -268,20 +269,6 @@ listener_event(struct parent *parent, int listener)
 		close(fd);
 }
 
-/* A child's word that it is alive; end of file: it died, and reaping tells how. */
-static void
-worker_event(struct parent *parent, struct worker *worker)
-{
-	struct ipc_frame frame;
-
-	if (ipc_fill(&worker->control) != IPC_OK) {
-		epoll_ctl(parent->epoll_fd, EPOLL_CTL_DEL, worker->source.fd, NULL);
-		return;
-	}
-	while (ipc_next(&worker->control, &frame))
-		ipc_frame_close(&frame);
-}
-
 static void
 parent_tick(struct parent *parent)
 {
@@ -299,20 +286,12 @@ parent_tick(struct parent *parent)
 	daemon_tell_alive(parent->context);
 }
 
-/* The children finish what they are at, and end. */
+/* Children whose master is gone finish what they are at, and end. */
 static int
 parent_drain(struct parent *parent)
 {
-	struct msg_daemon_drain drain = msg_daemon_drain_clear();
-	int64_t left_ms = daemon_drain_deadline_ms(parent->context) - clock_monotonic_ms();
-
-	drain.deadline_ms = left_ms < 0 ? 0 : left_ms > 3600000 ? 3600000 : (uint32_t)left_ms;
-	LIST_EACH (node, &parent->workers) {
-		struct worker *worker = CONTAINER_OF(node, struct worker, node);
-
-		if (worker->pid != 0 && ipc_queue(&worker->control, daemon_drain, &drain))
-			(void)ipc_flush(&worker->control);
-	}
+	LIST_EACH (node, &parent->workers)
+		ipc_channel_close(&CONTAINER_OF(node, struct worker, node)->control);
 	while (parent->running > 0 &&
 	       clock_monotonic_ms() < daemon_drain_deadline_ms(parent->context)) {
 		poll(NULL, 0, 20);
@@ -346,7 +325,6 @@ parent_run(struct daemon_context *context)
 			case SOURCE_LISTENER: listener_event(&parent, source->fd); break;
 			case SOURCE_CONTROL: daemon_control(context); break;
 			case SOURCE_CLIENT: client_event(&parent, (void *)source); break;
-			case SOURCE_WORKER: worker_event(&parent, (void *)source); break;
 			}
 		}
 		parent_tick(&parent);
