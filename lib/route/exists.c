@@ -29,8 +29,6 @@ static bool
 is_always_there(const struct router *router, const struct router_address *address,
                 enum route_class class, bool                              is_bare)
 {
-	if (router_is_postmaster(router, address, class))
-		return true;
 	return (class == ROUTE_LOCAL || is_bare) &&
 	       (slice_equal_fold(address->parts.local, SLICE("postmaster")) ||
 	        slice_equal_fold(address->parts.local,
@@ -77,6 +75,7 @@ route_recipient_exists(struct router *router, struct slice address, const char *
 	struct arena          arena = ARENA(16384);
 	struct buf            value = BUF(ROUTER_VALUE_MOST);
 	struct router_address complete;
+	struct slice          ignored;
 	enum route_class class;
 	enum lookup found = LOOKUP_NOT_FOUND;
 
@@ -87,6 +86,9 @@ route_recipient_exists(struct router *router, struct slice address, const char *
 	bool is_bare = complete.whole.length != address.length;
 	found = route_classify(router, complete.parts.domain, &class, error);
 	if (found != LOOKUP_FOUND || is_always_there(router, &complete, class, is_bare))
+		goto out;
+	found = router_postmaster(router, &complete, class, &arena, &ignored, error);
+	if (found != LOOKUP_NOT_FOUND)
 		goto out;
 	found = is_bare && class == ROUTE_DEFAULT
 	                ? unknown_here(reason)

@@ -110,31 +110,31 @@ make_result(struct expansion *expansion, const struct router_address *from, stru
 
 /* ---- one address ---- */
 
-/*
- * postmaster_recipient for "postmaster" where nobody else has that name. LOOKUP_FOUND puts it in
- * the value.
- */
+/* Mail for postmaster where nobody else has that name. LOOKUP_FOUND puts it in the value. */
 static enum lookup
 ask_postmaster(struct expansion *expansion, const struct router_address *address)
 {
 	struct router *router = expansion->router;
+	struct slice   recipient;
 	enum route_class class;
 
 	if (!slice_equal_fold(address->parts.local, SLICE("postmaster")))
 		return LOOKUP_NOT_FOUND;
 	enum lookup found = route_classify(router, address->parts.domain, &class, expansion->error);
-	if (found != LOOKUP_FOUND || !router_is_postmaster(router, address, class))
-		return found == LOOKUP_TRY_LATER ? found : LOOKUP_NOT_FOUND;
-	if (class == ROUTE_VIRTUAL_MAILBOX) {
+	if (found == LOOKUP_FOUND && class == ROUTE_VIRTUAL_MAILBOX) {
 		found = router_lookup(router, TABLE_VIRTUAL_MAILBOX, address, false,
 		                      &expansion->value, NULL, expansion->error);
-		if (found != LOOKUP_NOT_FOUND)
+		if (found != LOOKUP_NOT_FOUND) /* a mailbox of its own */
 			return found == LOOKUP_TRY_LATER ? found : LOOKUP_NOT_FOUND;
+		found = LOOKUP_FOUND;
 	}
+	if (found == LOOKUP_FOUND)
+		found = router_postmaster(router, address, class, expansion->arena, &recipient,
+		                          expansion->error);
+	if (found != LOOKUP_FOUND)
+		return found;
 	buf_clear(&expansion->value);
-	if (!buf_append_text(&expansion->value, router->parameters->postmaster_recipient))
-		return out_of_memory(expansion);
-	return LOOKUP_FOUND;
+	return buf_append(&expansion->value, recipient) ? LOOKUP_FOUND : out_of_memory(expansion);
 }
 
 static enum lookup

@@ -46,7 +46,7 @@ enum lookup route_classify(struct router *router, struct slice domain, enum rout
  * Whether the address exists, for reject_unlisted_recipient. LOOKUP_FOUND also when the class
  * keeps no list. LOOKUP_NOT_FOUND: *reason is the "User unknown in virtual mailbox table" text.
  * postmaster always exists without a domain and in $mydestination, and in all our domains when
- * postmaster_recipient is set (RFC 5321 4.5.1).
+ * postmaster_recipient is set or postmaster@$mydomain is a mailbox or alias (RFC 5321 4.5.1).
  */
 enum lookup route_recipient_exists(struct router *router, struct slice address, const char **reason,
                                    struct error *error);
@@ -55,7 +55,7 @@ enum lookup route_recipient_exists(struct router *router, struct slice address, 
  * The addresses that virtual_alias_maps makes of one, recursively, without duplicates; itself
  * when there is no alias. Complete (with @$myorigin), the domain in lower case, in the arena. Over
  * a limit, or when aliases lead in a circle, LOOKUP_TRY_LATER. postmaster becomes
- * postmaster_recipient where no table knows it.
+ * postmaster_recipient (or postmaster@$mydomain) where no table knows it.
  */
 struct route_addresses {
 	struct slice *items;

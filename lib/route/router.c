@@ -360,13 +360,3 @@ router_lookup(struct router *router, enum router_table table, const struct route
 		error_prefix(error, "%s", table_rows[table].name);
 	return found;
 }
-
-bool
-router_is_postmaster(const struct router *router, const struct router_address *address,
-                     enum route_class class)
-{
-	return router->parameters->postmaster_recipient[0] != '\0' &&
-	       slice_equal_fold(address->parts.local, SLICE("postmaster")) &&
-	       (class != ROUTE_DEFAULT ||
-	        slice_equal_fold(address->parts.domain, slice_from(router->parameters->myorigin)));
-}

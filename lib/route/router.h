@@ -59,9 +59,14 @@ enum lookup router_is_own_domain(struct router *router, struct slice domain, boo
 enum lookup router_lookup(struct router *router, enum router_table table,
                           const struct router_address *address, bool is_own_domain,
                           struct buf *value, struct slice *extension, struct error *error);
-/* Whether mail for postmaster of this class goes to postmaster_recipient. */
-bool router_is_postmaster(const struct router *router, const struct router_address *address,
-                          enum route_class class);
+/*
+ * Where mail for postmaster goes when no table knows the address (RFC 5321 4.5.1):
+ * postmaster_recipient or, when that is not set, postmaster@$mydomain if there is such a mailbox
+ * or alias. LOOKUP_NOT_FOUND: not postmaster, not of our domains, or nobody is named.
+ */
+enum lookup router_postmaster(struct router *router, const struct router_address *address,
+                              enum route_class class, struct arena *arena, struct slice *recipient,
+                              struct error *error);
 /* mailbox, uid, gid and quota of a virtual mailbox address. */
 enum lookup router_fill_mailbox(struct router *router, const struct router_address *address,
                                 struct arena *arena, struct route *route, struct error *error);

@@ -125,6 +125,32 @@ check_exists(struct host *host, const struct exists_case *cases, size_t count)
 	}
 }
 
+struct expand_case {
+	const char *address;
+	const char *expected; /* separated by one blank; NULL = try later */
+};
+
+static void
+check_expand(struct host *host, const struct expand_case *cases, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct route_addresses addresses = { NULL, 0 };
+		struct buf             got = BUF(10000);
+		enum lookup found = route_expand(host->router, slice_from(cases[i].address),
+		                                 &host->arena, &addresses, &host->error);
+
+		assert_int_equal(found,
+		                 cases[i].expected == NULL ? LOOKUP_TRY_LATER : LOOKUP_FOUND);
+		for (size_t j = 0; found == LOOKUP_FOUND && j < addresses.count; j++) {
+			if (j > 0)
+				buf_append_byte(&got, ' ');
+			buf_append(&got, addresses.items[j]);
+		}
+		assert_string_equal(buf_text(&got), cases[i].expected ? cases[i].expected : "");
+		buf_free(&got);
+	}
+}
+
 static void
 unknown_recipients_are_named_by_their_table(void **state)
 {
@@ -206,6 +232,32 @@ postmaster_recipient_serves_all_our_domains(void **state)
 }
 
 static void
+postmaster_of_mydomain_serves_when_there_is_one(void **state)
+{
+	static const struct exists_case cases[] = {
+		{ "postmaster@box.example", NULL },   { "postmaster@other.example", NULL },
+		{ "POSTMASTER@relay.example", NULL }, { "postmaster", NULL },
+		{ "postmaster@far.example", NULL },
+	};
+	static const struct expand_case expansions[] = {
+		{ "postmaster", "postmaster@box.example" },
+		{ "Postmaster@other.example", "postmaster@box.example" },
+		{ "postmaster@mail.box.example", "postmaster@box.example" },
+		{ "postmaster@box.example", "postmaster@box.example" },
+		{ "postmaster@far.example", "postmaster@far.example" },
+	};
+	struct host host;
+
+	(void)state;
+	host_open(&host, "myhostname = mail.box.example\nmydestination =\n"
+	                 "virtual_mailbox_domains = box.example, other.example\n"
+	                 "virtual_mailbox_maps = inline:{ postmaster@box.example=p/ }\n");
+	check_exists(&host, cases, sizeof(cases) / sizeof(cases[0]));
+	check_expand(&host, expansions, sizeof(expansions) / sizeof(expansions[0]));
+	host_close(&host);
+}
+
+static void
 a_name_without_domain_is_no_way_through_a_host_without_users(void **state)
 {
 	static const struct exists_case cases[] = {
@@ -252,32 +304,6 @@ a_table_that_cannot_be_read_is_never_not_found(void **state)
 }
 
 /* ---- aliases ---- */
-
-struct expand_case {
-	const char *address;
-	const char *expected; /* separated by one blank; NULL = try later */
-};
-
-static void
-check_expand(struct host *host, const struct expand_case *cases, size_t count)
-{
-	for (size_t i = 0; i < count; i++) {
-		struct route_addresses addresses = { NULL, 0 };
-		struct buf             got = BUF(10000);
-		enum lookup found = route_expand(host->router, slice_from(cases[i].address),
-		                                 &host->arena, &addresses, &host->error);
-
-		assert_int_equal(found,
-		                 cases[i].expected == NULL ? LOOKUP_TRY_LATER : LOOKUP_FOUND);
-		for (size_t j = 0; found == LOOKUP_FOUND && j < addresses.count; j++) {
-			if (j > 0)
-				buf_append_byte(&got, ' ');
-			buf_append(&got, addresses.items[j]);
-		}
-		assert_string_equal(buf_text(&got), cases[i].expected ? cases[i].expected : "");
-		buf_free(&got);
-	}
-}
 
 static void
 aliases_are_expanded_to_the_end_without_duplicates(void **state)
@@ -604,6 +630,7 @@ main(void)
 		cmocka_unit_test(unknown_recipients_are_named_by_their_table),
 		cmocka_unit_test(an_empty_list_knows_everybody_except_of_alias_domains),
 		cmocka_unit_test(postmaster_recipient_serves_all_our_domains),
+		cmocka_unit_test(postmaster_of_mydomain_serves_when_there_is_one),
 		cmocka_unit_test(a_name_without_domain_is_no_way_through_a_host_without_users),
 		cmocka_unit_test(a_table_that_cannot_be_read_is_never_not_found),
 		cmocka_unit_test(aliases_are_expanded_to_the_end_without_duplicates),
