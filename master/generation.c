@@ -184,10 +184,10 @@ drain_replaced(struct master *master)
 		if (process->generation == master->generation->number)
 			continue;
 		if (process->program->is_singleton)
-			process_drain(master, process, parameters->drain_timeout * 1000);
+			process_drain(process, parameters->drain_timeout * 1000, false);
 		else if (!has_service(master->generation, process) ||
 		         process->state == PROCESS_STARTING)
-			process_drain(master, process, parameters->reload_drain_timeout * 1000);
+			process_drain(process, parameters->reload_drain_timeout * 1000, true);
 	}
 }
 

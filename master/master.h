@@ -163,8 +163,8 @@ bool generation_reload(struct master *master, struct report *report);
 
 /* process.c */
 bool process_start(struct master *master, struct service_run *run, struct error *error);
-/* Tells it to finish. */
-void process_drain(struct master *master, struct process *process, int64_t deadline_ms);
+/* Tells it to finish; after a reload idle sessions go on, too. */
+void process_drain(struct process *process, int64_t deadline_ms, bool keeps_idle);
 void process_kill(struct process *process, const char *why);
 void process_send_log(struct master *master, struct process *process);
 /* Its channel has input or is gone. */

@@ -115,12 +115,12 @@ send_start(struct master *master, struct process *process)
 }
 
 void
-process_drain(struct master *master, struct process *process, int64_t deadline_ms)
+process_drain(struct process *process, int64_t deadline_ms, bool keeps_idle)
 {
-	struct msg_daemon_drain drain = { .deadline_ms = (uint32_t)deadline_ms };
+	struct msg_daemon_drain drain = { .deadline_ms = (uint32_t)deadline_ms,
+		                          .keeps_idle = keeps_idle };
 	int64_t                 grace_ms = process->program->stage == STAGE_QUEUE ? 60000 : 10000;
 
-	(void)master;
 	if (process->state == PROCESS_DRAINING)
 		return;
 	process->state = PROCESS_DRAINING;

@@ -55,7 +55,7 @@ drain_older(struct master *master, const struct process *newer)
 		if (process->generation < newer->generation &&
 		    strcmp(process->name, newer->name) == 0 &&
 		    process->program->is_inet == newer->program->is_inet)
-			process_drain(master, process, parameters->reload_drain_timeout * 1000);
+			process_drain(process, parameters->reload_drain_timeout * 1000, true);
 	}
 }
 
@@ -247,7 +247,7 @@ drain_stage(struct master *master, enum program_stage stage)
 			process->state = PROCESS_READY;
 			process->kill_ms = 0;
 		}
-		process_drain(master, process, drain_ms);
+		process_drain(process, drain_ms, false);
 	}
 }
 

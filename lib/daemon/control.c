@@ -13,13 +13,15 @@
 #include "lib/daemon/core.h"
 
 void
-control_begin_drain(struct daemon_core *core, int64_t within_ms)
+control_begin_drain(struct daemon_core *core, int64_t within_ms, bool keeps_idle)
 {
 	int64_t deadline = clock_monotonic_ms() + within_ms;
 
 	/* A second, more urgent word shortens the time; a less urgent one changes nothing. */
 	if (!atomic_load(&core->is_draining) || deadline < atomic_load(&core->drain_deadline_ms))
 		atomic_store(&core->drain_deadline_ms, deadline);
+	if (!atomic_load(&core->is_draining) || !keeps_idle)
+		atomic_store(&core->drain_keeps_idle, keeps_idle);
 	if (atomic_exchange(&core->is_draining, true))
 		return;
 	uint64_t one = 1;
@@ -34,7 +36,7 @@ take_signals(struct daemon_core *core)
 
 	while (read(core->signal_fd, &one, sizeof(one)) == (ssize_t)sizeof(one))
 		if (one.ssi_signo == SIGTERM || one.ssi_signo == SIGINT)
-			control_begin_drain(core, DRAIN_QUICK_MS);
+			control_begin_drain(core, DRAIN_QUICK_MS, false);
 }
 
 /* The number of the log's descriptor stays, so that threads that are writing need no lock. */
@@ -56,7 +58,7 @@ take_message(struct daemon_core *core, struct ipc_frame *frame)
 	struct msg_daemon_drain drain = msg_daemon_drain_clear();
 
 	if (frame->type == MSG_daemon_drain && msg_daemon_drain_decode(frame, &drain))
-		control_begin_drain(core, drain.deadline_ms);
+		control_begin_drain(core, drain.deadline_ms, drain.keeps_idle);
 	else if (frame->type == MSG_daemon_log)
 		change_log(core, frame);
 	ipc_frame_close(frame);
@@ -75,7 +77,7 @@ control_read(struct daemon_core *core)
 		take_message(core, &frame);
 	if (result != IPC_OK || core->control.is_broken) {
 		core->control.is_broken = true;
-		control_begin_drain(core, DRAIN_QUICK_MS);
+		control_begin_drain(core, DRAIN_QUICK_MS, false);
 	}
 }
 

@@ -2,7 +2,7 @@
  * core.h - what the parts of lib/daemon share; rooms do not include it.
  *
  * One struct daemon_core a process, made by daemon_main and never freed. Only the counters and
- * the two drain fields change after the start.
+ * the drain fields change after the start.
  */
 #ifndef DAKIYA_DAEMON_CORE_H
 #define DAKIYA_DAEMON_CORE_H
@@ -43,6 +43,7 @@ struct daemon_core {
 
 	_Atomic bool     is_draining;
 	_Atomic int64_t  drain_deadline_ms;
+	_Atomic bool     drain_keeps_idle; /* a reload: no session is ended before the deadline */
 	_Atomic int32_t  sessions;
 	_Atomic int32_t  busy;
 	_Atomic uint64_t sessions_total;
@@ -57,7 +58,7 @@ bool identity_drop(const struct daemon_core *core, struct error *error);
 /* control.c: one look at master's messages and at signals; begins the drain when told. */
 void control_read(struct daemon_core *core);
 void control_tell_alive(struct daemon_core *core, int64_t now_ms);
-void control_begin_drain(struct daemon_core *core, int64_t within_ms);
+void control_begin_drain(struct daemon_core *core, int64_t within_ms, bool keeps_idle);
 /* Waits for both, up to timeout_ms, and reads them. */
 void control_wait(struct daemon_core *core, int64_t timeout_ms);
 

@@ -113,11 +113,11 @@ struct pool {
 	struct list_node seats;
 	size_t           seat_count;
 	size_t           worker_count;
-	size_t           ended;     /* since memory was last given back */
-	int64_t          active_ms; /* when there was a session last */
-	int64_t          look_ms;   /* when the main thread looks at the timers next */
-	bool             is_draining;
-	bool             is_expired; /* the drain's deadline has passed */
+	size_t           ended;       /* since memory was last given back */
+	int64_t          active_ms;   /* when there was a session last */
+	int64_t          look_ms;     /* when the main thread looks at the timers next */
+	bool             is_draining; /* idle sessions are to end */
+	bool             is_expired;  /* the drain's deadline has passed */
 };
 
 static void *worker_run(void *argument);
@@ -779,9 +779,11 @@ sessions_drain(struct pool *pool)
 {
 	for (size_t i = 0; i < pool->port_count; i++)
 		epoll_ctl(pool->epoll_fd, EPOLL_CTL_DEL, pool->ports[i].listener->fd, NULL);
-	drain_kick(pool, false);
 	while (seats_left(pool) > 0 &&
 	       clock_monotonic_ms() < daemon_drain_deadline_ms(&pool->core->context)) {
+		/* At a stop at once; after a reload perhaps later, when the stop comes. */
+		if (!pool->is_draining && !atomic_load(&pool->core->drain_keeps_idle))
+			drain_kick(pool, false);
 		timers_run(pool, clock_monotonic_ms());
 		control_wait(pool->core, 50);
 	}
