@@ -484,8 +484,11 @@ require_listed(struct check *check, const struct party *party)
 {
 	const char  *reason = "User unknown";
 	struct error error = ERROR_NONE;
+	/* Without a domain it is a name of this host ("<postmaster>"), which route knows best. */
+	struct slice address =
+		slice_contains_byte(party->as_given, '@') ? party->address : party->as_given;
 
-	switch (route_recipient_exists(check->session->room->intake.router, party->address, &reason,
+	switch (route_recipient_exists(check->session->room->intake.router, address, &reason,
 	                               &error)) {
 	case LOOKUP_FOUND: return VERDICT_DUNNO;
 	case LOOKUP_TRY_LATER: return lookup_failed(check, party->address, &error);
@@ -524,9 +527,10 @@ is_authorised_destination(struct check *check, struct error *error)
 	struct slice address = check->question->recipient->address;
 	struct slice domain = domain_of(address);
 	struct slice local = slice_first(address, address.length - domain.length);
+	bool         has_domain = slice_contains_byte(check->question->recipient_as_given, '@');
 	enum route_class class = ROUTE_DEFAULT;
-	enum lookup found =
-		route_classify(check->session->room->intake.router, domain, &class, error);
+	enum lookup found = route_classify(check->session->room->intake.router,
+	                                   has_domain ? domain : SLICE_EMPTY, &class, error);
 
 	if (local.length > 0)
 		local.length--; /* the last '@' */
