@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import poplib
+import random
 import re
 import shutil
 import signal
@@ -28,13 +29,15 @@ OWNERS = {"mail": "64300:64300", "net": "64301:64300", "auth": "64302:64300", "d
 VMAIL_UID, VMAIL_GID = 64310, 64310
 PASSWORD = "correct horse battery"
 
-_next_address = [os.getpid() % 200 + 20, 0]
+# At random, so that test runs at the same time do not meet.
+_next_address = [random.randrange(20, 250), random.randrange(250), 0]
 
 
 def new_address():
     """A loopback address that no other host of this test run has."""
-    _next_address[1] += 1
-    return f"127.{_next_address[0]}.{_next_address[1] // 250}.{_next_address[1] % 250 + 1}"
+    _next_address[2] += 1
+    network = _next_address[1] + _next_address[2] // 250
+    return f"127.{_next_address[0]}.{network}.{_next_address[2] % 250 + 1}"
 
 
 def run(*command, stdin=None, check=True, timeout=60, env=None):
