@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "lib/base/mutex.h"
 #include "lib/table/textlines.h"
 #include "lib/table/type.h"
 
@@ -18,7 +19,12 @@
 
 enum nul_habit { NUL_UNKNOWN, NUL_ALWAYS, NUL_NEVER };
 
+/*
+ * Berkeley DB's own locks (DB_THREAD) cost more than a lookup; one of ours around the call does. It
+ * is held while a page is read, which is a copy from the kernel's cache.
+ */
 struct database {
+	struct mutex   lock; /* one thread at a time uses db */
 	DB_ENV        *environment;
 	DB            *db;
 	char          *path;
@@ -43,6 +49,7 @@ database_release(struct database *database)
 		database->db->close(database->db, DB_NOSYNC);
 	if (database->environment != NULL)
 		database->environment->close(database->environment, 0);
+	mutex_destroy(&database->lock);
 	free(database->path);
 	free(database);
 }
@@ -62,7 +69,13 @@ database_prepare(const char *path, struct error *error)
 	struct database *database = calloc(1, sizeof(*database));
 	int              number = ENOMEM;
 
-	if (database == NULL || (database->path = strdup(path)) == NULL)
+	if (database == NULL) {
+		database_error(error, number, "open", path);
+		return NULL;
+	}
+	mutex_init(&database->lock);
+	database->path = strdup(path);
+	if (database->path == NULL)
 		goto failed;
 	number = db_env_create(&database->environment, 0);
 	if (number != 0)
@@ -70,8 +83,7 @@ database_prepare(const char *path, struct error *error)
 	database->environment->set_errcall(database->environment, say_nothing);
 	database->environment->set_cachesize(database->environment, 0, CACHE_SIZE, 1);
 	number = database->environment->open(database->environment, NO_HOME,
-	                                     DB_CREATE | DB_INIT_MPOOL | DB_PRIVATE | DB_THREAD,
-	                                     0600);
+	                                     DB_CREATE | DB_INIT_MPOOL | DB_PRIVATE, 0600);
 	if (number != 0)
 		goto failed;
 	number = db_create(&database->db, database->environment, 0);
@@ -90,8 +102,7 @@ database_start(const char *path, DBTYPE type, uint32_t flags, unsigned mode, str
 
 	if (database == NULL)
 		return NULL;
-	int number = database->db->open(database->db, NULL, path, NULL, type, flags | DB_THREAD,
-	                                (int)mode);
+	int number = database->db->open(database->db, NULL, path, NULL, type, flags, (int)mode);
 	if (number == 0)
 		return database;
 	if (number == EINVAL)
@@ -147,7 +158,9 @@ get_into(struct database *database, struct slice key, struct buf *value)
 		found.data = value->data;
 		found.ulen = (uint32_t)(value->capacity - 1 > UINT32_MAX ? UINT32_MAX
 		                                                         : value->capacity - 1);
+		mutex_lock(&database->lock);
 		int number = database->db->get(database->db, NULL, &wanted, &found, 0);
+		mutex_unlock(&database->lock);
 		if (number == DB_BUFFER_SMALL) {
 			if (!buf_reserve(value, found.size))
 				return ENOMEM;

@@ -5,11 +5,13 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/base/mutex.h"
 #include "lib/table/database.h"
 #include "lib/table/table.h"
 
@@ -345,6 +347,65 @@ missing_database_is_try_later_until_it_is_there(void **state)
 	table_close(&table);
 }
 
+/* Four threads look up while the file is replaced; each must always find one of the versions. */
+struct reader {
+	struct table *table;
+	_Atomic bool *is_over;
+	size_t        lookups;
+	size_t        wrong;
+};
+
+static void *
+read_on(void *argument)
+{
+	struct reader *reader = argument;
+	struct buf     value = BUF(1000);
+
+	while (!atomic_load(reader->is_over)) {
+		struct error error = ERROR_NONE;
+		enum lookup  answer = table_lookup(reader->table, SLICE("key"), &value, &error);
+
+		reader->wrong += answer != LOOKUP_FOUND || value.length != 5;
+		reader->lookups++;
+	}
+	buf_free(&value);
+	return NULL;
+}
+
+static void
+lookups_go_on_while_the_file_is_replaced(void **state)
+{
+	char          spec[250], from[200], to[200];
+	struct reader readers[4];
+	pthread_t     threads[4];
+	_Atomic bool  is_over = false;
+
+	(void)state;
+	database_make("v.db", DATABASE_HASH, true);
+	snprintf(spec, sizeof(spec), "hash:%s", path_of("v"));
+	struct table *table = open_or_fail(spec);
+	for (size_t i = 0; i < 4; i++) {
+		readers[i] = (struct reader){ .table = table, .is_over = &is_over };
+		assert_int_equal(thread_start(&threads[i], read_on, &readers[i]), 0);
+	}
+	uint64_t before = table_refresh(table);
+	for (int i = 0; i < 10; i++) {
+		database_make("w.db", i % 2 == 0 ? DATABASE_BTREE : DATABASE_HASH, i % 3 == 0);
+		snprintf(from, sizeof(from), "%s", path_of("w.db"));
+		snprintf(to, sizeof(to), "%s", path_of("v.db"));
+		assert_int_equal(rename(from, to), 0);
+		usleep(60 * 1000);
+	}
+	atomic_store(&is_over, true);
+	for (size_t i = 0; i < 4; i++) {
+		pthread_join(threads[i], NULL);
+		assert_true(readers[i].lookups > 100);
+		assert_int_equal(readers[i].wrong, 0);
+	}
+	assert_true(table_refresh(table) > before);
+	table_close(&table);
+}
+
 static void
 unknown_types_and_relative_names_are_refused(void **state)
 {
@@ -502,6 +563,7 @@ main(void)
 		cmocka_unit_test(inline_patterns_work),
 		cmocka_unit_test(databases_are_read_with_and_without_nul),
 		cmocka_unit_test(missing_database_is_try_later_until_it_is_there),
+		cmocka_unit_test(lookups_go_on_while_the_file_is_replaced),
 		cmocka_unit_test(unknown_types_and_relative_names_are_refused),
 		cmocka_unit_test(combined_tables_join_chain_and_choose),
 		cmocka_unit_test(addresses_are_searched_from_the_whole_to_the_domain),
