@@ -31,14 +31,15 @@ act_on_message(struct qmgr *qmgr, struct message *message, enum queue_action act
 	case QUEUE_ACT_FLUSH:
 	case QUEUE_ACT_REQUEUE:
 		message->is_flushed = true;
-		message->wants_flush = !message->is_round;
+		/* During a round: once more when it ends, for what it had tried already. */
+		message->wants_flush = true;
 		break;
 	case QUEUE_ACT_DELETE: message->wants_delete = true; break;
 	case QUEUE_ACT_HOLD: message->wants_hold = true; break;
 	case QUEUE_ACT_RELEASE: return false;
 	case QUEUE_ACT_EXPIRE:
 		message->is_expired = true;
-		message->wants_flush = !message->is_round;
+		message->wants_flush = true;
 		break;
 	}
 	if ((message->wants_delete || message->wants_hold) && !message->is_resolving)

@@ -191,9 +191,9 @@ round_defer(struct qmgr *qmgr, struct message *message)
 	if (pause < least)
 		pause = least;
 	message->attempts++;
-	message->next_attempt_us = qmgr->now_us + pause;
+	message->next_attempt_us = qmgr->now_us + (message->wants_flush ? 0 : pause);
 	message->is_round = false;
-	message->is_flushed = false;
+	message->is_flushed = message->wants_flush = false;
 	store_rest(qmgr, message, PLACE_DEFERRED);
 }
 

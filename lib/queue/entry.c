@@ -11,6 +11,8 @@
 
 #include "lib/queue/id.h"
 
+#define FILE_MOST ((off_t)2 << 30) /* the largest segment that may be set, and more */
+
 bool
 queue_site_matches(struct slice address, struct slice site)
 {
@@ -147,8 +149,7 @@ queue_file_map(int queue_fd, const char *path, size_t *length, int64_t *mtime_us
 
 	if (fd < 0)
 		return NULL;
-	if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) &&
-	    info.st_size <= 2 * (off_t)RECORD_PAYLOAD_MOST)
+	if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size <= FILE_MOST)
 		bytes = malloc((size_t)info.st_size + 1);
 	while (bytes != NULL && used < (size_t)info.st_size) {
 		ssize_t got = read(fd, bytes + used, (size_t)info.st_size - used);
