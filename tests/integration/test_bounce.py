@@ -151,3 +151,23 @@ def test_internationalised_mail_gets_a_global_report(relay):
               if b"message/global-delivery-status" in stored][0]
     assert "Final-Recipient: utf-8; j\u00fcrgen@gone.test".encode() in stored
     assert b"Content-Type: message/global\n" in stored
+
+
+def test_waiting_mail_is_warned_about_once_and_returned_when_it_expires(make_host):
+    host = make_host(users=["alice"], settings={
+        "transport_maps": "inline:{ { later.test = retry:4.4.1 come back later } }",
+        "minimal_backoff_time": "1s", "maximal_backoff_time": "1s", "queue_run_delay": "1s",
+        "delay_warning_time": "1s", "maximal_queue_lifetime": "6s"}).start()
+    subject = send(host, "x@later.test")
+    host.wait_messages("alice", count=2, timeout=30)
+    notices = [email.message_from_bytes(stored, policy=email.policy.default)
+               for stored in host.messages("alice")]
+    assert [notice["Subject"] for notice in notices] == [
+        "Delayed Mail (still being retried)", "Undelivered Mail Returned to Sender"]
+    delay, failure = [report_of(notice)[1][0] for notice in notices]
+    assert delay["Action"] == "delayed" and delay["Status"] == "4.4.1"
+    assert delay["Will-Retry-Until"] and not failure["Will-Retry-Until"]
+    assert failure["Action"] == "failed" and failure["Status"] == "4.4.1"
+    assert "come back later" in failure["Diagnostic-Code"]
+    assert all(f"Subject: {subject}" in notice.as_string() for notice in notices)
+    host.wait_log(r"from=<alice@example\.test>, status=expired, returned to sender")
