@@ -152,8 +152,8 @@ round_expire(struct qmgr *qmgr, struct message *message)
 
 	if (!message->is_expired && age_us < lifetime_s * SECOND_US)
 		return;
-	log_info("%s: from=<%.*s>, status=%s, returned to sender", message->id,
-	         SLICE_ARGS(sender_text(message, &sender)),
+	struct slice from = sender_text(message, &sender);
+	log_info("%s: from=<%.*s>, status=%s, returned to sender", message->id, SLICE_ARGS(from),
 	         message->is_expired ? "force-expired" : "expired");
 	buf_free(&sender);
 	for (uint32_t i = 0; i < message->count; i++) {
