@@ -43,14 +43,22 @@ client_free(struct master *master, struct control_client *client)
 	free(client);
 }
 
-static size_t
-client_count(struct master *master)
+/* Clients that connect and say nothing must not keep an admin out: the oldest has to go. */
+static void
+make_room(struct master *master)
 {
-	size_t count = 0;
+	struct control_client *oldest = NULL;
+	size_t                 count = 0;
 
-	LIST_EACH (node, &master->clients)
+	LIST_EACH (node, &master->clients) {
+		struct control_client *client = CONTAINER_OF(node, struct control_client, node);
+
 		count++;
-	return count;
+		if (oldest == NULL && !client->is_waiting_for_stop)
+			oldest = client;
+	}
+	if (count >= CLIENTS_MOST && oldest != NULL)
+		client_free(master, oldest);
 }
 
 void
@@ -61,7 +69,8 @@ control_accept(struct master *master)
 
 	if (fd < 0)
 		return;
-	client = client_count(master) < CLIENTS_MOST ? calloc(1, sizeof(*client)) : NULL;
+	make_room(master);
+	client = calloc(1, sizeof(*client));
 	if (client == NULL || !ipc_peer_uid(fd, &client->uid)) {
 		free(client);
 		close(fd);

@@ -11,9 +11,13 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
-#define BACKLOG 1024
+#include "lib/base/clock.h"
+
+#define BACKLOG         1024
+#define UNCLEAN_WAIT_MS 20000
 
 /* What is being bound. */
 struct binding {
@@ -94,7 +98,7 @@ reuse(struct binding *binding, const char *key, const char *address)
 /* ---- the network ---- */
 
 static int
-bind_inet(const struct sockaddr *address, socklen_t length, const char *text, struct error *error)
+bind_once(const struct sockaddr *address, socklen_t length, const char *text, struct error *error)
 {
 	int one = 1;
 	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -112,6 +116,27 @@ bind_inet(const struct sockaddr *address, socklen_t length, const char *text, st
 		return -1;
 	}
 	return fd;
+}
+
+/*
+ * The daemons of a master that was killed finish their sessions and hold the port meanwhile: wait
+ * for them. Nobody else is waited for.
+ */
+static int
+bind_inet(const struct binding *binding, const struct sockaddr *address, socklen_t length,
+          const char *text, struct error *error)
+{
+	int64_t         until = binding->master->started_ms + UNCLEAN_WAIT_MS;
+	struct timespec pause = { .tv_nsec = 50 * 1000000L };
+
+	for (;;) {
+		int fd = bind_once(address, length, text, error);
+
+		if (fd >= 0 || error->errno_value != EADDRINUSE || !binding->master->was_unclean ||
+		    clock_monotonic_ms() >= until)
+			return fd;
+		nanosleep(&pause, NULL);
+	}
 }
 
 /* False only for protocols that this host has not (no IPv6): such an address is left out. */
@@ -142,7 +167,7 @@ bind_address(struct binding *binding, const struct sockaddr *address, socklen_t 
 	                  slice_from(binding->run->service->name));
 	if (text == NULL || reuse(binding, key, text))
 		return;
-	fd = bind_inet(address, length, key + 5, &error);
+	fd = bind_inet(binding, address, length, key + 5, &error);
 	if (fd < 0 && binding->is_generic && error.errno_value == EADDRNOTAVAIL)
 		return; /* IPv6 is switched off */
 	if (fd < 0 || !listener_add(binding, key, fd))

@@ -120,6 +120,7 @@ struct master {
 	struct watch       signals;
 	struct watch       control;
 	int                pid_file_fd;
+	bool               was_unclean; /* the master before us did not end well */
 	struct list_node   listeners;
 	struct list_node   processes;
 	struct list_node   clients;

@@ -105,6 +105,8 @@ prepare_lock(struct master *master, struct error *error)
 			return false;
 		return error_set(error, "the mail system is already running");
 	}
+	/* A clean end leaves it empty. */
+	master->was_unclean = pread(fd, text, sizeof(text), 0) > 0;
 	/* Postfix's shape: the number, right-aligned. What a crash left there is overwritten. */
 	snprintf(text, sizeof(text), "%10d\n", (int)getpid());
 	if (ftruncate(fd, 0) < 0 ||

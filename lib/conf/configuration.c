@@ -1,8 +1,26 @@
 /* configuration.c - see configuration.h. */
 #include "lib/conf/configuration.h"
 
+#include <stdlib.h>
+
 #include "lib/conf/check.h"
 #include "lib/conf/computed.h"
+
+struct configuration *
+configuration_create(void)
+{
+	return calloc(1, sizeof(struct configuration));
+}
+
+void
+configuration_destroy(struct configuration **configuration)
+{
+	if (*configuration == NULL)
+		return;
+	configuration_free(*configuration);
+	free(*configuration);
+	*configuration = NULL;
+}
 
 static const char *
 path_of(struct configuration *configuration, const char *name)

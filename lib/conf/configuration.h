@@ -24,6 +24,10 @@ struct configuration {
 	struct parameters parameters;
 };
 
+/* On the heap, since it is large; an empty one, or NULL when memory is out. */
+struct configuration *configuration_create(void);
+/* Frees what was read, and itself; clears the pointer. */
+void configuration_destroy(struct configuration **configuration);
 /* Reads main.cf only: for dakconf, which shows also what is wrong. */
 bool configuration_read_main(struct configuration *configuration, const char *directory,
                              struct report *report);

@@ -23,8 +23,8 @@ void show_all(const struct show *show);
 /* master.cf as postconf -M prints it; true when the service (NULL = all) is there. */
 bool show_services(const struct master_file *file, const char *service);
 
-/* Sets name=value lines in main.cf, everything else in it kept; a sysexits code. */
-int edit_main(const char *path, char **assignments, int count);
+/* Sets name=value lines in the directory's main.cf, everything else in it kept; a sysexits code. */
+int edit_main(const char *directory, char **assignments, int count);
 
 /* main.cf(5) in mdoc. */
 void manual_print(FILE *to);

@@ -1,9 +1,6 @@
 /* edit.c - sets parameters in main.cf and leaves everything else in it as it is. */
 #include "tools/dakconf/dakconf.h"
 
-#include <libgen.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -67,46 +64,43 @@ apply(struct buf *text, char **assignments, int count)
 }
 
 static bool
-replace(const char *path, struct slice text, struct error *error)
+replace(const char *directory, const char *path, struct slice text, struct error *error)
 {
-	char       *copy = strdup(path);
-	const char *slash = strrchr(path, '/');
 	struct stat status;
 	bool        is_ok = false;
-	int         directory;
+	int         fd = file_open_directory(directory, error);
 
-	if (copy == NULL)
-		return error_set(error, "out of memory");
-	directory = file_open_directory(dirname(copy), error);
-	if (directory >= 0 && stat(path, &status) < 0)
+	if (fd < 0)
+		return false;
+	if (stat(path, &status) < 0)
 		error_set_errno(error, "stat %s", path);
-	else if (directory >= 0)
-		is_ok = file_replace(directory, slash == NULL ? path : slash + 1, text,
-		                     status.st_mode & 07777, error);
-	if (directory >= 0)
-		close(directory);
-	free(copy);
+	else
+		is_ok = file_replace(fd, "main.cf", text, status.st_mode & 07777, error);
+	close(fd);
 	return is_ok;
 }
 
 int
-edit_main(const char *path, char **assignments, int count)
+edit_main(const char *directory, char **assignments, int count)
 {
 	struct main_file file;
 	struct report    report = REPORT_NONE;
 	struct error     error = ERROR_NONE;
-	struct buf       text = BUF(8u * 1024 * 1024);
+	struct buf       text = BUF(8u * 1024 * 1024), path = BUF(8192);
 	int              status = EX_NOINPUT;
 
-	if (main_file_read(&file, path, &report) && buf_append(&text, buf_slice(&file.text)))
+	buf_append_format(&path, "%s/main.cf", directory);
+	if (main_file_read(&file, buf_text(&path), &report) &&
+	    buf_append(&text, buf_slice(&file.text)))
 		status = apply(&text, assignments, count);
 	else
-		fprintf(stderr, "dakconf: %s cannot be read\n", path);
-	if (status == EX_OK && !replace(path, buf_slice(&text), &error)) {
+		fprintf(stderr, "dakconf: %s cannot be read\n", buf_text(&path));
+	if (status == EX_OK && !replace(directory, buf_text(&path), buf_slice(&text), &error)) {
 		fprintf(stderr, "dakconf: %s\n", error.text);
 		status = EX_CANTCREAT;
 	}
 	buf_free(&text);
+	buf_free(&path);
 	main_file_free(&file);
 	report_free(&report);
 	return status;

@@ -95,11 +95,11 @@ print_services(const struct arguments *arguments, char **names, int count)
 {
 	struct master_file file;
 	struct report      report = REPORT_NONE;
-	char               path[4200];
+	struct buf         path = BUF(8192);
 	int                status = EX_OK;
 
-	snprintf(path, sizeof(path), "%.4095s/master.cf", arguments->directory);
-	if (!master_file_read(&file, path, &report))
+	buf_append_format(&path, "%s/master.cf", arguments->directory);
+	if (!master_file_read(&file, buf_text(&path), &report))
 		status = EX_NOINPUT;
 	else if (count == 0)
 		show_services(&file, NULL);
@@ -110,6 +110,7 @@ print_services(const struct arguments *arguments, char **names, int count)
 		}
 	}
 	print_problems(&report);
+	buf_free(&path);
 	master_file_free(&file);
 	report_free(&report);
 	return status;
@@ -118,15 +119,17 @@ print_services(const struct arguments *arguments, char **names, int count)
 static int
 print_parameters(struct arguments *arguments, char **names, int count)
 {
-	struct configuration configuration;
-	struct report        report = REPORT_NONE;
-	int                  status = EX_OK;
+	struct configuration *configuration = configuration_create();
+	struct report         report = REPORT_NONE;
+	int                   status = EX_OK;
 
+	if (configuration == NULL)
+		return EX_OSERR;
 	/* Defaults can be shown without a main.cf. */
-	if (!configuration_read_main(&configuration, arguments->directory, &report) &&
+	if (!configuration_read_main(configuration, arguments->directory, &report) &&
 	    !arguments->show.defaults)
 		status = EX_NOINPUT;
-	arguments->show.configuration = &configuration;
+	arguments->show.configuration = configuration;
 	if (status == EX_OK && count == 0)
 		show_all(&arguments->show);
 	for (int i = 0; status != EX_NOINPUT && i < count; i++) {
@@ -137,7 +140,7 @@ print_parameters(struct arguments *arguments, char **names, int count)
 	}
 	if (!arguments->show.defaults)
 		print_problems(&report);
-	configuration_free(&configuration);
+	configuration_destroy(&configuration);
 	report_free(&report);
 	return status;
 }
@@ -146,7 +149,6 @@ int
 main(int argc, char **argv)
 {
 	struct arguments arguments = { .mode = 'p' };
-	char             path[4200];
 
 	take_long_option(argc, argv);
 	parse(&arguments, argc, argv);
@@ -155,9 +157,7 @@ main(int argc, char **argv)
 	switch (arguments.mode) {
 	case 'm': return print_types();
 	case 'M': return print_services(&arguments, argv, argc);
-	case 'e':
-		snprintf(path, sizeof(path), "%.4095s/main.cf", arguments.directory);
-		return edit_main(path, argv, argc);
+	case 'e': return edit_main(arguments.directory, argv, argc);
 	default: return print_parameters(&arguments, argv, argc);
 	}
 }

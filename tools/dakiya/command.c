@@ -18,18 +18,20 @@
 static bool
 enter_queue(const struct tool *tool)
 {
-	struct configuration configuration;
-	struct report        report = REPORT_NONE;
-	struct error         error = ERROR_NONE;
-	struct buf           path = BUF(4096);
-	struct slice         text = SLICE_EMPTY;
-	bool                 is_ok;
+	struct configuration *configuration = configuration_create();
+	struct report         report = REPORT_NONE;
+	struct error          error = ERROR_NONE;
+	struct buf            path = BUF(4096);
+	struct slice          text = SLICE_EMPTY;
+	bool                  is_ok;
 
-	is_ok = configuration_read_main(&configuration, tool->config_directory, &report);
+	if (configuration == NULL)
+		return false;
+	is_ok = configuration_read_main(configuration, tool->config_directory, &report);
 	if (!is_ok)
 		tool_print(tool, &report);
-	else if (!settings_text(&configuration.settings, SLICE("queue_directory"), &text) ||
-	         !settings_expand(&configuration.settings, NULL, SLICE("queue_directory"), text,
+	else if (!settings_text(&configuration->settings, SLICE("queue_directory"), &text) ||
+	         !settings_expand(&configuration->settings, NULL, SLICE("queue_directory"), text,
 	                          &path, &error))
 		is_ok = error_set(&error, "queue_directory cannot be found out");
 	else if (chdir(buf_text(&path)) < 0)
@@ -37,7 +39,7 @@ enter_queue(const struct tool *tool)
 	if (!is_ok && error.text[0] != '\0')
 		fprintf(stderr, "%s: %s\n", tool->name, error.text);
 	buf_free(&path);
-	configuration_free(&configuration);
+	configuration_destroy(&configuration);
 	report_free(&report);
 	return is_ok;
 }

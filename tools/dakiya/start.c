@@ -48,15 +48,17 @@ load(struct tool *tool, struct configuration *configuration)
 int
 tool_check(struct tool *tool)
 {
-	struct configuration configuration;
-	struct report        report = REPORT_NONE;
-	bool                 is_ok;
+	struct configuration *configuration = configuration_create();
+	struct report         report = REPORT_NONE;
+	bool                  is_ok;
 
-	is_ok = configuration_load(&configuration, tool->config_directory, &report);
+	if (configuration == NULL)
+		return EX_OSERR;
+	is_ok = configuration_load(configuration, tool->config_directory, &report);
 	tool_print(tool, &report);
 	printf("%s: %zu errors, %zu warnings\n", tool->config_directory,
 	       count_of(&report, PROBLEM_ERROR), count_of(&report, PROBLEM_WARNING));
-	configuration_free(&configuration);
+	configuration_destroy(&configuration);
 	report_free(&report);
 	return is_ok ? EX_OK : EX_CONFIG;
 }
@@ -144,12 +146,12 @@ start_in_background(const struct tool *tool, const char *path)
 static bool
 find_master(struct tool *tool, struct buf *path)
 {
-	struct configuration configuration;
-	bool                 is_ok = load(tool, &configuration);
+	struct configuration *configuration = configuration_create();
+	bool                  is_ok = configuration != NULL && load(tool, configuration);
 
 	if (is_ok)
-		buf_append_format(path, "%s/master", configuration.parameters.daemon_directory);
-	configuration_free(&configuration);
+		buf_append_format(path, "%s/master", configuration->parameters.daemon_directory);
+	configuration_destroy(&configuration);
 	return is_ok;
 }
 
