@@ -32,8 +32,8 @@
 
 #define TICK_MS           1000  /* how late a timeout may come */
 #define QUIET_AFTER_MS    60000 /* without sessions: later still, but fewer wake-ups */
-#define LINGER_MS         2
-#define QUICK_MS          20    /* an answer within this time makes lingering worthwhile */
+#define LINGER_MS         3
+#define QUICK_MS          4     /* an answer within this time makes lingering worthwhile */
 #define READS_IN_A_ROW    16    /* full reads before others get their turn */
 #define WORKER_IDLE_MS    30000 /* a worker without work for so long goes */
 #define WORKERS_KEPT      2
