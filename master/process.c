@@ -144,7 +144,8 @@ process_send_log(struct master *master, struct process *process)
 void
 process_kill(struct process *process, const char *why)
 {
-	log_warning("process %s pid %d: %s: killed", process->name, (int)process->pid, why);
+	log_warning("process %s (service %s) pid %d: %s: killed", process->program->name,
+	            process->name, (int)process->pid, why);
 	process->was_killed = true;
 	process->kill_ms = 0;
 	kill(process->pid, SIGKILL);

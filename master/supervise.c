@@ -89,7 +89,8 @@ note_end(struct process *process, int status)
 	if (process->state == PROCESS_DRAINING && is_good)
 		log_debug("process %s pid %d has finished", process->name, (int)process->pid);
 	else if (process->state != PROCESS_DRAINING || !process->was_killed)
-		log_warning("process %s pid %d %s", process->name, (int)process->pid, how);
+		log_warning("process %s (service %s) pid %d %s", process->program->name,
+		            process->name, (int)process->pid, how);
 	if (run != NULL && process->state != PROCESS_DRAINING)
 		snprintf(run->last_end, sizeof(run->last_end), "%s", how);
 }

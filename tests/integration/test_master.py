@@ -203,7 +203,7 @@ def test_a_crash_is_logged_with_its_signal_and_the_daemon_is_back(mock):
     mock.ask("crash")
     after = mock.ask()[0][1]  # the socket waited
     assert before != after
-    mock.wait_log(rf"master\[\d+\]: warning: process {mock.address}:{PORT} pid {before} "
+    mock.wait_log(rf"master\[\d+\]: warning: process \S+ \(service {mock.address}:{PORT}\) pid {before} "
                   r"killed by signal 11 \(SEGV\)")
     assert mock.status()["services"][0]["restarts"] == 1
 

@@ -146,7 +146,7 @@ def test_each_daemon_is_back_after_kill_9(shared_host, program):
     wait_for(f"{program} to be back", lambda: (
         lambda now: len(now) >= len(before) and before[0] not in now)(
             shared_host.processes().get(program, [])))
-    shared_host.wait_log(rf"process \S+ pid {before[0]} killed by signal 9")
+    shared_host.wait_log(rf"process \S+ \(service \S+\) pid {before[0]} killed by signal 9")
 
 
 def test_flush_is_taken_by_qmgr(shared_host):
