@@ -236,6 +236,7 @@ take_commit(struct qmgr *qmgr, struct intake_link *link, struct ipc_frame *frame
 		struct message *message =
 			message_create(qmgr, block, slice_of(block, frame->payload.length));
 		if (message != NULL) {
+			message->is_taken_here = true;
 			commit_begin(qmgr, link, message);
 			return true;
 		}

@@ -86,6 +86,9 @@ job_send(struct qmgr *qmgr, struct agent_link *agent, const struct job *job, str
 	frame.recipients = buf_slice(&list);
 	frame.active_us = message->active_us;
 	frame.retry_until_us = retry_until_us(qmgr, message);
+	/* Nobody can have delivered it without our knowing. */
+	frame.is_fresh =
+		message->is_taken_here && !message->is_retried && message->agent_deaths == 0;
 	frame.content = message->commit.content;
 	if (message->is_spooled) {
 		snprintf(path, sizeof(path), "spool/%s", message->id);

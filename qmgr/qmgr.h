@@ -141,6 +141,7 @@ struct message {
 	bool              is_resolving;
 	bool              is_round; /* lanes are made or about to be */
 	bool              is_retried, is_warned, is_expired;
+	bool              is_taken_here; /* by this process, not found in the queue at its start */
 	bool              has_notice_trouble; /* bounce could not: try again with the next round */
 	bool              wants_delete, wants_hold, wants_flush;
 	bool              is_flushed; /* by hand: deferred transports are tried, too */
