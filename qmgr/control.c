@@ -147,7 +147,11 @@ listing_answer(struct listing *listing, struct slice rest)
 			                         .payload =
 			                                 slice_of(rest.data + sizeof(length), length) };
 		struct msg_queue_entry entry;
-		if (msg_queue_entry_decode(&frame, &entry) && !listing_entry(listing, &entry))
+		/* Only what is listed here is passed over among the files: a message that went
+		 * to its file since the ids were asked for must not be missed. */
+		if (msg_queue_entry_decode(&frame, &entry) &&
+		    (!hash_put(&listing->in_memory, entry.queue_id, listing, NULL) ||
+		     !listing_entry(listing, &entry)))
 			listing->has_failed = true;
 		rest = slice_from_offset(rest, sizeof(length) + length);
 	}
@@ -171,13 +175,9 @@ listing_memory(struct listing *listing)
 {
 	struct control *control = listing->client->control;
 	struct ask      ids = { .kind = ASK_IDS, .out = BUF(OUT_MOST) };
-	struct slice    rest, id;
+	struct slice    rest;
 
 	ask_wait(control, &ids);
-	rest = buf_slice(&ids.out);
-	while (slice_next_part(&rest, '\n', &id))
-		if (id.length > 0)
-			hash_put(&listing->in_memory, id, listing, NULL);
 	rest = listing->only.length > 0 ? listing->only : buf_slice(&ids.out);
 	while (rest.length > 0 && !listing->has_failed) {
 		struct ask entries = { .kind = ASK_ENTRIES,

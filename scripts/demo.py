@@ -65,7 +65,7 @@ def command(*words, stdin=None, keep=None, expected_exit=None):
 
 def swaks(host, *words, port="smtp", expected_exit=0):
     return command("swaks", "--server", f"{host.address}:{host.ports[port]}", "--timeout", "20",
-                   *words, keep=r"^(<|~|\*)|^ *-> (MAIL|RCPT|AUTH|STARTTLS|EHLO|QUIT|DATA)|^<\*\*",
+                   *words, keep=r"^(<|\*)..+ [2345]\d\d |^ *[~-]> +(MAIL|RCPT|AUTH|STARTTLS)|^===",
                    expected_exit=expected_exit)
 
 
