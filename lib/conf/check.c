@@ -112,4 +112,5 @@ configuration_check(struct configuration *configuration, struct report *report)
 	check_restrictions(configuration, report);
 	check_tables(configuration, report);
 	check_rules(configuration, report);
+	check_services(configuration, report);
 }

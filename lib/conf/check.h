@@ -23,6 +23,9 @@ void check_tables(const struct configuration *configuration, struct report *repo
 /* Services and values that do not go together (FACTS: what check must catch). */
 void check_rules(const struct configuration *configuration, struct report *report);
 
+/* Services that need others, files of keys, networks that are too large. */
+void check_services(const struct configuration *configuration, struct report *report);
+
 /* ---- helpers of the parts ---- */
 
 /* One service's view: main.cf with its overrides. */

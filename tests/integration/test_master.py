@@ -147,6 +147,18 @@ def test_start_returns_when_every_daemon_is_ready(make_mock):
     assert int((mock.queue / "pid/master.pid").read_text()) == status["pid"]
 
 
+def test_called_as_postfix_it_speaks_as_postfix(mock):
+    link = mock.directory / "postfix"
+    os.symlink(BUILD / "bin/dakiya", link)
+    result = run(link, "-c", mock.config, "status")
+    assert result.stderr == ("postfix/postfix-script: the Postfix mail system is running: "
+                             f"PID: {mock.status()['pid']}\n")
+    mock.tool("stop")
+    result = run(link, "-c", mock.config, "status", check=False)
+    assert result.returncode == 1
+    assert result.stderr.endswith("the Postfix mail system is not running\n")
+
+
 def test_start_names_a_daemon_that_does_not_come_up(make_mock):
     mock = make_mock(settings={"standin_fail": "resolver", "x": "$standin_fail",
                                "relayhost": "$x"})

@@ -21,10 +21,12 @@
 	"dns_owner = 4:1\n"                                                                        \
 	"mydestination =\n"                                                                        \
 	"mynetworks = 127.0.0.0/8\n"
-#define SERVICES                                                                                   \
-	"2525 inet n - n - - smtpd\n"                                                              \
+#define SERVICES "2525 inet n - n - - smtpd\n" REST
+#define REST                                                                                       \
 	"smtp unix - - n - - smtp\n"                                                               \
-	"qmgr unix - - n - 1 qmgr\n"
+	"qmgr unix - - n - 1 qmgr\n"                                                               \
+	"resolver unix - - n - 1 resolver\n"                                                       \
+	"bounce unix - - n - 2 bounce\n"
 
 static void
 write_file(const char *path, const char *first, const char *second)
@@ -40,8 +42,10 @@ write_file(const char *path, const char *first, const char *second)
 static int
 make_directory(void **state)
 {
-	static const char *const names[] = { "smtpd", "smtp", "qmgr", "pop3d" };
-	char                     path[] = "/tmp/test-conf-check-XXXXXX";
+	static const char *const names[] = {
+		"smtpd", "smtp", "qmgr", "pop3d", "resolver", "bounce"
+	};
+	char path[] = "/tmp/test-conf-check-XXXXXX";
 
 	(void)state;
 	if (mkdtemp(path) == NULL || chdir(path) < 0 || mkdir("libexec", 0755) < 0)
@@ -103,11 +107,12 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		  "./main.cf:9: error: smpt_destination_rate_delay: master.cf has no service "
 		  "\"smpt\"; did you mean smtp_destination_rate_delay?\n" },
 		{ "slow_destination_rate_delay = 1s\n", SERVICES "slow unix - - n - - smtp\n", "" },
-		{ "", "2525 inet n - n - - smtpd\n -o smtpd_baner=x\n",
+		{ "", "2525 inet n - n - - smtpd\n -o smtpd_baner=x\n" REST,
 		  "./master.cf:1: error: smtpd_baner is no parameter; did you mean "
 		  "smtpd_banner?\n" },
-		{ "", "2525 inet n - n - - smtpd\n -o syslog_name=postfix/$service_name\n", "" },
-		{ "", "2525 inet n - n - - smtpd -o smtpd_helo_restrictions=$mua_helo\n",
+		{ "", "2525 inet n - n - - smtpd\n -o syslog_name=postfix/$service_name\n" REST,
+		  "" },
+		{ "", "2525 inet n - n - - smtpd -o smtpd_helo_restrictions=$mua_helo\n" REST,
 		  "./master.cf:1: error: smtpd_helo_restrictions uses $mua_helo, which is defined "
 		  "nowhere\n" },
 		/* types */
@@ -123,7 +128,7 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		  "./main.cf:9: error: a: a is defined by itself through $b\n"
 		  "./main.cf:10: error: b: b is defined by itself through $a\n"
 		  "./main.cf:11: error: relayhost is wrong: b is defined by itself through $a\n" },
-		{ "", "2525 inet n - n - - smtpd -o smtpd_timeout=long\n",
+		{ "", "2525 inet n - n - - smtpd -o smtpd_timeout=long\n" REST,
 		  "./master.cf:1: error: smtpd_timeout must be a time like 30s, 5m, 2h, 1d or 1w, "
 		  "not \"long\"\n" },
 		{ "hopcount_limit = ${stress?{x}:{50}}\n", SERVICES,
@@ -138,8 +143,8 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		{ "smtpd_client_restrictions = reject_rbl_client\n", SERVICES,
 		  "./main.cf:9: error: smtpd_client_restrictions: reject_rbl_client needs a domain "
 		  "behind it\n" },
-		{ "smtpd_helo_restrictions = permit_mx_backup\n", SERVICES,
-		  "./main.cf:9: error: smtpd_helo_restrictions: permit_mx_backup is not there yet: "
+		{ "smtpd_etrn_restrictions = permit_mx_backup\n", SERVICES,
+		  "./main.cf:9: error: smtpd_etrn_restrictions: permit_mx_backup is not there yet: "
 		  "without it the list would let through what you want to stop\n" },
 		{ "smtpd_restriction_classes = strict, lost\nstrict = reject_non_fqdn_sendr\n"
 		  "smtpd_sender_restrictions = strict inline:{a=reject} warn_if_reject reject\n",
@@ -160,6 +165,13 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		{ "smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = own\n"
 		  "smtpd_restriction_classes = own\nown = permit_mynetworks, reject\n",
 		  SERVICES, "" },
+		{ "mynetworks = 127.0.0.0/8 [::]/0 8.0.0.0/5 !0.0.0.0/0\n", SERVICES,
+		  "./main.cf:9: warning: overriding earlier entry: mynetworks = 127.0.0.0/8 (line "
+		  "8)\n"
+		  "./main.cf:9: error: mynetworks: [::]/0 is the whole Internet: everybody could "
+		  "relay\n"
+		  "./main.cf:9: warning: mynetworks: 8.0.0.0/5 is very large: all in it may "
+		  "relay\n" },
 		/* rules */
 		{ "mydestination = example.org\nvirtual_mailbox_domains = Example.org\n", SERVICES,
 		  "./main.cf:9: warning: overriding earlier entry: mydestination =  (line 7)\n"
@@ -173,7 +185,7 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		  "./master.cf:1: warning: service 2525 takes passwords without TLS: "
 		  "smtpd_tls_auth_only = yes\n" },
 		{ "smtpd_sasl_auth_enable = yes\nsmtpd_tls_auth_only = yes\n",
-		  "smtp inet n - n - - smtpd\n",
+		  "smtp inet n - n - - smtpd\n" REST,
 		  "./master.cf:1: warning: service smtp offers logins on port 25, where only "
 		  "servers call: use submission and submissions\n" },
 		{ "relay_domains = a.example\nrelay_recipient_maps =\n", SERVICES,
@@ -184,8 +196,17 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		  "./main.cf:9: error: net_owner must not be root: the daemons give their rights "
 		  "away by it\n" },
 		{ "", SERVICES "2110 inet n - n - - lmtp\nauthd unix - - n - - authd\n",
-		  "./master.cf:4: error: lmtp must be of type unix\n"
-		  "./master.cf:5: error: daemon libexec/authd: No such file or directory\n" },
+		  "./master.cf:6: error: lmtp must be of type unix\n"
+		  "./master.cf:7: error: daemon libexec/authd: No such file or directory\n" },
+		{ "smtpd_helo_restrictions = reject_invalid_helo_hostname\n", SERVICES,
+		  "./main.cf:9: warning: smtpd_helo_restrictions have no effect on clients that "
+		  "leave out HELO: smtpd_helo_required = yes\n" },
+		{ "smtpd_tls_chain_files = /nonexistent/key\n", SERVICES,
+		  "./main.cf:9: error: smtpd_tls_chain_files: /nonexistent/key: No such file or "
+		  "directory\n" },
+		{ "", "2110 inet n - n - - pop3d\n" REST,
+		  "./master.cf: warning: there is no service authd, which pop3d needs: nobody can "
+		  "log in\n" },
 		/* tables */
 		{ "transport_maps = hahs:/etc/x\n", SERVICES,
 		  "./main.cf:9: error: transport_maps: \"hahs\" is no type of table; did you mean "

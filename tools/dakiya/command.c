@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -112,9 +113,29 @@ tool_command(struct tool *tool, const char *verb)
 	return status;
 }
 
+/* `postfix status`: in Postfix's words, on standard error; 1 when it is not running. */
+static int
+postfix_status(struct tool *tool)
+{
+	char  pid[32] = "";
+	FILE *file;
+
+	if (!enter_queue(tool))
+		return EXIT_FAILURE;
+	file = fopen("pid/master.pid", "re");
+	bool is_running = file != NULL && fscanf(file, " %20[0-9]", pid) == 1;
+	if (file != NULL)
+		fclose(file);
+	fprintf(stderr, "postfix/postfix-script: the Postfix mail system is %s%s\n",
+	        is_running ? "running: PID: " : "not running", pid);
+	return is_running ? EX_OK : EXIT_FAILURE;
+}
+
 int
 tool_status(struct tool *tool)
 {
+	if (tool->is_postfix)
+		return postfix_status(tool);
 	return ask_master(tool, tool->wants_json ? "status" : "status-text", COMMAND_MOST_MS);
 }
 

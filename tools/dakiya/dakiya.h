@@ -15,6 +15,7 @@ struct tool {
 	char        config_directory[4096]; /* absolute */
 	bool        is_verbose;
 	bool        wants_json;
+	bool        is_postfix; /* called as postfix(1): its words, for what reads them */
 };
 
 /* Each returns a sysexits code; what it has to say is printed. */

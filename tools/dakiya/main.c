@@ -128,7 +128,12 @@ int
 main(int argc, char **argv)
 {
 	struct tool tool = { .name = "dakiya" };
-	const char *verb = parse_options(&tool, argc, argv);
+	const char *slash = strrchr(argv[0], '/');
+	const char *verb;
+
+	if (strcmp(slash == NULL ? argv[0] : slash + 1, "postfix") == 0)
+		tool = (struct tool){ .name = "postfix", .is_postfix = true };
+	verb = parse_options(&tool, argc, argv);
 
 	for (size_t i = 0; i < COMMAND_COUNT; i++) {
 		if (strcmp(verb, commands[i].verb) == 0)

@@ -1,0 +1,137 @@
+/* check_services.c - what the services need from each other and from files; see check.h. */
+#include "lib/conf/check.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "lib/base/number.h"
+
+static bool
+is_run(const struct configuration *configuration, const char *program)
+{
+	const struct master_file *master = &configuration->master;
+
+	for (size_t i = 0; i < master->services.count; i++) {
+		const struct service *service = &master->services.items[i];
+		if (service->is_run && strcmp(service->program->name, program) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* A service that needs another one, which master.cf lacks. */
+static void
+check_needs(const struct configuration *configuration, struct report *report)
+{
+	static const struct {
+		const char *program, *needed, *without;
+	} rows[] = {
+		{ "smtpd", "qmgr", "no mail can be taken in" },
+		{ "bounce", "qmgr", "nothing is delivered" },
+		{ "smtpd", "resolver", "no name can be looked up" },
+		{ "smtp", "resolver", "no MX host can be found" },
+		{ "pop3d", "authd", "nobody can log in" },
+		{ "qmgr", "bounce", "no sender learns of failures" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		if (is_run(configuration, rows[i].program) &&
+		    !is_run(configuration, rows[i].needed))
+			report_add(report, PROBLEM_WARNING, configuration->master.path, 0,
+			           "there is no service %s, which %s needs: %s", rows[i].needed,
+			           rows[i].program, rows[i].without);
+	}
+}
+
+/* Files of keys and certificates: a daemon that cannot read them does not start. */
+static void
+check_key_files(const struct configuration *configuration, struct report *report)
+{
+	static const char *const names[] = { "smtpd_tls_chain_files", "smtpd_tls_cert_file",
+		                             "smtpd_tls_key_file",    "smtpd_tls_eccert_file",
+		                             "smtpd_tls_eckey_file",  "smtp_tls_CAfile",
+		                             "smtpd_tls_CAfile" };
+	struct buf               text = BUF(SETTINGS_TEXT_MOST), path = BUF(4096);
+	struct slice             rest, word;
+	const char              *file;
+	unsigned                 line;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		check_place(&configuration->settings, names[i], &file, &line);
+		if (line == 0 || !check_expanded(&configuration->settings, names[i], &text))
+			continue;
+		rest = buf_slice(&text);
+		while (slice_next_word(&rest, ", \t\r\n", &word)) {
+			struct error error = ERROR_NONE;
+
+			buf_clear(&path);
+			buf_append(&path, word);
+			if (word.data[0] != '/' || access(buf_text(&path), R_OK) == 0)
+				continue;
+			error_set_errno(&error, "%s: %s", names[i], buf_text(&path));
+			report_add(report, PROBLEM_ERROR, file, line, "%s", error.text);
+		}
+	}
+	buf_free(&text);
+	buf_free(&path);
+}
+
+/* C2: networks so large that strangers are in them. */
+static void
+check_networks(const struct configuration *configuration, struct report *report)
+{
+	struct buf   text = BUF(SETTINGS_TEXT_MOST);
+	struct slice rest, word;
+	const char  *file;
+	unsigned     line;
+	int64_t      bits;
+
+	check_place(&configuration->settings, "mynetworks", &file, &line);
+	if (!check_expanded(&configuration->settings, "mynetworks", &text))
+		buf_clear(&text);
+	rest = buf_slice(&text);
+	while (slice_next_word(&rest, ", \t\r\n", &word)) {
+		size_t slash = slice_find_last_byte(word, '/');
+		bool   is_v6 = slice_contains_byte(slice_first(word, slash), ':');
+
+		if (slash == SLICE_NOT_FOUND || word.data[0] == '/' || word.data[0] == '!' ||
+		    !number_parse(slice_from_offset(word, slash + 1), 0, 128, &bits))
+			continue;
+		if (bits == 0)
+			report_add(report, PROBLEM_ERROR, file, line,
+			           "mynetworks: %.*s is the whole Internet: everybody could relay",
+			           SLICE_ARGS(slice_first(word, 100)));
+		else if (bits < (is_v6 ? 16 : 8))
+			report_add(report, PROBLEM_WARNING, file, line,
+			           "mynetworks: %.*s is very large: all in it may relay",
+			           SLICE_ARGS(slice_first(word, 100)));
+	}
+	buf_free(&text);
+}
+
+/* C11: what a client that leaves out HELO is not asked. */
+static void
+check_helo(const struct configuration *configuration, struct report *report)
+{
+	struct buf  text = BUF(SETTINGS_TEXT_MOST);
+	const char *file;
+	unsigned    line;
+
+	check_place(&configuration->settings, "smtpd_helo_restrictions", &file, &line);
+	if (!configuration->parameters.smtpd_helo_required &&
+	    check_expanded(&configuration->settings, "smtpd_helo_restrictions", &text) &&
+	    !slice_is_empty(slice_trim(buf_slice(&text))))
+		report_add(report, PROBLEM_WARNING, file, line,
+		           "smtpd_helo_restrictions have no effect on clients that leave out HELO: "
+		           "smtpd_helo_required = yes");
+	buf_free(&text);
+}
+
+void
+check_services(const struct configuration *configuration, struct report *report)
+{
+	check_needs(configuration, report);
+	check_key_files(configuration, report);
+	check_networks(configuration, report);
+	check_helo(configuration, report);
+}
