@@ -14,6 +14,8 @@
 /*
  * Keys for a user who is not there: the salt is always the same for a name, as a real one would
  * be, and nothing fits the rest (RFC 5802 does not say; user names would be told otherwise).
+ * LIMIT: the iterations are the parameter's. Users whose password was set under another value of
+ * auth_scram_iterations can be told from names that nobody has.
  */
 static void
 scram_make_up(struct authd *authd, struct slice secret, const char *canonical,

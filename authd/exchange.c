@@ -117,7 +117,11 @@ mechanism_may_be_used(const struct authd *authd, const struct msg_auth_start *st
 typedef int (*callback_function)(void);
 #define PROCEDURE(function) ((callback_function)(void *)(function))
 
-/* A name that can be nobody's goes on as it is: it is refused late and at the same cost. */
+/*
+ * Of the two names that a client may give, the one whose password it knows (authentication) and the
+ * one it wants to be (authorization), only the first is looked up; answer_success wants them equal.
+ * A name that can be nobody's goes on as it is: it is refused late and at the same cost.
+ */
 static int
 callback_canonical(sasl_conn_t *connection, void *context, const char *in, unsigned length,
                    unsigned flags, const char *realm, char *out, unsigned out_most,
@@ -125,24 +129,28 @@ callback_canonical(sasl_conn_t *connection, void *context, const char *in, unsig
 {
 	struct exchange *exchange = context;
 	struct slice     name = slice_of(in, length);
+	char             canonical[USER_NAME_MOST + 1];
 	struct buf       printable = BUF(USER_NAME_MOST);
 
 	(void)connection;
-	(void)flags;
 	(void)realm;
-	if (!user_name_canonical(name, exchange->authd->parameters->auth_default_domain,
-	                         exchange->canonical, NULL))
-		exchange->canonical[0] = '\0';
+	if (!user_name_canonical(name, exchange->authd->parameters->auth_default_domain, canonical,
+	                         NULL))
+		canonical[0] = '\0';
 	buf_append_printable(&printable, slice_first(name, USER_NAME_MOST - 1));
-	memcpy(exchange->user, buf_text(&printable), printable.length + 1);
-	buf_free(&printable);
-	const char *result = exchange->canonical[0] != '\0' ? exchange->canonical : exchange->user;
+	const char *result = canonical[0] != '\0' ? canonical : buf_text(&printable);
 	size_t      size = strlen(result);
-	if (size == 0 || size >= out_most)
-		return SASL_BADAUTH;
-	memcpy(out, result, size + 1);
-	*out_length = (unsigned)size;
-	return SASL_OK;
+	bool        is_good = size > 0 && size < out_most;
+	if (is_good) {
+		memcpy(out, result, size + 1);
+		*out_length = (unsigned)size;
+	}
+	if ((flags & SASL_CU_AUTHID) != 0) {
+		memcpy(exchange->canonical, canonical, sizeof(canonical));
+		memcpy(exchange->user, buf_text(&printable), printable.length + 1);
+	}
+	buf_free(&printable);
+	return is_good ? SASL_OK : SASL_BADAUTH;
 }
 
 static int

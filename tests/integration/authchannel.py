@@ -123,11 +123,12 @@ class AuthChannel:
         assert self.respond(user) == b"Password:"
         return self.respond(password)
 
-    def scram(self, user, password, flag="n", check_server=True, **options):
+    def scram(self, user, password, authorize="", **options):
         """SCRAM-SHA-256 as RFC 5802 and 7677 have it; checks the server's signature."""
         nonce = base64.b64encode(os.urandom(18)).decode()
         bare = f"n={user.replace('=', '=3D').replace(',', '=2C')},r={nonce}"
-        first = self.start("SCRAM-SHA-256", f"{flag},,{bare}", **options)
+        header = f"n,{'a=' + authorize if authorize else ''},"
+        first = self.start("SCRAM-SHA-256", header + bare, **options)
         if isinstance(first, Done):
             return first
         values = dict(part.split("=", 1) for part in first.decode().split(","))
@@ -135,17 +136,16 @@ class AuthChannel:
         salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(values["s"]),
                                      int(values["i"]))
         client_key = hmac.digest(salted, b"Client Key", "sha256")
-        last = f"c={base64.b64encode(f'{flag},,'.encode()).decode()},r={values['r']}"
+        last = f"c={base64.b64encode(header.encode()).decode()},r={values['r']}"
         message = f"{bare},{first.decode()},{last}".encode()
         signature = hmac.digest(hashlib.sha256(client_key).digest(), message, "sha256")
         proof = bytes(a ^ b for a, b in zip(client_key, signature))
         result = self.respond(f"{last},p={base64.b64encode(proof).decode()}")
         if isinstance(result, Done):
             return result
-        if check_server:
-            server_key = hmac.digest(salted, b"Server Key", "sha256")
-            expected = base64.b64encode(hmac.digest(server_key, message, "sha256")).decode()
-            assert result.decode() == f"v={expected}"
+        server_key = hmac.digest(salted, b"Server Key", "sha256")
+        expected = base64.b64encode(hmac.digest(server_key, message, "sha256")).decode()
+        assert result.decode() == f"v={expected}"
         return self.respond(b"")
 
     def scram_salt(self, user):

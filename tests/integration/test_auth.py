@@ -101,8 +101,20 @@ def test_wrong_credentials_all_get_the_same_answer(auth, user):
 
 
 def test_another_ones_name_cannot_be_taken(auth):
-    assert auth.plain(ALICE, PASSWORD, authorize=BOB).status == FAILED
-    assert auth.plain(ALICE, PASSWORD, authorize=ALICE).status == OK
+    for login in (auth.plain, auth.scram):
+        assert login(ALICE, PASSWORD, authorize=BOB).status == FAILED
+        assert login(ALICE, PASSWORD, authorize="nobody@example.test").status == FAILED
+        assert login(ALICE, PASSWORD, authorize=ALICE).status == OK
+        assert login(ALICE, "wrong password", authorize=ALICE).status == FAILED
+
+
+def test_ones_own_password_with_anothers_name_first_is_refused(host, auth):
+    host.add_user("dave", "daves own password")
+    dave = "dave@example.test"
+    for login in (auth.plain, auth.scram):
+        assert login(ALICE, "daves own password", authorize=dave).status == FAILED
+        assert login(dave, "daves own password", authorize=ALICE).status == FAILED
+        assert login(dave, "daves own password").status == OK
 
 
 def test_unknown_users_have_a_salt_that_stays(auth):

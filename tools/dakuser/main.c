@@ -496,7 +496,8 @@ main(int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
-	const char *config_directory = "/etc/dakiya";
+	const char *environment = getenv("MAIL_CONFIG");
+	const char *config_directory = environment != NULL ? environment : "/etc/dakiya";
 	struct call call = { 0 };
 	int         letter;
 
