@@ -465,6 +465,41 @@ a_notice_above_the_size_limit_returns_less(void **state)
 	free(text);
 }
 
+static void
+a_message_in_a_file_comes_back_whole(void **state)
+{
+	size_t      length = 150000;
+	char       *text = malloc(length);
+	struct host host;
+
+	(void)state;
+	assert_non_null(text);
+	for (size_t i = 0; i < length; i++)
+		text[i] = i % 70 == 68 ? '\r' : i % 70 == 69 ? '\n' : (char)('a' + i % 23);
+	memcpy(text, "Subject: file\r\n\r\n", 17);
+	memcpy(text + length - 2, "\r\n", 2);
+	host_open(&host, "bounce_size_limit = 200000\n");
+	int fd = memfd_create("queue", MFD_CLOEXEC);
+	assert_true(fd >= 0 && pwrite(fd, text, length, 1000) == (ssize_t)length);
+	host.job.message.content = SLICE("");
+	host.job.message.file = fd;
+	host.job.message.file_offset = 1000;
+	host.job.message.file_length = length;
+	add_simple(&host, "r@far.example", 0);
+	tell(&host, NOTICE_DONE);
+	assert_true(host.queue.was_spooled);
+	assert_int_equal(host.queue.envelope.size, host.queue.content.length);
+	size_t at = slice_find(buf_slice(&host.queue.content), SLICE("Subject: file\r\n"));
+	assert_true(at != SLICE_NOT_FOUND && at + length < host.queue.content.length);
+	assert_memory_equal(host.queue.content.data + at, text, length);
+	assert_memory_equal(host.queue.content.data + at + length, "\r\n--=_", 6);
+
+	close(fd); /* what cannot be read is not returned in part */
+	tell(&host, NOTICE_LATER);
+	host_close(&host);
+	free(text);
+}
+
 int
 main(void)
 {
@@ -480,6 +515,7 @@ main(void)
 		cmocka_unit_test(threads_are_kept_when_asked_for),
 		cmocka_unit_test(the_job_waits_until_the_notice_is_committed),
 		cmocka_unit_test(a_notice_above_the_size_limit_returns_less),
+		cmocka_unit_test(a_message_in_a_file_comes_back_whole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
