@@ -5,12 +5,14 @@
 #include <stdlib.h>
 #include <sys/un.h>
 
+#include "lib/base/clock.h"
 #include "lib/base/number.h"
 #include "lib/base/random.h"
 #include "smtp/smtp.h"
 
 #define MX_MOST         100 /* names of one domain that are looked at */
 #define CANDIDATES_MOST 200 /* addresses in all */
+#define LOOKUPS_MOST_MS 120000
 
 struct candidates {
 	struct host host[CANDIDATES_MOST];
@@ -326,6 +328,21 @@ name_error(struct arena *arena, enum dns_status status, const char *name, const 
 	                            : "Host not found");
 }
 
+/*
+ * Whether the addresses found fill the limit, and the next name is less preferred than all of
+ * them: it would not be tried, nor could it, being this host, rule any of them out. The protocols
+ * are balanced among what was found.
+ */
+static bool
+has_enough(const struct smtp_agent *agent, const struct candidates *all,
+           const struct dns_answer *mx, size_t next)
+{
+	size_t limit = (size_t)agent->parameters->smtp_mx_address_limit;
+
+	return limit > 0 && all->count >= limit && next > 0 &&
+	       mx->records[next].preference > mx->records[next - 1].preference;
+}
+
 /* MX records are there: their hosts' addresses. One name that fails leaves the others. */
 static bool
 add_mx_hosts(const struct smtp_agent *agent, struct candidates *all, const struct nexthop *nexthop,
@@ -333,6 +350,7 @@ add_mx_hosts(const struct smtp_agent *agent, struct candidates *all, const struc
 {
 	enum dns_status worst = DNS_NO_NAME;
 	struct error    error = ERROR_NONE;
+	int64_t         end_ms = clock_monotonic_ms() + LOOKUPS_MOST_MS;
 
 	/* RFC 7505: one record, the root. */
 	if (mx->count == 1 && slice_is_empty(mx->records[0].target)) {
@@ -345,6 +363,12 @@ add_mx_hosts(const struct smtp_agent *agent, struct candidates *all, const struc
 
 		if (slice_is_empty(mx->records[i].target))
 			continue;
+		if (has_enough(agent, all, mx, i))
+			break;
+		if (clock_monotonic_ms() > end_ms) { /* names that nobody answers for */
+			worst = DNS_TRY_LATER;
+			break;
+		}
 		status = add_host(agent, all, nexthop, mx->records[i].target,
 		                  mx->records[i].preference, arena, &error);
 		if (status == DNS_TRY_LATER || status == DNS_BOGUS || worst == DNS_NO_NAME)
