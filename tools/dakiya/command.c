@@ -2,6 +2,7 @@
 #include "tools/dakiya/dakiya.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,7 +124,12 @@ postfix_status(struct tool *tool)
 	if (!enter_queue(tool))
 		return EXIT_FAILURE;
 	file = fopen("pid/master.pid", "re");
-	bool is_running = file != NULL && fscanf(file, " %20[0-9]", pid) == 1;
+	/* A crash leaves the number there, but not the lock. */
+	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
+	bool         is_running = file != NULL && fscanf(file, " %20[0-9]", pid) == 1 &&
+	                  fcntl(fileno(file), F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+	if (!is_running)
+		pid[0] = '\0';
 	if (file != NULL)
 		fclose(file);
 	fprintf(stderr, "postfix/postfix-script: the Postfix mail system is %s%s\n",
