@@ -414,7 +414,8 @@ ipc_next(struct ipc_channel *channel, struct ipc_frame *frame)
 	memcpy(&length, at, 4);
 	memcpy(&type, at + 4, 2);
 	memcpy(&count, at + 6, 2);
-	if (length > msg_most_bytes(type) || count > IPC_DESCRIPTORS_MOST) {
+	size_t most = msg_most_bytes(type); /* 0: no such type, however short */
+	if (most == 0 || length > most || count > IPC_DESCRIPTORS_MOST) {
 		channel->is_broken = true;
 		return false;
 	}
