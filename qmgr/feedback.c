@@ -87,10 +87,11 @@ feedback_success(struct feedback *feedback, const struct feedback_config *config
 	if ((config->limit > 0 && feedback->window >= config->limit) ||
 	    feedback->window >= busy + config->initial)
 		return;
-	feedback->success += rule_value(&config->positive, feedback->window);
+	double step = rule_value(&config->positive, feedback->window);
+	feedback->success += step;
 	feedback->failure = 0;
-	/* A quarter is forgiven, so that 1/3 three times is one in floating point, too. */
-	while (feedback->success + 0.25 >= 1) {
+	/* Half a step is forgiven, so that 1/3 three times is one in floating point, too. */
+	while (feedback->success + step / 2 >= 1) {
 		feedback->window++;
 		feedback->success -= 1;
 	}
@@ -110,7 +111,7 @@ feedback_failure(struct feedback *feedback, const struct feedback_config *config
 	}
 	double step = rule_value(&config->negative, feedback->window);
 	feedback->failure -= step;
-	while (feedback->failure - step / 2 < 0) {
+	while (feedback->failure - step / 2 <= -1) {
 		feedback->window--;
 		feedback->success = 0;
 		feedback->failure += 1;

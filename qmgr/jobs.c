@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/base/log.h"
@@ -72,6 +73,7 @@ job_send(struct qmgr *qmgr, struct agent_link *agent, const struct job *job, str
 	struct message *message = job->message;
 	struct buf      list = BUF(LIST_MOST);
 	struct msg_job  frame = msg_job_clear();
+	struct stat     info;
 	char            path[64];
 	bool            is_sent = true;
 
@@ -93,10 +95,11 @@ job_send(struct qmgr *qmgr, struct agent_link *agent, const struct job *job, str
 	if (message->is_spooled) {
 		snprintf(path, sizeof(path), "spool/%s", message->id);
 		frame.file = openat(qmgr->queue_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-		frame.file_length = message->size;
 		frame.content = SLICE_EMPTY;
-		if (frame.file < 0)
+		if (frame.file < 0 || fstat(frame.file, &info) != 0)
 			is_sent = error_set_errno(error, "open %s", path);
+		else
+			frame.file_length = (uint64_t)info.st_size;
 	}
 	if (is_sent && !ipc_queue(&agent->link.channel, job, &frame))
 		is_sent = error_set(error, "the job cannot be sent");

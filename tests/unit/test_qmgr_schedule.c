@@ -1,0 +1,421 @@
+/* test_qmgr_schedule.c - whose turn it is, on a simulated clock. */
+/* links: qmgr/schedule.c qmgr/feedback.c qmgr/backlog.c */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "qmgr/backlog.h"
+#include "qmgr/schedule.h"
+
+struct world {
+	struct snapshot *snapshot;
+	struct schedule  schedule;
+	struct lane      lanes[200];
+	int64_t          now_ms;
+};
+
+static struct world *
+world_make(const char *text)
+{
+	struct world *world = calloc(1, sizeof(*world));
+	struct error  error = ERROR_NONE;
+
+	world->snapshot = snapshot_from_text(text, &error);
+	if (world->snapshot == NULL)
+		fail_msg("%s", error.text);
+	schedule_init(&world->schedule, world->snapshot);
+	world->now_ms = 1000;
+	return world;
+}
+
+static void
+world_free(struct world *world)
+{
+	schedule_free(&world->schedule);
+	snapshot_destroy(&world->snapshot);
+	free(world);
+}
+
+static struct destination *
+destination(struct world *world, const char *transport, const char *key)
+{
+	return schedule_destination(schedule_transport(&world->schedule, slice_from(transport)),
+	                            slice_from(key));
+}
+
+static struct lane *
+lane(struct world *world, size_t index, struct destination *where, bool is_fresh)
+{
+	struct lane *one = &world->lanes[index];
+
+	list_init(&one->in_destination);
+	list_init(&one->in_message);
+	one->destination = where;
+	one->is_fresh = is_fresh;
+	one->waiting = 1000;
+	lane_enter(one);
+	return one;
+}
+
+/* ---- feedback ---- */
+
+static void
+feedback_rules_are_numbers_or_parts_of_the_window(void **state)
+{
+	static const struct {
+		const char      *text;
+		double           number;
+		enum feedback_by by;
+	} good[] = { { "1", 1, FEEDBACK_FIXED },
+		     { "0.25", 0.25, FEEDBACK_FIXED },
+		     { "1/5", 0.2, FEEDBACK_FIXED },
+		     { "1/concurrency", 1, FEEDBACK_BY_WINDOW },
+		     { " 0.5 / sqrt_concurrency ", 0.5, FEEDBACK_BY_ROOT } };
+	static const char *const bad[] = {
+		"", "x", "1/", "1/0", "2", "-1", "1/window", "1.2345678"
+	};
+	struct feedback_rule rule;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_true(feedback_parse(slice_from(good[i].text), &rule));
+		assert_true(rule.number == good[i].number && rule.by == good[i].by);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_false(feedback_parse(slice_from(bad[i]), &rule));
+}
+
+static struct feedback_config
+config(void)
+{
+	return (struct feedback_config){ .positive = { 1, FEEDBACK_FIXED },
+		                         .negative = { 1, FEEDBACK_FIXED },
+		                         .initial = 5,
+		                         .limit = 20,
+		                         .failed_cohort_limit = 1 };
+}
+
+static void
+a_window_that_is_used_grows_with_each_success_up_to_the_limit(void **state)
+{
+	struct feedback_config how = config();
+	struct feedback        feedback;
+
+	(void)state;
+	feedback_init(&feedback, &how);
+	assert_int_equal(feedback.window, 5);
+	for (int expected = 6; expected <= 20; expected++) {
+		feedback_success(&feedback, &how, feedback.window);
+		assert_int_equal(feedback.window, expected);
+	}
+	feedback_success(&feedback, &how, 20);
+	assert_int_equal(feedback.window, 20);
+}
+
+static void
+a_window_that_is_not_used_does_not_grow(void **state)
+{
+	struct feedback_config how = config();
+	struct feedback        feedback;
+
+	(void)state;
+	feedback_init(&feedback, &how);
+	for (int i = 0; i < 50; i++)
+		feedback_success(&feedback, &how, 1);
+	assert_int_equal(feedback.window, 6); /* one in use and initial_destination_concurrency */
+}
+
+static void
+a_window_full_of_failures_kills_a_destination_and_a_success_between_saves_it(void **state)
+{
+	struct feedback_config how = config();
+	struct feedback        feedback;
+	int                    failures = 0;
+
+	(void)state;
+	feedback_init(&feedback, &how);
+	while (!feedback_failure(&feedback, &how))
+		failures++;
+	/* 1/5 + 1/4 + 1/3 + 1/2 = 1.28: the fourth failure completes a cohort */
+	assert_int_equal(failures, 3);
+	assert_int_equal(feedback.window, 0);
+
+	feedback_init(&feedback, &how);
+	for (int i = 0; i < 50; i++) {
+		assert_false(feedback_failure(&feedback, &how));
+		feedback_success(&feedback, &how, feedback.window);
+	}
+	how.failed_cohort_limit = 0;
+	for (int i = 0; i < 50; i++)
+		assert_false(feedback_failure(&feedback, &how));
+	assert_int_equal(feedback.window, 1);
+}
+
+static void
+feedback_by_window_needs_a_window_full_for_a_step(void **state)
+{
+	struct feedback_config how = config();
+	struct feedback        feedback;
+
+	(void)state;
+	how.positive = (struct feedback_rule){ 1, FEEDBACK_BY_WINDOW };
+	feedback_init(&feedback, &how);
+	for (int i = 0; i < 4; i++)
+		feedback_success(&feedback, &how, feedback.window);
+	assert_int_equal(feedback.window, 5); /* 4/5 */
+	feedback_success(&feedback, &how, feedback.window);
+	assert_int_equal(feedback.window, 6);
+}
+
+/* ---- turns ---- */
+
+static void
+destinations_take_turns(void **state)
+{
+	struct world       *world = world_make("");
+	struct destination *a = destination(world, "smtp", "a.test");
+	struct destination *b = destination(world, "smtp", "b.test");
+	struct transport   *smtp = a->transport;
+
+	(void)state;
+	lane(world, 0, a, true);
+	lane(world, 1, b, true);
+	for (int i = 0; i < 4; i++) {
+		struct destination *next = transport_next(smtp);
+
+		assert_ptr_equal(next, i % 2 == 0 ? a : b);
+		destination_job_begun(next, world->now_ms);
+	}
+	world_free(world);
+}
+
+static void
+a_destination_gets_no_more_than_its_window(void **state)
+{
+	struct world       *world = world_make("initial_destination_concurrency = 3\n");
+	struct destination *a = destination(world, "smtp", "a.test");
+
+	(void)state;
+	lane(world, 0, a, true);
+	for (int i = 0; i < 3; i++) {
+		assert_ptr_equal(transport_next(a->transport), a);
+		destination_job_begun(a, world->now_ms);
+	}
+	assert_null(transport_next(a->transport));
+	destination_job_ended(a, DESTINATION_NEUTRAL, SLICE_EMPTY, world->now_ms);
+	assert_ptr_equal(transport_next(a->transport), a);
+	world_free(world);
+}
+
+static void
+messages_take_turns_so_that_a_list_holds_up_nobody(void **state)
+{
+	struct world       *world = world_make("");
+	struct destination *a = destination(world, "smtp", "a.test");
+	struct lane        *list = lane(world, 0, a, true);
+	struct lane        *letter;
+
+	(void)state;
+	for (int i = 0; i < 10; i++)
+		assert_ptr_equal(destination_next_lane(a), list);
+	letter = lane(world, 1, a, true);
+	struct lane *first = destination_next_lane(a), *second = destination_next_lane(a);
+	assert_true((first == list && second == letter) || (first == letter && second == list));
+	world_free(world);
+}
+
+static void
+fresh_mail_goes_before_a_backlog_and_does_not_starve_it(void **state)
+{
+	struct world       *world = world_make("");
+	struct destination *a = destination(world, "smtp", "a.test");
+	int                 fresh = 0, retried = 0;
+
+	(void)state;
+	for (size_t i = 0; i < 100; i++)
+		lane(world, i, a, false);
+	lane(world, 100, a, true);
+	assert_true(destination_next_lane(a)->is_fresh);
+	for (int i = 0; i < 50; i++)
+		(*(destination_next_lane(a)->is_fresh ? &fresh : &retried))++;
+	assert_int_equal(fresh, 40);
+	assert_int_equal(retried, 10);
+	world_free(world);
+}
+
+/* ---- pauses ---- */
+
+static void
+a_dead_destination_is_left_alone_for_minimal_backoff_time(void **state)
+{
+	struct world *world =
+		world_make("minimal_backoff_time = 300s\ninitial_destination_concurrency = 1\n");
+	struct destination *a = destination(world, "smtp", "a.test");
+
+	(void)state;
+	lane(world, 0, a, true);
+	destination_job_begun(a, world->now_ms);
+	destination_job_ended(a, DESTINATION_FAILED, SLICE("connect: refused"), world->now_ms);
+	assert_true(destination_is_dead(a));
+	assert_string_equal(a->dead_reason, "connect: refused");
+	assert_null(transport_next(a->transport));
+	assert_int_equal(schedule_next_wake(&world->schedule), world->now_ms + 300000);
+	schedule_wake(&world->schedule, world->now_ms + 299999);
+	assert_true(destination_is_dead(a));
+	schedule_wake(&world->schedule, world->now_ms + 300000);
+	assert_false(destination_is_dead(a));
+	assert_ptr_equal(transport_next(a->transport), a);
+	world_free(world);
+}
+
+static void
+a_flush_revives_the_dead(void **state)
+{
+	struct world       *world = world_make("initial_destination_concurrency = 1\n");
+	struct destination *a = destination(world, "smtp", "a.test");
+
+	(void)state;
+	lane(world, 0, a, true);
+	destination_job_begun(a, world->now_ms);
+	destination_job_ended(a, DESTINATION_FAILED, SLICE("x"), world->now_ms);
+	schedule_revive(&world->schedule);
+	assert_ptr_equal(transport_next(a->transport), a);
+	world_free(world);
+}
+
+static void
+a_destination_rate_delay_means_one_at_a_time_with_pauses(void **state)
+{
+	struct world       *world = world_make("slow_destination_rate_delay = 2s\n");
+	struct destination *a = destination(world, "slow", "a.test");
+	struct destination *b = destination(world, "slow", "b.test");
+
+	(void)state;
+	lane(world, 0, a, true);
+	destination_job_begun(a, world->now_ms);
+	assert_null(transport_next(a->transport));
+	destination_job_ended(a, DESTINATION_OK, SLICE_EMPTY, world->now_ms + 500);
+	assert_null(transport_next(a->transport));
+	lane(world, 1, b, true); /* another destination is not held up */
+	assert_ptr_equal(transport_next(b->transport), b);
+	lane_leave(&world->lanes[1]);
+	schedule_wake(&world->schedule, world->now_ms + 2499);
+	assert_null(transport_next(a->transport));
+	schedule_wake(&world->schedule, world->now_ms + 2500);
+	assert_ptr_equal(transport_next(a->transport), a);
+	world_free(world);
+}
+
+static void
+a_transport_rate_delay_pauses_all_its_destinations(void **state)
+{
+	struct world       *world = world_make("slow_transport_rate_delay = 1s\n");
+	struct destination *a = destination(world, "slow", "a.test");
+
+	(void)state;
+	lane(world, 0, a, true);
+	lane(world, 1, destination(world, "slow", "b.test"), true);
+	destination_job_begun(a, world->now_ms);
+	assert_null(transport_next(a->transport));
+	schedule_wake(&world->schedule, world->now_ms + 1000);
+	assert_non_null(transport_next(a->transport));
+	world_free(world);
+}
+
+static void
+a_transport_has_settings_of_its_own(void **state)
+{
+	struct world     *world = world_make("default_destination_recipient_limit = 50\n"
+	                                         "lmtp_destination_recipient_limit = 1\n"
+	                                         "lmtp_initial_destination_concurrency = 2\n"
+	                                         "defer_transports = uucp, lmtp\n");
+	struct transport *lmtp = schedule_transport(&world->schedule, SLICE("lmtp"));
+	struct transport *smtp = schedule_transport(&world->schedule, SLICE("smtp"));
+
+	(void)state;
+	assert_int_equal(lmtp->recipient_limit, 1);
+	assert_int_equal(smtp->recipient_limit, 50);
+	assert_int_equal(lmtp->feedback.initial, 2);
+	assert_int_equal(smtp->feedback.initial, 5);
+	assert_true(lmtp->is_deferred);
+	assert_false(smtp->is_deferred);
+	world_free(world);
+}
+
+/* ---- what waits in files ---- */
+
+static void
+the_backlog_gives_what_is_due_in_its_order(void **state)
+{
+	struct backlog backlog = { 0 };
+	char           id[32];
+
+	(void)state;
+	for (int i = 0; i < 10000; i++) {
+		snprintf(id, sizeof(id), "message%05d", i);
+		assert_non_null(backlog_put(&backlog, id, (i * 7919) % 10000, i % 10 == 0));
+	}
+	assert_int_equal(backlog.count, 10000);
+	assert_int_equal(backlog.held, 1000);
+	assert_null(backlog_due(&backlog, -1));
+	int64_t         last = -1;
+	struct waiting *waiting;
+	size_t          count = 0;
+	while ((waiting = backlog_due(&backlog, 10000)) != NULL) {
+		assert_true(waiting->due.when > last);
+		last = waiting->due.when;
+		backlog_remove(&backlog, waiting);
+		count++;
+	}
+	assert_int_equal(count, 9000);
+	assert_int_equal(backlog.count, 1000);
+	assert_null(backlog_find(&backlog, SLICE("message00001")));
+	assert_non_null(backlog_find(&backlog, SLICE("message00010")));
+	backlog_free(&backlog);
+}
+
+static void
+a_held_message_is_never_due(void **state)
+{
+	struct backlog backlog = { 0 };
+
+	(void)state;
+	backlog_put(&backlog, "message1", 5, false);
+	backlog_put(&backlog, "message1", 5, true);
+	assert_null(backlog_due(&backlog, 100));
+	backlog_put(&backlog, "message1", 7, false);
+	assert_non_null(backlog_due(&backlog, 100));
+	assert_int_equal(backlog.held, 0);
+	assert_int_equal(backlog.count, 1);
+	backlog_free(&backlog);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(feedback_rules_are_numbers_or_parts_of_the_window),
+		cmocka_unit_test(a_window_that_is_used_grows_with_each_success_up_to_the_limit),
+		cmocka_unit_test(a_window_that_is_not_used_does_not_grow),
+		cmocka_unit_test(
+			a_window_full_of_failures_kills_a_destination_and_a_success_between_saves_it),
+		cmocka_unit_test(feedback_by_window_needs_a_window_full_for_a_step),
+		cmocka_unit_test(destinations_take_turns),
+		cmocka_unit_test(a_destination_gets_no_more_than_its_window),
+		cmocka_unit_test(messages_take_turns_so_that_a_list_holds_up_nobody),
+		cmocka_unit_test(fresh_mail_goes_before_a_backlog_and_does_not_starve_it),
+		cmocka_unit_test(a_dead_destination_is_left_alone_for_minimal_backoff_time),
+		cmocka_unit_test(a_flush_revives_the_dead),
+		cmocka_unit_test(a_destination_rate_delay_means_one_at_a_time_with_pauses),
+		cmocka_unit_test(a_transport_rate_delay_pauses_all_its_destinations),
+		cmocka_unit_test(a_transport_has_settings_of_its_own),
+		cmocka_unit_test(the_backlog_gives_what_is_due_in_its_order),
+		cmocka_unit_test(a_held_message_is_never_due),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
