@@ -12,7 +12,11 @@ bool
 base64_encode(struct slice bytes, struct buf *out)
 {
 	const unsigned char *in = (const unsigned char *)bytes.data;
+	size_t               need; /* all of it or nothing */
 
+	if (__builtin_mul_overflow(bytes.length / 3 + (bytes.length % 3 != 0), (size_t)4, &need) ||
+	    !buf_reserve(out, need))
+		return false;
 	for (size_t at = 0; at < bytes.length; at += 3) {
 		size_t   left = bytes.length - at;
 		unsigned group = (unsigned)in[at] << 16;
@@ -89,6 +93,10 @@ base64_decode(struct slice text, struct buf *out)
 bool
 hex_encode(struct slice bytes, struct buf *out)
 {
+	size_t need;
+
+	if (__builtin_mul_overflow(bytes.length, (size_t)2, &need) || !buf_reserve(out, need))
+		return false;
 	for (size_t i = 0; i < bytes.length; i++) {
 		unsigned char c = (unsigned char)bytes.data[i];
 
