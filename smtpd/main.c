@@ -20,6 +20,14 @@ static const char *const readable[] = {
 	"$virtual_mailbox_domains",
 	"$virtual_mailbox_maps",
 	"$transport_maps",
+	"$smtpd_data_restrictions",
+	"$smtpd_end_of_data_restrictions",
+	"$smtpd_discard_ehlo_keyword_address_maps",
+	"$smtpd_authorized_xclient_hosts",
+	"$smtpd_client_event_limit_exceptions",
+	"$smtpd_forbid_bare_newline_exclusions",
+	/* Where the tables of restriction classes are, as a rule: they may be replaced, too. */
+	"$config_directory",
 	"$data_directory",
 	NULL,
 };

@@ -357,6 +357,9 @@ session_end(void *given, enum session_end why)
 	switch (why) {
 	case SESSION_END_CLOSED: break;
 	case SESSION_END_LOST:
+		if (session->state == STATE_HANDSHAKE)
+			log_info("SSL_accept error from %s: %s", client_label(session),
+			         stream_error(session->stream));
 		if (!session->is_ending)
 			log_bad_end(session, "lost connection");
 		break;
