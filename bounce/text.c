@@ -8,7 +8,7 @@
 static bool
 has_8bit(const struct notice *notice)
 {
-	return notice->is_utf8 || (notice->returned == RETURN_MESSAGE &&
+	return notice->is_utf8 || (notice->returned != RETURN_NOTHING &&
 	                           (notice->job->envelope.flags & ENVELOPE_8BIT) != 0);
 }
 

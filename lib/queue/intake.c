@@ -212,8 +212,7 @@ spool_answer(struct ipc_frame *frame, const char *id, int *fd, struct error *err
 
 	if (!msg_intake_spooled_decode(frame, &spooled) ||
 	    !slice_equal(spooled.queue_id, slice_from(id))) {
-		error_set(error, "%s: unexpected answer %s from the queue", id,
-		          msg_name(frame->type));
+		error_set(error, "unexpected answer %s from the queue", msg_name(frame->type));
 		return INTAKE_TRY_LATER;
 	}
 	if (spooled.status == INTAKE_OK && spooled.file >= 0) {
@@ -222,7 +221,7 @@ spool_answer(struct ipc_frame *frame, const char *id, int *fd, struct error *err
 	}
 	if (spooled.file >= 0)
 		close(spooled.file);
-	error_set(error, "%s: %.*s", id, SLICE_ARGS(spooled.reason));
+	error_set(error, "%.*s", SLICE_ARGS(spooled.reason));
 	return spooled.status == INTAKE_NO_SPACE || spooled.status == INTAKE_REFUSED
 	               ? (enum intake_status)spooled.status
 	               : INTAKE_TRY_LATER;
@@ -247,7 +246,7 @@ intake_open_spool(struct intake_client *client, const char *id, uint64_t size, i
 		status = spool_answer(&frame, id, fd, error);
 		ipc_frame_close(&frame);
 	} else {
-		error_set(error, "%s: %s: %s", id, client->path, ipc_result_text(result));
+		error_set(error, "%s: %s", client->path, ipc_result_text(result));
 	}
 	link_release(client, link);
 	return status;
@@ -276,8 +275,7 @@ commit_answer(struct ipc_frame *frame, const char *id, struct error *error)
 
 	if (!msg_intake_result_decode(frame, &result) ||
 	    !slice_equal(result.queue_id, slice_from(id))) {
-		error_set(error, "%s: unexpected answer %s from the queue", id,
-		          msg_name(frame->type));
+		error_set(error, "unexpected answer %s from the queue", msg_name(frame->type));
 		return INTAKE_TRY_LATER;
 	}
 	if (result.status == INTAKE_OK)

@@ -409,6 +409,25 @@ utf8_mail_gets_the_global_forms(void **state)
 }
 
 static void
+eight_bit_content_is_declared_at_every_level(void **state)
+{
+	struct host host;
+
+	(void)state;
+	host_open(&host, "");
+	host.job.envelope.flags = ENVELOPE_8BIT;
+	host.job.envelope.dsn_ret = DSN_RET_HDRS;
+	host.job.message.content = SLICE("Subject: gr\xc3\xbc\xc3\x9f\r\n\r\nbody\r\n");
+	add_simple(&host, "r@far.example", 0);
+	tell(&host, NOTICE_DONE);
+	assert_has(&host, "Content-Transfer-Encoding: 8bit\r\n\r\nThis is a MIME");
+	assert_has(&host, "Content-Type: text/rfc822-headers\r\n"
+	                  "Content-Transfer-Encoding: 8bit\r\n\r\nSubject: gr\xc3\xbc\xc3\x9f\r\n");
+	assert_int_equal(host.queue.envelope.flags, ENVELOPE_IS_NOTICE | ENVELOPE_8BIT);
+	host_close(&host);
+}
+
+static void
 threads_are_kept_when_asked_for(void **state)
 {
 	struct host host;
@@ -512,6 +531,7 @@ main(void)
 		cmocka_unit_test(a_double_bounce_and_the_delay_of_a_notice_end_here),
 		cmocka_unit_test(ret_and_size_decide_what_comes_back),
 		cmocka_unit_test(utf8_mail_gets_the_global_forms),
+		cmocka_unit_test(eight_bit_content_is_declared_at_every_level),
 		cmocka_unit_test(threads_are_kept_when_asked_for),
 		cmocka_unit_test(the_job_waits_until_the_notice_is_committed),
 		cmocka_unit_test(a_notice_above_the_size_limit_returns_less),
