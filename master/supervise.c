@@ -14,6 +14,7 @@
 #define THROTTLE_MOST_MS  5000
 #define RAN_WELL_MS       10000 /* a process that lived so long did not fail at its start */
 #define LONGEST_WAIT_MS   60000
+#define FLUSH_AGAIN_MS    20
 #define HOPELESS_RESTARTS 3 /* after so many, `dakiya start` does not wait for a service */
 
 int64_t
@@ -179,6 +180,9 @@ watch_process(const struct master *master, struct process *process, int64_t now)
 	int64_t silent_ms =
 		master->generation->configuration.parameters.daemon_watchdog_timeout * 1000;
 
+	/* Many listeners do not fit into the socket at once. */
+	if (ipc_has_output(&process->channel) && !process->channel.is_broken)
+		(void)ipc_flush(&process->channel); /* a failure shows as its end */
 	if (process->was_killed)
 		return;
 	if (process->kill_ms != 0 && process->kill_ms <= now)
@@ -212,6 +216,8 @@ next_due(struct master *master, int64_t now)
 		const struct process *process = CONTAINER_OF(node, struct process, node);
 		if (process->was_killed)
 			continue;
+		if (ipc_has_output(&process->channel) && !process->channel.is_broken)
+			next = earlier(next, now + FLUSH_AGAIN_MS);
 		next = earlier(next, process->kill_ms);
 		if (process->state == PROCESS_READY)
 			next = earlier(next, process->alive_ms + silent_ms);

@@ -232,13 +232,13 @@ settings_store(const struct settings *settings, const struct settings_watch *wat
 	struct slice name = slice_from(row->name), text = SLICE_EMPTY;
 	struct buf   expanded = BUF(SETTINGS_TEXT_MOST);
 	const char  *copy;
-	bool         is_ok = true;
+	bool         is_ok;
 
 	(void)settings_text(settings, name, &text); /* a row has at least its default */
-	if (row->type == PARAMETER_RAW)
-		is_ok = buf_append(&expanded, text);
-	else
-		is_ok = settings_expand(settings, watch, name, text, &expanded, error);
+	/* Most need no expansion: the text itself will do. */
+	if (row->type == PARAMETER_RAW || !slice_contains_byte(text, '$'))
+		return parameter_store(row, text.data, parameters, error);
+	is_ok = settings_expand(settings, watch, name, text, &expanded, error);
 	copy = is_ok ? arena_text(arena, slice_trim(buf_slice(&expanded))) : NULL;
 	buf_free(&expanded);
 	if (!is_ok)

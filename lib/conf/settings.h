@@ -50,7 +50,10 @@ char parameter_unit(const struct parameter_row *row);
  */
 bool parameter_store(const struct parameter_row *row, const char *text,
                      struct parameters *parameters, struct error *error);
-/* Expands, checks and stores one row; strings live in the arena. *error is not prefixed. */
+/*
+ * Expands, checks and stores one row. *error is not prefixed. Strings live in the arena, or where
+ * the text came from: the values, and settings itself.
+ */
 bool settings_store(const struct settings *settings, const struct settings_watch *watch,
                     const struct parameter_row *row, struct arena *arena,
                     struct parameters *parameters, struct error *error);

@@ -20,7 +20,7 @@
 #include "lib/conf/snapshot.h"
 #include "lib/ipc/channel.h"
 
-#define LISTENERS_MOST 10
+#define LISTENERS_MOST 300
 #define HELD_MOST      10
 
 struct standin {

@@ -210,6 +210,19 @@ def test_a_daemon_gets_its_overrides_a_clean_environment_and_no_foreign_descript
     assert len([fd for fd in mock.ask("fds")[1].split() if fd.isdigit()]) <= 9
 
 
+def test_a_service_may_have_hundreds_of_addresses(make_mock):
+    mock = make_mock()
+    begin = mock.address.rsplit(".", 2)[0]
+    addresses = [f"{begin}.{200 + n // 200}.{n % 200 + 1}" for n in range(240)]
+    text = (mock.config / "master.cf").read_text()
+    mock.write(master_cf=text + "2526 inet n - n - - pop3d\n",
+               inet_interfaces=", ".join(addresses))
+    mock.tool("start")
+    for address in (addresses[0], addresses[-1]):
+        with socket.create_connection((address, 2526), timeout=10) as client:
+            assert client.recv(100).startswith(b"pop3d")
+
+
 def test_a_crash_is_logged_with_its_signal_and_the_daemon_is_back(mock):
     before = mock.ask()[0][1]
     mock.ask("crash")

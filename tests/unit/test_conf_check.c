@@ -115,6 +115,11 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		{ "", "2525 inet n - n - - smtpd -o smtpd_helo_restrictions=$mua_helo\n" REST,
 		  "./master.cf:1: error: smtpd_helo_restrictions uses $mua_helo, which is defined "
 		  "nowhere\n" },
+		{ "",
+		  "2525 inet n - n - - smtpd -o "
+		  "smtpd_client_restrictions=$mua_client_restrictions\n" REST,
+		  "./master.cf:1: warning: smtpd_client_restrictions uses "
+		  "$mua_client_restrictions, which is not used here: it is empty\n" },
 		/* types */
 		{ "hopcount_limit = many\nsoft_bounce = si\nipc_timeout = 1y\n", SERVICES,
 		  "./main.cf:9: error: hopcount_limit must be a number, not \"many\"\n"
