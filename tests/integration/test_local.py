@@ -12,6 +12,8 @@ import pytest
 
 from ipc import Channel, LaunchedDaemon
 
+pytestmark = pytest.mark.sanitized
+
 UID = 64310 if os.geteuid() == 0 else os.getuid()
 GID = 64310 if os.geteuid() == 0 else os.getgid()
 ATTACH_JOBS, ATTACH_MAILBOX = 0, 1

@@ -12,6 +12,8 @@ import pytest
 from dns_server import DnsServer
 from ipc import LaunchedDaemon
 
+pytestmark = pytest.mark.sanitized
+
 FOUND, NO_DATA, NO_NAME, TRY_LATER, BOGUS = range(5)
 TYPES = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28,
          "SRV": 33, "TLSA": 52, "CAA": 257}
