@@ -3,7 +3,6 @@
 
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,22 +12,11 @@
 #include "lib/base/log.h"
 #include "lib/ipc/channel.h"
 
+#define CLIENTS_MOST     250 /* further ones wait in the listener's queue */
 #define TICK_MS          1000
 #define RESPAWN_LEAST_MS 100  /* a child that dies early is started again after this, */
 #define RESPAWN_MOST_MS  5000 /* doubled each time up to this */
 #define STABLE_MS        10000
-
-enum source_kind { SOURCE_LISTENER, SOURCE_CONTROL, SOURCE_CLIENT };
-
-struct source {
-	enum source_kind kind;
-	int              fd;
-};
-
-struct client { /* a channel from qmgr or authd */
-	struct source      source;
-	struct ipc_channel channel;
-};
 
 struct worker {
 	struct list_node   node;
@@ -43,21 +31,11 @@ struct worker {
 
 struct parent {
 	struct daemon_context *context;
-	int                    epoll_fd;
-	struct source          control;
-	struct source         *listeners;
+	struct ipc_channel     clients[CLIENTS_MOST]; /* from qmgr and authd */
+	size_t                 client_count;
 	struct list_node       workers;
 	size_t                 running;
 };
-
-static bool
-watch(struct parent *parent, struct source *source, enum source_kind kind, int fd)
-{
-	struct epoll_event event = { .events = EPOLLIN, .data.ptr = source };
-
-	*source = (struct source){ kind, fd };
-	return epoll_ctl(parent->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
-}
 
 /* ---- workers ---- */
 
@@ -225,48 +203,42 @@ attach_take(struct parent *parent, const struct msg_mailbox_attach *attach)
 		log_warning("no mailbox worker for uid %u: %s", attach->uid, error.text);
 }
 
-static void
-client_event(struct parent *parent, struct client *client)
+/* False when the client is gone or sent nonsense. */
+static bool
+client_read(struct parent *parent, struct ipc_channel *client)
 {
 	struct msg_mailbox_attach attach;
 	struct ipc_frame          frame;
-	bool                      is_good = ipc_fill(&client->channel) == IPC_OK;
 
-	while (is_good && ipc_next(&client->channel, &frame)) {
-		is_good = msg_mailbox_attach_decode(&frame, &attach) && attach.channel >= 0;
+	if (ipc_fill(client) != IPC_OK)
+		return false;
+	while (ipc_next(client, &frame)) {
+		bool is_good = msg_mailbox_attach_decode(&frame, &attach) && attach.channel >= 0;
+
 		ipc_frame_close(&frame);
-		if (is_good) {
-			attach_take(parent, &attach);
-			close(attach.channel);
-		} else {
+		if (!is_good) {
 			log_warning("malformed message (%s)", msg_name(frame.type));
+			return false;
 		}
+		attach_take(parent, &attach);
+		close(attach.channel);
 	}
-	if (!is_good || client->channel.is_broken) {
-		/* A child between fork and exec may still hold it open. */
-		epoll_ctl(parent->epoll_fd, EPOLL_CTL_DEL, client->channel.fd, NULL);
-		ipc_channel_close(&client->channel);
-		free(client);
-	}
+	return !client->is_broken;
 }
 
 static void
-listener_event(struct parent *parent, int listener)
+client_accept(struct parent *parent, int listener)
 {
-	int  fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	bool is_allowed =
-		fd >= 0 && daemon_peer_is_allowed(parent->context, fd, PEER_MAIL | PEER_AUTH);
-	struct client *client = is_allowed ? calloc(1, sizeof(*client)) : NULL;
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	if (client != NULL && watch(parent, &client->source, SOURCE_CLIENT, fd)) {
-		ipc_channel_init(&client->channel, fd);
+	if (fd < 0)
+		return;
+	if (daemon_peer_is_allowed(parent->context, fd, PEER_MAIL | PEER_AUTH)) {
+		ipc_channel_init(&parent->clients[parent->client_count++], fd);
 		return;
 	}
-	if (fd >= 0 && !is_allowed)
-		log_warning("a client that is neither qmgr nor authd was sent away");
-	free(client);
-	if (fd >= 0)
-		close(fd);
+	log_warning("a client that is neither qmgr nor authd was sent away");
+	close(fd);
 }
 
 static void
@@ -301,33 +273,42 @@ parent_drain(struct parent *parent)
 	return 0;
 }
 
+/* Waits for one thing to happen, at most a second. */
+static void
+parent_wait(struct parent *parent)
+{
+	struct pollfd fds[CLIENTS_MOST + 2] = { { parent->context->drain_fd, POLLIN, 0 },
+		                                { -1, POLLIN, 0 } };
+
+	if (parent->client_count < CLIENTS_MOST)
+		fds[1].fd = parent->context->listeners[0].fd;
+	for (size_t i = 0; i < parent->client_count; i++)
+		fds[i + 2] = (struct pollfd){ parent->clients[i].fd, POLLIN, 0 };
+	if (poll(fds, parent->client_count + 2, TICK_MS) <= 0)
+		return;
+	if (fds[0].revents != 0)
+		daemon_control(parent->context);
+	for (size_t i = parent->client_count; i-- > 0;)
+		if (fds[i + 2].revents != 0 && !client_read(parent, &parent->clients[i])) {
+			ipc_channel_close(&parent->clients[i]);
+			parent->clients[i] = parent->clients[--parent->client_count];
+		}
+	if (fds[1].revents != 0)
+		client_accept(parent, fds[1].fd);
+}
+
 int
 parent_run(struct daemon_context *context)
 {
-	struct parent parent = { .context = context, .epoll_fd = epoll_create1(EPOLL_CLOEXEC) };
+	struct parent *parent = calloc(1, sizeof(*parent));
 
-	list_init(&parent.workers);
-	parent.listeners = calloc(context->listener_count + 1, sizeof(*parent.listeners));
-	if (parent.epoll_fd < 0 || parent.listeners == NULL ||
-	    !watch(&parent, &parent.control, SOURCE_CONTROL, context->drain_fd))
+	if (parent == NULL || context->listener_count != 1)
 		return 1;
-	for (size_t i = 0; i < context->listener_count; i++)
-		if (!watch(&parent, &parent.listeners[i], SOURCE_LISTENER,
-		           context->listeners[i].fd))
-			return 1;
+	parent->context = context;
+	list_init(&parent->workers);
 	while (!daemon_is_draining(context)) {
-		struct epoll_event event;
-
-		if (epoll_wait(parent.epoll_fd, &event, 1, TICK_MS) > 0) {
-			struct source *source = event.data.ptr;
-
-			switch (source->kind) {
-			case SOURCE_LISTENER: listener_event(&parent, source->fd); break;
-			case SOURCE_CONTROL: daemon_control(context); break;
-			case SOURCE_CLIENT: client_event(&parent, (void *)source); break;
-			}
-		}
-		parent_tick(&parent);
+		parent_wait(parent);
+		parent_tick(parent);
 	}
-	return parent_drain(&parent);
+	return parent_drain(parent);
 }

@@ -96,6 +96,7 @@ class Login:
         self.attach.send("mailbox_attach", kind=ATTACH_MAILBOX, uid=UID, gid=GID, mailbox=mailbox,
                          channel=theirs)
         theirs.close()
+        self.attach.close()
         self.channel = Channel(ours)
 
     def list(self, want_lock=True):
@@ -116,7 +117,6 @@ class Login:
 
     def close(self):
         self.channel.close()
-        self.attach.close()
 
 
 def children(pid):
