@@ -122,29 +122,34 @@ open_descriptors(void)
 
 /* ---- the claims ---- */
 
-static void
-every_message_arrives_as_it_was_sent(void **unused)
-{
-	struct ipc_channel a, b;
-	struct ipc_frame   frame;
-	size_t             before = open_descriptors();
-
-	(void)unused;
-	pair_open(&a, &b);
 #define RECORD(name)
 #define MESSAGE(name, number, most)                                                                \
+	static void pass_##name(struct ipc_channel *a, struct ipc_channel *b)                      \
 	{                                                                                          \
+		struct ipc_frame  frame;                                                           \
 		struct msg_##name sent = msg_##name##_clear(), got = msg_##name##_clear();         \
                                                                                                    \
 		fill_##name(&sent);                                                                \
-		assert_int_equal(ipc_send(&a, name, &sent, soon()), IPC_OK);                       \
-		assert_int_equal(ipc_receive(&b, soon(), &frame), IPC_OK);                         \
+		assert_int_equal(ipc_send(a, name, &sent, soon()), IPC_OK);                        \
+		assert_int_equal(ipc_receive(b, soon(), &frame), IPC_OK);                          \
 		assert_int_equal(frame.type, number);                                              \
 		assert_string_equal(msg_name(frame.type), #name);                                  \
 		assert_true(msg_##name##_decode(&frame, &got));                                    \
 		same_##name(&sent, &got);                                                          \
 		ipc_frame_close(&frame);                                                           \
 	}
+#include "lib/ipc/messages.def"
+#undef MESSAGE
+
+static void
+every_message_arrives_as_it_was_sent(void **unused)
+{
+	struct ipc_channel a, b;
+	size_t             before = open_descriptors();
+
+	(void)unused;
+	pair_open(&a, &b);
+#define MESSAGE(name, number, most) pass_##name(&a, &b);
 #include "lib/ipc/messages.def"
 #undef MESSAGE
 #undef RECORD
@@ -167,12 +172,9 @@ payload_of(const struct ipc_encoding *encoding, size_t length)
 	return slice_of(copy, length);
 }
 
-static void
-a_message_cut_at_any_byte_is_malformed(void **unused)
-{
-	(void)unused;
 #define RECORD(name)
 #define MESSAGE(name, number, most)                                                                \
+	static void cut_##name(void)                                                               \
 	{                                                                                          \
 		struct msg_##name   sent = msg_##name##_clear(), got = msg_##name##_clear();       \
 		struct ipc_encoding encoding = { .fields = BUF(1 << 20) };                         \
@@ -191,15 +193,20 @@ a_message_cut_at_any_byte_is_malformed(void **unused)
 	}
 #include "lib/ipc/messages.def"
 #undef MESSAGE
+
+static void
+a_message_cut_at_any_byte_is_malformed(void **unused)
+{
+	(void)unused;
+#define MESSAGE(name, number, most) cut_##name();
+#include "lib/ipc/messages.def"
+#undef MESSAGE
 #undef RECORD
 }
 
-static void
-a_byte_too_many_a_wrong_type_or_a_missing_descriptor_is_malformed(void **unused)
-{
-	(void)unused;
 #define RECORD(name)
 #define MESSAGE(name, number, most)                                                                \
+	static void damage_##name(void)                                                            \
 	{                                                                                          \
 		struct msg_##name   sent = msg_##name##_clear(), got = msg_##name##_clear();       \
 		struct ipc_encoding encoding = { .fields = BUF(1 << 20) };                         \
@@ -225,15 +232,20 @@ a_byte_too_many_a_wrong_type_or_a_missing_descriptor_is_malformed(void **unused)
 	}
 #include "lib/ipc/messages.def"
 #undef MESSAGE
+
+static void
+a_byte_too_many_a_wrong_type_or_a_missing_descriptor_is_malformed(void **unused)
+{
+	(void)unused;
+#define MESSAGE(name, number, most) damage_##name();
+#include "lib/ipc/messages.def"
+#undef MESSAGE
 #undef RECORD
 }
 
-static void
-records_in_a_list_come_back_in_order_and_a_damaged_list_is_noticed(void **unused)
-{
-	(void)unused;
 #define MESSAGE(name, number, most)
 #define RECORD(name)                                                                               \
+	static void walk_##name(void)                                                              \
 	{                                                                                          \
 		struct msg_##name sent, got;                                                       \
 		struct buf        list = BUF(1 << 20);                                             \
@@ -258,6 +270,14 @@ records_in_a_list_come_back_in_order_and_a_damaged_list_is_noticed(void **unused
 		}                                                                                  \
 		buf_free(&list);                                                                   \
 	}
+#include "lib/ipc/messages.def"
+#undef RECORD
+
+static void
+records_in_a_list_come_back_in_order_and_a_damaged_list_is_noticed(void **unused)
+{
+	(void)unused;
+#define RECORD(name) walk_##name();
 #include "lib/ipc/messages.def"
 #undef MESSAGE
 #undef RECORD
