@@ -1,5 +1,8 @@
 /*
- * access.c - access(5): search orders (FACTS 2.4) and results (FACTS 2.5).
+ * access.c - access(5): search orders and results.
+ *
+ * LIMIT: what a table asks for (HOLD, FILTER, BCC ...) is kept in the transaction, so with
+ * smtpd_delay_reject = no it has no effect in client and helo restrictions, which come before one.
  */
 #include <stdio.h>
 

@@ -105,6 +105,9 @@ content_verdict(struct session *session)
 	if (mail->is_too_large)
 		return (struct smtp_reply){ 552, status_from("5.3.4"),
 			                    SLICE("Message size exceeds fixed limit") };
+	if (mail->is_out_of_memory)
+		return (struct smtp_reply){ 452, status_from("4.3.1"),
+			                    SLICE("Insufficient system storage") };
 	if (mail->decoder.has_bare_newline && mail->decoder.bare_newline == BARE_NEWLINE_NOTE)
 		session->has_noted_bare_newline = true;
 	if (mail->decoder.has_bare_newline && mail->decoder.bare_newline == BARE_NEWLINE_REJECT) {
@@ -145,7 +148,8 @@ content_store(struct session *session, struct slice content)
 	mail->content_bytes += content.length;
 	if (most > 0 && mail->content_bytes > (uint64_t)most)
 		mail->is_too_large = true;
-	if (!mail->is_too_large && !mail->is_discarded && content.length > 0)
+	if (!mail->is_too_large && !mail->is_out_of_memory && !mail->is_discarded &&
+	    content.length > 0)
 		/* A failure is remembered by intake and told by intake_finish. */
 		(void)intake_write(mail->intake, content);
 }
@@ -269,7 +273,7 @@ chunk_input(struct session *session, struct slice input)
 	consumed = input.length;
 	if (!mail->is_chunk_skipped) {
 		data_decode(&mail->decoder, input, &consumed, &out, &ok);
-		mail->is_too_large |= !ok; /* out of memory: the content is not whole */
+		mail->is_out_of_memory |= !ok;
 		content_store(session, buf_slice(&out));
 	}
 	buf_free(&out);
@@ -295,7 +299,7 @@ content_input(struct session *session)
 		return chunk_input(session, input);
 	struct buf out = BUF(2 * input.length + 16);
 	result = data_decode(&session->mail.decoder, input, &consumed, &out, &ok);
-	session->mail.is_too_large |= !ok;
+	session->mail.is_out_of_memory |= !ok;
 	content_store(session, buf_slice(&out));
 	buf_free(&out);
 	stream_consume(session->stream, consumed);

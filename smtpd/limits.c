@@ -29,11 +29,10 @@ struct limits {
 };
 
 struct limits *
-limits_create(const struct parameters *parameters, const char *service)
+limits_create(const struct parameters *parameters)
 {
 	struct limits *limits = calloc(1, sizeof(*limits));
 
-	(void)service;
 	if (limits == NULL)
 		return NULL;
 	limits->parameters = parameters;

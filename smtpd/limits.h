@@ -26,7 +26,7 @@ enum limit_event {
 struct limits;
 struct limit_client; /* one client's counts while a session of it lives */
 
-struct limits *limits_create(const struct parameters *parameters, const char *service);
+struct limits *limits_create(const struct parameters *parameters);
 void           limits_destroy(struct limits **limits);
 
 /* A session begins: *simultaneous counts it, too. NULL when memory is out. */

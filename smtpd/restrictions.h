@@ -1,7 +1,7 @@
 /*
  * restrictions.h - access restrictions: lists of main.cf compiled once, evaluated per stage.
  *
- * FACTS 2.5. One row a restriction (lib/conf/restrictions.def names them, checks*.c carry them
+ * One row a restriction (lib/conf/restrictions.def names them, checks*.c carry them
  * out). Three answers everywhere: what a lookup could not tell becomes 4xx, never yes or no.
  */
 #ifndef DAKIYA_SMTPD_RESTRICTIONS_H

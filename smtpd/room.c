@@ -84,7 +84,7 @@ open_others(struct room *room, struct error *error)
 		return false;
 	room->auth = auth_client_create(AUTH_SOCKET);
 	room->dns = dns_client_create(RESOLVER_SOCKET);
-	room->limits = limits_create(room->parameters, room->service);
+	room->limits = limits_create(room->parameters);
 	if (room->intake.queue == NULL || room->auth == NULL || room->dns == NULL ||
 	    room->limits == NULL)
 		return error_set(error, "out of memory");

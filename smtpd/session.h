@@ -79,6 +79,7 @@ struct transaction {
 	struct data_decoder decoder;
 	uint64_t            content_bytes;
 	bool                is_too_large;
+	bool                is_out_of_memory; /* content is not whole */
 	bool                has_bare_newline;
 	uint64_t            chunk_left;
 	uint64_t            chunk_size;

@@ -135,7 +135,7 @@ transaction_add_recipient(struct session *session, const struct recipient *recip
 	return true;
 }
 
-/* ---- the Received field (RFC 5321 4.4, FACTS 2.7) ---- */
+/* ---- the Received field (RFC 5321 4.4) ---- */
 
 /* Text from the client inside the field: nothing that ends a comment or a line. */
 static void

@@ -6,7 +6,7 @@ struct extension_row {
 	const char *keyword;
 };
 
-/* In the order of FACTS 2.7. */
+/* In the order of EHLO. */
 static const struct extension_row extension_rows[] = {
 	{ SMTP_PIPELINING, "PIPELINING" },
 	{ SMTP_SIZE, "SIZE" },

@@ -1,7 +1,7 @@
 /*
  * extensions.h - the SMTP service extensions that we know, as bits, for server and client.
  *
- * RFC 5321 4.1.1.1 (EHLO). One table of keywords; EHLO is written in its order (FACTS 2.7).
+ * RFC 5321 4.1.1.1 (EHLO). One table of keywords; EHLO is written in its order.
  */
 #ifndef DAKIYA_SMTP_EXTENSIONS_H
 #define DAKIYA_SMTP_EXTENSIONS_H

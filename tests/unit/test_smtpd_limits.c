@@ -46,7 +46,7 @@ connect_from(struct limits *limits, const char *text, struct limit_client **clie
 static void
 connections_are_counted_by_client(void **state)
 {
-	struct limits       *limits = limits_create(&standard, "smtp");
+	struct limits       *limits = limits_create(&standard);
 	struct limit_client *a, *b, *c;
 	(void)state;
 
@@ -67,7 +67,7 @@ connections_are_counted_by_client(void **state)
 static void
 ipv6_clients_are_networks(void **state)
 {
-	struct limits       *limits = limits_create(&standard, "smtp");
+	struct limits       *limits = limits_create(&standard);
 	struct limit_client *a, *b, *c, *d;
 	(void)state;
 
@@ -87,7 +87,7 @@ ipv6_clients_are_networks(void **state)
 static void
 rates_outlive_sessions_and_end_with_the_window(void **state)
 {
-	struct limits       *limits = limits_create(&standard, "smtp");
+	struct limits       *limits = limits_create(&standard);
 	struct limit_client *a;
 	(void)state;
 
@@ -106,7 +106,7 @@ rates_outlive_sessions_and_end_with_the_window(void **state)
 static void
 many_clients_are_forgotten_oldest_first(void **state)
 {
-	struct limits       *limits = limits_create(&standard, "smtp");
+	struct limits       *limits = limits_create(&standard);
 	struct limit_client *a;
 	char                 text[40];
 	(void)state;
@@ -146,7 +146,7 @@ come_and_go(void *argument)
 static void
 threads_share_the_counts(void **state)
 {
-	struct limits *limits = limits_create(&standard, "smtp");
+	struct limits *limits = limits_create(&standard);
 	pthread_t      threads[4];
 	(void)state;
 
