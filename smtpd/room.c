@@ -131,11 +131,9 @@ size_t
 room_session_limit(const struct daemon_context *context)
 {
 	size_t set = (size_t)context->parameters->smtpd_session_limit;
-	size_t by_threads = context->thread_limit * 10;
+	size_t most = daemon_sessions_most();
 
-	if (set > 0)
-		return set;
-	return by_threads < 2000 ? 2000 : by_threads;
+	return set < most ? set : most;
 }
 
 void

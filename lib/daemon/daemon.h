@@ -141,6 +141,10 @@ struct daemon {
 
 int daemon_main(const struct daemon *daemon, int argc, char **argv);
 
+/* How many sessions the process's limit of open files has room for; no session_limit above it
+ * takes effect. */
+size_t daemon_sessions_most(void);
+
 /* ---- for rooms with their own loop ---- */
 
 /* Master asked to stop, or is gone. */

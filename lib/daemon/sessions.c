@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "lib/base/clock.h"
@@ -42,6 +43,7 @@
 #define GRACE_MS          2000         /* after the drain's deadline, for threads to come back */
 #define FULL_READ         8192         /* so much at once, and more is likely there */
 #define HELD_MOST         (16u * 1024) /* answers of a pipelining client that go together */
+#define DESCRIPTORS_KEPT  64           /* for tables, channels to other daemons, spool files */
 #define TRIM_AFTER        200          /* ended sessions, then memory is given back */
 #define NUMBER_LEAST      (1u << 23)   /* above every process id */
 #define NUMBER_MOST       0x7fffffffu
@@ -815,12 +817,24 @@ workers_stop(struct pool *pool)
 
 /* ---- the start ---- */
 
+size_t
+daemon_sessions_most(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur < 2 * DESCRIPTORS_KEPT)
+		return DESCRIPTORS_KEPT;
+	return (size_t)files.rlim_cur - DESCRIPTORS_KEPT;
+}
+
 static bool
 pool_open(struct pool *pool, struct daemon_core *core)
 {
 	pool->core = core;
 	pool->daemon = core->daemon;
 	pool->session_limit = core->daemon->session_limit(&core->context);
+	if (pool->session_limit > daemon_sessions_most())
+		pool->session_limit = daemon_sessions_most();
 	pool->stop.kind = ITEM_STOP;
 	pool->active_ms = clock_monotonic_ms();
 	mutex_init(&pool->lock);
