@@ -171,13 +171,21 @@ log_refusals(const struct delivery *delivery)
 static void
 try_host(struct attempt *attempt, const struct host *host)
 {
-	struct tls_choice  clear = *attempt->tls;
+	struct delivery   *delivery = attempt->delivery;
+	struct tls_choice  tls;
+	struct verdict     verdict;
 	enum session_start start;
-	struct session    *session = open_session(attempt, host, attempt->tls, &start);
+	struct session    *session;
 
+	if (!dane_choose(delivery->agent, attempt->tls, attempt->nexthop, host, &delivery->arena,
+	                 &tls, &verdict)) {
+		delivery_all(delivery, NULL, verdict);
+		return;
+	}
+	session = open_session(attempt, host, &tls, &start);
 	if (start == SESSION_RETRY_CLEAR) {
-		clear.level = TLS_NONE;
-		session = open_session(attempt, host, &clear, &start);
+		tls.level = TLS_NONE;
+		session = open_session(attempt, host, &tls, &start);
 	}
 	if (session == NULL)
 		return;

@@ -127,9 +127,6 @@ tls_choice_find(const struct smtp_agent *agent, const struct nexthop *nexthop, s
 	}
 	if (!ok)
 		return false;
-	/* Mail that must be authenticated waits rather than go out on a guess. */
-	if (choice->level == TLS_DANE || choice->level == TLS_DANE_ONLY)
-		return refuse(arena, verdict, nexthop, "level dane is not supported yet");
 	return true;
 }
 
@@ -137,14 +134,14 @@ static const char *
 default_match(const struct smtp_agent *agent, enum tls_level level)
 {
 	switch (level) {
+	case TLS_DANE:
+	case TLS_DANE_ONLY: return "nexthop"; /* for DANE-TA, beside the host's name */
 	case TLS_FINGERPRINT: return agent->parameters->smtp_tls_fingerprint_cert_match;
 	case TLS_VERIFY: return agent->parameters->smtp_tls_verify_cert_match;
 	case TLS_SECURE: return agent->parameters->smtp_tls_secure_cert_match;
 	case TLS_NONE:
 	case TLS_MAY:
-	case TLS_ENCRYPT:
-	case TLS_DANE:
-	case TLS_DANE_ONLY: break;
+	case TLS_ENCRYPT: break;
 	}
 	return "";
 }
@@ -194,5 +191,9 @@ tls_choice_policy(const struct smtp_agent *agent, const struct tls_choice *choic
 	while (policy->name_count < NAMES_MOST && slice_next_word(&rest, separators, &word))
 		policy->names[policy->name_count++] = expand_name(word, domain, host, arena);
 	policy->server_name = server_name(agent, choice, domain, host, arena);
+	if (choice->level == TLS_DANE || choice->level == TLS_DANE_ONLY)
+		policy->server_name = slice_from(host->name);
+	policy->tlsa = choice->tlsa;
+	policy->tlsa_count = choice->tlsa_count;
 	return true;
 }

@@ -116,7 +116,7 @@ set_port(struct host *host, unsigned port)
 /* data: 4 or 16 bytes in network order. */
 static bool
 add_address(struct candidates *all, const struct nexthop *nexthop, struct slice name,
-            struct slice data, uint32_t preference)
+            struct slice data, uint32_t preference, bool is_secure)
 {
 	struct host *host;
 
@@ -124,7 +124,7 @@ add_address(struct candidates *all, const struct nexthop *nexthop, struct slice 
 	    name.length >= sizeof(host->name))
 		return false;
 	host = &all->host[all->count++];
-	*host = (struct host){ .preference = preference };
+	*host = (struct host){ .preference = preference, .is_secure = is_secure };
 	snprintf(host->name, sizeof(host->name), "%.*s", SLICE_ARGS(name));
 	if (data.length == 4) {
 		struct sockaddr_in *in = (struct sockaddr_in *)(void *)&host->sockaddr;
@@ -152,9 +152,9 @@ add_literal(struct candidates *all, const struct nexthop *nexthop)
 	struct slice  name = slice_from(nexthop->domain);
 
 	if (inet_pton(AF_INET, nexthop->domain, bytes) == 1)
-		return add_address(all, nexthop, name, slice_of((const char *)bytes, 4), 0);
+		return add_address(all, nexthop, name, slice_of((const char *)bytes, 4), 0, false);
 	if (inet_pton(AF_INET6, nexthop->domain, bytes) == 1)
-		return add_address(all, nexthop, name, slice_of((const char *)bytes, 16), 0);
+		return add_address(all, nexthop, name, slice_of((const char *)bytes, 16), 0, false);
 	return false;
 }
 
@@ -172,7 +172,8 @@ uses_family(const struct smtp_agent *agent, enum dns_type type)
  * none and an answer is missing. */
 static enum dns_status
 add_host(const struct smtp_agent *agent, struct candidates *all, const struct nexthop *nexthop,
-         struct slice name, uint32_t preference, struct arena *arena, struct error *error)
+         struct slice name, uint32_t preference, bool is_secure, struct arena *arena,
+         struct error *error)
 {
 	static const enum dns_type types[] = { DNS_AAAA, DNS_A };
 	enum dns_status            worst = DNS_NO_NAME;
@@ -187,7 +188,8 @@ add_host(const struct smtp_agent *agent, struct candidates *all, const struct ne
 		status =
 			agent->lookup(agent->lookup_context, name, types[t], arena, &answer, error);
 		for (size_t i = 0; status == DNS_FOUND && i < answer.count; i++)
-			add_address(all, nexthop, name, answer.records[i].data, preference);
+			add_address(all, nexthop, name, answer.records[i].data, preference,
+			            is_secure && answer.is_secure);
 		if (status == DNS_TRY_LATER || status == DNS_BOGUS)
 			worst = status;
 		else if (status == DNS_NO_DATA && worst == DNS_NO_NAME)
@@ -370,7 +372,7 @@ add_mx_hosts(const struct smtp_agent *agent, struct candidates *all, const struc
 			break;
 		}
 		status = add_host(agent, all, nexthop, mx->records[i].target,
-		                  mx->records[i].preference, arena, &error);
+		                  mx->records[i].preference, mx->is_secure, arena, &error);
 		if (status == DNS_TRY_LATER || status == DNS_BOGUS || worst == DNS_NO_NAME)
 			worst = status;
 	}
@@ -403,7 +405,7 @@ find_domain(const struct smtp_agent *agent, struct candidates *all, const struct
 			return false;
 	} else if (status == DNS_NO_DATA || status == DNS_FOUND) {
 		/* RFC 5321 5.1: the domain itself is an implicit MX. */
-		status = add_host(agent, all, nexthop, domain, 0, arena, &error);
+		status = add_host(agent, all, nexthop, domain, 0, mx.is_secure, arena, &error);
 		if (status != DNS_FOUND) {
 			*verdict = name_error(arena, status, nexthop->domain, "A");
 			return false;
@@ -434,7 +436,7 @@ find_host(const struct smtp_agent *agent, struct candidates *all, const struct n
 
 	if (add_literal(all, nexthop))
 		return true;
-	status = add_host(agent, all, nexthop, slice_from(nexthop->domain), 0, arena, &error);
+	status = add_host(agent, all, nexthop, slice_from(nexthop->domain), 0, true, arena, &error);
 	if (status == DNS_FOUND)
 		return true;
 	*verdict = name_error(arena, status, nexthop->domain, "A");

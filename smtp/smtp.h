@@ -75,6 +75,7 @@ struct host {
 	struct sockaddr_storage sockaddr;
 	socklen_t               sockaddr_length;
 	uint32_t                preference;
+	bool                    is_secure;     /* DNSSEC vouches for name and address */
 	bool                    detects_loops; /* found by domain at the standard port */
 };
 
@@ -107,15 +108,24 @@ struct stream *host_connect(const struct smtp_agent *agent, const struct host *h
 /* ---- TLS policy ---- */
 
 struct tls_choice {
-	enum tls_level level;
-	struct slice   match; /* as in match=; empty = the level's parameter */
-	const char    *protocols;
-	const char    *ciphers;
-	struct slice   server_name;
+	enum tls_level         level;
+	struct slice           match; /* as in match=; empty = the level's parameter */
+	const char            *protocols;
+	const char            *ciphers;
+	struct slice           server_name;
+	const struct tls_tlsa *tlsa; /* by dane_choose */
+	size_t                 tlsa_count;
 };
 /* By smtp_tls_policy_maps and parameters. False: *verdict (a lookup failed, a bad policy). */
 bool tls_choice_find(const struct smtp_agent *agent, const struct nexthop *nexthop,
                      struct arena *arena, struct tls_choice *choice, struct verdict *verdict);
+/*
+ * The levels dane and dane-only for one host (RFC 7672): with the TLSA records in *chosen, or what
+ * is left without them. False: *verdict (no records where they must be, or a failed lookup).
+ */
+bool dane_choose(const struct smtp_agent *agent, const struct tls_choice *choice,
+                 const struct nexthop *nexthop, const struct host *host, struct arena *arena,
+                 struct tls_choice *chosen, struct verdict *verdict);
 /* The names that a certificate may bear, and the rest of the policy for one host. */
 bool tls_choice_policy(const struct smtp_agent *agent, const struct tls_choice *choice,
                        const char *domain, const struct host *host, struct arena *arena,

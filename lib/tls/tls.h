@@ -45,6 +45,14 @@ enum tls_level {
 	TLS_SECURE,
 };
 
+/* One record of RFC 6698. Of its usages, mail knows DANE-TA (2) and DANE-EE (3), RFC 7672 3.1. */
+struct tls_tlsa {
+	unsigned char usage, selector, matching;
+	struct slice  data;
+};
+/* From rdata. False: malformed, or of a kind that mail does not use. */
+bool tls_tlsa_parse(struct slice rdata, struct tls_tlsa *record);
+
 struct tls_policy {
 	enum tls_level level;
 	struct slice  *names; /* acceptable certificate names for verify and secure; ".x" too */
@@ -52,6 +60,10 @@ struct tls_policy {
 	struct slice   server_name; /* SNI; empty = none */
 	const char    *protocols;   /* NULL = the parameter */
 	const char    *ciphers;
+	/* Levels dane and dane-only: usable records, one or more, from validated DNS. server_name
+	 * is their base domain; names are what else a certificate may bear with DANE-TA. */
+	const struct tls_tlsa *tlsa;
+	size_t                 tlsa_count;
 };
 
 struct tls_client *tls_client_create(const struct parameters *parameters, struct error *error);

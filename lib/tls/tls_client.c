@@ -53,6 +53,8 @@ configure(struct tls_client *client, const struct parameters *parameters, struct
 	if (client->fingerprint_digest == NULL)
 		return error_set(error, "smtp_tls_fingerprint_digest: unknown digest %s",
 		                 parameters->smtp_tls_fingerprint_digest);
+	if (SSL_CTX_dane_enable(context) != 1)
+		return tls_error_take(error, "cannot set up DANE");
 	if (parameters->tls_append_default_CA && SSL_CTX_set_default_verify_paths(context) != 1)
 		return tls_error_take(error, "cannot load the system's authorities");
 	return tls_context_common(context, parameters, error) &&
@@ -147,6 +149,62 @@ apply_server_name(SSL *ssl, struct slice name, struct error *error)
 	if (SSL_set_tlsext_host_name(ssl, text) != 1)
 		return tls_error_take(error, "cannot set the TLS server name");
 	return true;
+}
+
+/* ---- DANE ---- */
+
+bool
+tls_tlsa_parse(struct slice rdata, struct tls_tlsa *record)
+{
+	if (rdata.length < 4)
+		return false;
+	*record = (struct tls_tlsa){ .usage = (unsigned char)rdata.data[0],
+		                     .selector = (unsigned char)rdata.data[1],
+		                     .matching = (unsigned char)rdata.data[2],
+		                     .data = slice_from_offset(rdata, 3) };
+	if ((record->usage != 2 && record->usage != 3) || record->selector > 1)
+		return false;
+	return record->matching == 0 || (record->matching == 1 && record->data.length == 32) ||
+	       (record->matching == 2 && record->data.length == 64);
+}
+
+/* RFC 7672: the records say what certificate it must be; with DANE-EE names do not matter. */
+static bool
+apply_dane(SSL *ssl, const struct tls_policy *policy, struct error *error)
+{
+	char   name[256];
+	size_t usable = 0;
+
+	if (policy->level != TLS_DANE && policy->level != TLS_DANE_ONLY)
+		return true;
+	if (policy->server_name.length == 0 || policy->server_name.length >= sizeof(name))
+		return error_set(error, "DANE without a name");
+	memcpy(name, policy->server_name.data, policy->server_name.length);
+	name[policy->server_name.length] = '\0';
+	if (SSL_dane_enable(ssl, name) != 1)
+		return tls_error_take(error, "cannot set up DANE for %s", name);
+	SSL_dane_set_flags(ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
+	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	for (size_t i = 0; i < policy->name_count; i++) {
+		struct slice other = policy->names[i];
+
+		if (other.length == 0 || other.length >= sizeof(name))
+			continue;
+		memcpy(name, other.data, other.length);
+		name[other.length] = '\0';
+		if (SSL_add1_host(ssl, name) != 1)
+			return tls_error_take(error, "cannot set up DANE for %s", name);
+	}
+	for (size_t i = 0; i < policy->tlsa_count; i++) {
+		const struct tls_tlsa *record = &policy->tlsa[i];
+
+		usable += SSL_dane_tlsa_add(ssl, record->usage, record->selector, record->matching,
+		                            (const unsigned char *)record->data.data,
+		                            record->data.length) > 0;
+	}
+	tls_errors_clear();
+	/* Never less than what was asked for. */
+	return usable > 0 || error_set(error, "no usable TLSA records");
 }
 
 /* ---- verification ---- */
@@ -252,6 +310,12 @@ verify_server(const struct tls_client *client, struct tls_connection *tls,
 		return tls->is_verified || error_set(error, "Server certificate not verified: "
 		                                            "its fingerprint is not listed");
 	}
+	if (policy->level == TLS_DANE || policy->level == TLS_DANE_ONLY) {
+		tls->is_trusted = tls->is_verified =
+			tls->is_trusted && SSL_get0_dane_authority(tls->ssl, NULL, NULL) >= 0;
+		return tls->is_verified || error_set(error, "Server certificate not verified: it "
+		                                            "matches no TLSA record");
+	}
 	if (!tls->is_trusted)
 		return error_set(error, "Server certificate not trusted: %s",
 		                 X509_verify_cert_error_string(result));
@@ -268,13 +332,11 @@ tls_client_start(struct tls_client *client, struct stream *stream, const struct 
 	enum stream_result     result;
 	short                  wants = POLLIN;
 
-	/* Never less than what was asked for. */
-	if (policy->level == TLS_DANE || policy->level == TLS_DANE_ONLY)
-		return error_set(error, "DANE is not supported yet");
 	tls = tls_connection_start(client->context, client->bio_method, stream, false, error);
 	if (tls == NULL)
 		return false;
 	if (!apply_versions_and_ciphers(client, tls->ssl, policy, error) ||
+	    !apply_dane(tls->ssl, policy, error) ||
 	    !apply_server_name(tls->ssl, policy->server_name, error)) {
 		tls->is_broken = true;
 		return false;

@@ -5,7 +5,7 @@
  * on one port at different loopback addresses, as MX hosts do.
  */
 /* links: smtp/session.c smtp/command.c smtp/transaction.c smtp/content.c smtp/verdict.c */
-/* links: smtp/policy.c smtp/route.c smtp/connect.c smtp/deliver.c smtp/sasl.c */
+/* links: smtp/policy.c smtp/route.c smtp/connect.c smtp/deliver.c smtp/sasl.c smtp/dane.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -52,6 +52,35 @@ struct scenario {
 
 /* ---- names from memory ---- */
 
+/* "match": DANE-EE with the key of ec.pem; "other": with another key; "odd": of an unknown usage.
+ */
+static struct slice
+tlsa_data(struct slice value, struct arena *arena)
+{
+	char      rdata[3 + 32] = { 3, 1, 1 };
+	char      path[200];
+	unsigned  length;
+	EVP_PKEY *key;
+	FILE     *file;
+
+	if (slice_equal(value, SLICE("odd")))
+		rdata[0] = 1;
+	if (slice_equal(value, SLICE("match"))) {
+		unsigned char *der = NULL;
+
+		snprintf(path, sizeof(path), "%s/ec.pem", directory);
+		file = fopen(path, "re");
+		key = PEM_read_PrivateKey(file, NULL, NULL, NULL);
+		fclose(file);
+		int size = i2d_PUBKEY(key, &der);
+		EVP_Digest(der, (size_t)size, (unsigned char *)rdata + 3, &length, EVP_sha256(),
+		           NULL);
+		OPENSSL_free(der);
+		EVP_PKEY_free(key);
+	}
+	return arena_copy(arena, slice_of(rdata, sizeof(rdata)));
+}
+
 static bool
 record_value(struct slice value, enum dns_type type, struct arena *arena, struct dns_record *record)
 {
@@ -67,6 +96,10 @@ record_value(struct slice value, enum dns_type type, struct arena *arena, struct
 			record->target = word;
 		return true;
 	}
+	if (type == DNS_TLSA) {
+		record->data = tlsa_data(value, arena);
+		return true;
+	}
 	snprintf(text, sizeof(text), "%.*s", SLICE_ARGS(value));
 	assert_int_equal(inet_pton(type == DNS_A ? AF_INET : AF_INET6, text, bytes), 1);
 	record->data = arena_copy(arena, slice_of((const char *)bytes, type == DNS_A ? 4 : 16));
@@ -78,12 +111,18 @@ lookup_in_zone(void *context, struct slice name, enum dns_type type, struct aren
                struct dns_answer *answer, struct error *error)
 {
 	struct slice rest = slice_from(context), line;
-	const char  *wanted = type == DNS_MX ? "MX" : type == DNS_A ? "A" : "AAAA";
+	const char  *wanted = type == DNS_MX     ? "MX"
+	                      : type == DNS_A    ? "A"
+	                      : type == DNS_TLSA ? "TLSA"
+	                                         : "AAAA";
 	bool         exists = false;
 
 	error_set(error, "no more words");
 	answer->records = arena_alloc_array(arena, 300, sizeof(*answer->records));
 	answer->count = 0;
+	answer->is_secure = strstr(context, "SECURE") != NULL;
+	if (type == DNS_TLSA) /* the port varies */
+		name = slice_from_offset(name, slice_find(name, SLICE("._tcp.")) + 1);
 	while (slice_next_part(&rest, '\n', &line)) {
 		struct slice owner = SLICE_EMPTY, kind = SLICE_EMPTY;
 
@@ -601,10 +640,39 @@ SCENARIO(unknown_policy_attribute_defers,
          .is_silent = true,
          .expected = { "deferred 4.7.5 TLS policy for example.org cannot be followed: unknown "
                        "attribute relay=none" })
-SCENARIO(dane_defers_until_it_is_built, .settings = "smtp_tls_security_level = dane",
-         .is_silent = true,
-         .expected = { "deferred 4.7.5 TLS policy for example.org cannot be followed: level dane "
-                       "is not supported yet relay=none" })
+#define DANE_ZONE(data)                                                                            \
+	"example.org MX 10 mx1.test\nmx1.test A 127.9.0.1\n_tcp.mx1.test TLSA " data               \
+	"\nSECURE x x\n"
+
+SCENARIO(dane_verifies_by_tlsa, .settings = "smtp_tls_security_level = dane-only",
+         .zone = DANE_ZONE("match"),
+         .hosts = { { "127.9.0.1", STARTTLS "S 220 go\n" UNDER_TLS TAKES } },
+         .expected = { SENT(1) })
+SCENARIO(dane_refuses_another_key, .settings = "smtp_tls_security_level = dane",
+         .zone = DANE_ZONE("other"), .is_silent = true,
+         .hosts = { { "127.9.0.1", STARTTLS "S 220 go\nT\n" } },
+         .expected = { "deferred 4.7.5 Server certificate not verified: it matches no TLSA record "
+                       "relay=mx1.test[127.9.0.1]:PORT" })
+SCENARIO(dane_never_goes_on_in_clear, .settings = "smtp_tls_security_level = dane",
+         .zone = DANE_ZONE("match"), .is_silent = true,
+         .hosts = { { "127.9.0.1", HELLO "C QUIT\n" } },
+         .expected = { "deferred 4.7.4 TLS is required, but was not offered by host "
+                       "mx1.test[127.9.0.1] relay=mx1.test[127.9.0.1]:PORT" })
+SCENARIO(dane_with_unusable_records_encrypts, .settings = "smtp_tls_security_level = dane",
+         .zone = DANE_ZONE("odd"), .is_silent = true,
+         .hosts = { { "127.9.0.1", HELLO "C QUIT\n" } },
+         .expected = { "deferred 4.7.4 TLS is required, but was not offered by host "
+                       "mx1.test[127.9.0.1] relay=mx1.test[127.9.0.1]:PORT" })
+SCENARIO(dane_without_records_is_opportunistic, .settings = "smtp_tls_security_level = dane",
+         .hosts = { { "127.9.0.1", HELLO TAKES } }, .expected = { SENT(1) })
+SCENARIO(dane_only_without_dnssec_waits, .settings = "smtp_tls_security_level = dane-only",
+         .zone = one_host, .is_silent = true,
+         .expected = { "deferred 4.7.5 TLSA lookup for mx1.test[127.9.0.1]:PORT: DNSSEC does not "
+                       "vouch for the host relay=none" })
+SCENARIO(failing_tlsa_lookup_waits, .settings = "smtp_tls_security_level = dane",
+         .zone = DANE_ZONE("bogus"), .is_silent = true,
+         .expected = { "deferred 4.7.5 TLSA lookup for mx1.test[127.9.0.1]:PORT: no more words "
+                       "relay=none" })
 
 /* ---- AUTH ---- */
 
@@ -743,7 +811,13 @@ main(void)
 		cmocka_unit_test(policy_map_sets_level_and_names),
 		cmocka_unit_test(policy_map_of_a_parent_domain_counts),
 		cmocka_unit_test(unknown_policy_attribute_defers),
-		cmocka_unit_test(dane_defers_until_it_is_built),
+		cmocka_unit_test(dane_verifies_by_tlsa),
+		cmocka_unit_test(dane_refuses_another_key),
+		cmocka_unit_test(dane_never_goes_on_in_clear),
+		cmocka_unit_test(dane_with_unusable_records_encrypts),
+		cmocka_unit_test(dane_without_records_is_opportunistic),
+		cmocka_unit_test(dane_only_without_dnssec_waits),
+		cmocka_unit_test(failing_tlsa_lookup_waits),
 		cmocka_unit_test(password_is_sent_when_allowed),
 		cmocka_unit_test(login_is_spoken),
 		cmocka_unit_test(password_is_not_sent_in_clear_by_default),
