@@ -171,3 +171,23 @@ def test_waiting_mail_is_warned_about_once_and_returned_when_it_expires(make_hos
     assert "come back later" in failure["Diagnostic-Code"]
     assert all(f"Subject: {subject}" in notice.as_string() for notice in notices)
     host.wait_log(r"from=<alice@example\.test>, status=expired, returned to sender")
+
+
+@pytest.mark.parametrize("recipient", ["postmaster", "nobody@gone.test"])
+def test_the_postmaster_gets_what_cannot_be_returned_if_he_wants_it(make_host, recipient):
+    host = make_host(users=["alice", "postmaster"], settings={
+        "transport_maps": "inline:{ { gone.test = error:5.1.6 gone for good } }",
+        "notify_classes": "resource, software, 2bounce",
+        "2bounce_notice_recipient": recipient}).start()
+    send(host, "x@gone.test", sender="")
+    host.wait_log(r"bounce\[\d+\]: \w+: postmaster non-delivery notification: \w+$")
+    if recipient == "postmaster":
+        notice = email.message_from_bytes(host.wait_messages("postmaster")[0],
+                                          policy=email.policy.default)
+        assert notice["Subject"] == "Postmaster Copy: Undelivered Mail"
+        assert notice["Return-Path"] == f"<double-bounce@{host.name}>"
+        assert report_of(notice)[1][0]["Final-Recipient"] == "rfc822; x@gone.test"
+    else:
+        host.wait_log(r"bounce\[\d+\]: warning: \w+: undeliverable postmaster notification "
+                      r"discarded")
+    host.wait_queue_empty()
