@@ -24,9 +24,8 @@ struct files {
 	bool is_touched[DIRECTORY_COUNT];
 };
 
-static const char *const directories[] = {
-	"active", "deferred", "hold", "spool", "corrupt", "tmp", "state"
-};
+static const char *const directories[] = { "active",  "deferred", "hold", "spool",
+	                                   "corrupt", "tmp",      "state" };
 
 static void
 directory_path(char path[16], size_t index)

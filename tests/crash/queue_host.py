@@ -161,6 +161,7 @@ class Agent(threading.Thread):
             if isinstance(answer, dict) and "answers" in answer:
                 report.update(answer)
                 answer = report.pop("answers")
+                answer = answer * len(job["recipients"]) if isinstance(answer, list) else answer
             outcomes = [self.outcome(i, answer) for i in range(len(job["recipients"]))] \
                 if not isinstance(answer, list) else \
                 [self.outcome(i, one) for i, one in enumerate(answer)]
