@@ -28,7 +28,7 @@ struct database {
 	DB_ENV        *environment;
 	DB            *db;
 	char          *path;
-	enum nul_habit habit; /* writers: how to write; readers find out each time */
+	enum nul_habit habit; /* of all keys in the file; see habit_learn */
 };
 
 static bool
@@ -115,10 +115,39 @@ database_start(const char *path, DBTYPE type, uint32_t flags, unsigned mode, str
 	return NULL;
 }
 
+/*
+ * Whether keys end in a NUL is the habit of the program that wrote the file, as the first entry
+ * shows: it saves a second search for each key that is not there. An empty file shows nothing.
+ */
+static bool
+habit_learn(struct database *database, struct error *error)
+{
+	DBC *cursor = NULL;
+	DBT  key = { .flags = DB_DBT_REALLOC }, value = { .flags = DB_DBT_REALLOC };
+	int  number = database->db->cursor(database->db, NULL, &cursor, 0);
+
+	if (number == 0)
+		number = cursor->get(cursor, &key, &value, DB_FIRST);
+	if (number == 0 && key.size > 0)
+		database->habit =
+			((const char *)key.data)[key.size - 1] == '\0' ? NUL_ALWAYS : NUL_NEVER;
+	if (cursor != NULL)
+		cursor->close(cursor);
+	free(key.data);
+	free(value.data);
+	return number == 0 || number == DB_NOTFOUND ||
+	       database_error(error, number, "read", database->path);
+}
+
 struct database *
 database_open(const char *path, struct error *error)
 {
-	return database_start(path, DB_UNKNOWN, DB_RDONLY, 0, error);
+	struct database *database = database_start(path, DB_UNKNOWN, DB_RDONLY, 0, error);
+
+	if (database == NULL || habit_learn(database, error))
+		return database;
+	database_release(database);
+	return NULL;
 }
 
 struct database *
@@ -186,8 +215,10 @@ database_get(struct database *database, struct slice key, struct buf *value, str
 	if (key.length > 0)
 		memcpy(with_nul, key.data, key.length);
 	with_nul[key.length] = '\0';
-	int number = get_into(database, slice_of(with_nul, key.length + 1), value);
-	if (number == DB_NOTFOUND && key.length > 0)
+	int number = DB_NOTFOUND;
+	if (database->habit != NUL_NEVER)
+		number = get_into(database, slice_of(with_nul, key.length + 1), value);
+	if (number == DB_NOTFOUND && database->habit != NUL_ALWAYS && key.length > 0)
 		number = get_into(database, slice_of(with_nul, key.length), value);
 	if (number == 0)
 		return LOOKUP_FOUND;
