@@ -124,7 +124,8 @@ open_descriptors(void)
 
 #define RECORD(name)
 #define MESSAGE(name, number, most)                                                                \
-	static void pass_##name(struct ipc_channel *a, struct ipc_channel *b)                      \
+	static __attribute__((noinline)) void pass_##name(struct ipc_channel *a,                   \
+	                                                  struct ipc_channel *b)                   \
 	{                                                                                          \
 		struct ipc_frame  frame;                                                           \
 		struct msg_##name sent = msg_##name##_clear(), got = msg_##name##_clear();         \
@@ -174,7 +175,7 @@ payload_of(const struct ipc_encoding *encoding, size_t length)
 
 #define RECORD(name)
 #define MESSAGE(name, number, most)                                                                \
-	static void cut_##name(void)                                                               \
+	static __attribute__((noinline)) void cut_##name(void)                                     \
 	{                                                                                          \
 		struct msg_##name   sent = msg_##name##_clear(), got = msg_##name##_clear();       \
 		struct ipc_encoding encoding = { .fields = BUF(1 << 20) };                         \
@@ -206,7 +207,7 @@ a_message_cut_at_any_byte_is_malformed(void **unused)
 
 #define RECORD(name)
 #define MESSAGE(name, number, most)                                                                \
-	static void damage_##name(void)                                                            \
+	static __attribute__((noinline)) void damage_##name(void)                                  \
 	{                                                                                          \
 		struct msg_##name   sent = msg_##name##_clear(), got = msg_##name##_clear();       \
 		struct ipc_encoding encoding = { .fields = BUF(1 << 20) };                         \
@@ -245,7 +246,7 @@ a_byte_too_many_a_wrong_type_or_a_missing_descriptor_is_malformed(void **unused)
 
 #define MESSAGE(name, number, most)
 #define RECORD(name)                                                                               \
-	static void walk_##name(void)                                                              \
+	static __attribute__((noinline)) void walk_##name(void)                                    \
 	{                                                                                          \
 		struct msg_##name sent, got;                                                       \
 		struct buf        list = BUF(1 << 20);                                             \
