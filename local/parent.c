@@ -14,6 +14,7 @@
 
 #define CLIENTS_MOST     250 /* further ones wait in the listener's queue */
 #define TICK_MS          1000
+#define FLUSH_MS         20
 #define RESPAWN_LEAST_MS 100  /* a child that dies early is started again after this, */
 #define RESPAWN_MOST_MS  5000 /* doubled each time up to this */
 #define STABLE_MS        10000
@@ -35,6 +36,7 @@ struct parent {
 	size_t                 client_count;
 	struct list_node       workers;
 	size_t                 running;
+	int                    wait_ms;
 };
 
 /* ---- workers ---- */
@@ -178,7 +180,7 @@ static bool
 attach_pass_on(struct worker *worker, const struct msg_mailbox_attach *attach)
 {
 	return ipc_queue(&worker->attach, mailbox_attach, attach) &&
-	       ipc_flush(&worker->attach) == IPC_OK && !ipc_has_output(&worker->attach);
+	       ipc_flush(&worker->attach) == IPC_OK;
 }
 
 static void
@@ -247,13 +249,17 @@ parent_tick(struct parent *parent)
 	bool is_log_changed = daemon_log_changed(parent->context);
 
 	workers_reap(parent);
+	parent->wait_ms = TICK_MS;
 	LIST_EACH (node, &parent->workers) {
 		struct worker *worker = CONTAINER_OF(node, struct worker, node);
 
 		if (worker->pid != 0 && is_log_changed)
 			(void)daemon_pass_log(parent->context, &worker->control);
-		if (worker->pid != 0 && ipc_has_output(&worker->control))
-			(void)ipc_flush(&worker->control);
+		/* Full sockets of a child that is slow to start; a broken one shows in reaping. */
+		(void)ipc_flush(&worker->control);
+		(void)ipc_flush(&worker->attach);
+		if (ipc_has_output(&worker->control) || ipc_has_output(&worker->attach))
+			parent->wait_ms = FLUSH_MS;
 	}
 	daemon_tell_alive(parent->context);
 }
@@ -273,7 +279,7 @@ parent_drain(struct parent *parent)
 	return 0;
 }
 
-/* Waits for one thing to happen, at most a second. */
+/* Waits for one thing to happen, at most a tick. */
 static void
 parent_wait(struct parent *parent)
 {
@@ -284,7 +290,7 @@ parent_wait(struct parent *parent)
 		fds[1].fd = parent->context->listeners[0].fd;
 	for (size_t i = 0; i < parent->client_count; i++)
 		fds[i + 2] = (struct pollfd){ parent->clients[i].fd, POLLIN, 0 };
-	if (poll(fds, parent->client_count + 2, TICK_MS) <= 0)
+	if (poll(fds, parent->client_count + 2, parent->wait_ms) <= 0)
 		return;
 	if (fds[0].revents != 0)
 		daemon_control(parent->context);
