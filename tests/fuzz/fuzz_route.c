@@ -20,7 +20,7 @@ static const char settings[] =
 	"{ @alias.example = @box.example }, b=c, c=a@alias.example } "
 	"pcre:{ { /^(.{1,20})\\.x@/ $$1@alias.example } }\n"
 	"transport_maps = inline:{ .far.example=smtp:[gate.example], gone.example=error:no, *=: "
-        "}\n";
+	"}\n";
 
 static void
 check(struct router *router, struct slice address)
