@@ -86,12 +86,12 @@ content_begin(struct session *session, bool is_bdat, struct smtp_reply *reply)
 	return true;
 }
 
+/* Only for what is refused here: lib/intake logs its own refusals. */
 static void
-log_bare_newline(struct session *session, const char *verb)
+log_refusal(struct session *session, const char *what)
 {
-	log_info("%s: %s: END-OF-MESSAGE from %s: bare <LF> received; from=<%.*s> proto=%s "
-	         "helo=<%.*s>",
-	         transaction_id(session), verb, client_label(session),
+	log_info("%s: reject: END-OF-MESSAGE from %s: %s; from=<%.*s> proto=%s helo=<%.*s>",
+	         transaction_id(session), client_label(session), what,
 	         SLICE_ARGS(session->mail.sender), session_protocol(session),
 	         SLICE_ARGS(session->helo));
 }
@@ -102,16 +102,18 @@ content_verdict(struct session *session)
 	struct transaction *mail = &session->mail;
 	struct smtp_reply   reply;
 
-	if (mail->is_too_large)
+	if (mail->is_too_large) {
+		log_refusal(session, "552 5.3.4 Message size exceeds fixed limit");
 		return (struct smtp_reply){ 552, status_from("5.3.4"),
 			                    SLICE("Message size exceeds fixed limit") };
+	}
 	if (mail->is_out_of_memory)
 		return (struct smtp_reply){ 452, status_from("4.3.1"),
 			                    SLICE("Insufficient system storage") };
 	if (mail->decoder.has_bare_newline && mail->decoder.bare_newline == BARE_NEWLINE_NOTE)
 		session->has_noted_bare_newline = true;
 	if (mail->decoder.has_bare_newline && mail->decoder.bare_newline == BARE_NEWLINE_REJECT) {
-		log_bare_newline(session, "reject");
+		log_refusal(session, "bare <LF> received");
 		const char *text = arena_format(&mail->arena, "%s Error: bare <LF> received",
 		                                session->parameters->myhostname);
 		return (struct smtp_reply){
