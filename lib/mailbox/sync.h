@@ -1,7 +1,7 @@
 /*
  * sync.h - making a batch of written files durable with few waits for the disk.
  *
- * Measured (docs/performance.md): on ext4, batches of 50 small files in 50 Maildirs reach 1.5 to 2
+ * Measured (docs/mailboxes.md): on ext4, batches of 50 small files in 50 Maildirs reach 1.5 to 2
  * times the rate with two syncfs calls as with an fsync for each file and directory. But syncfs
  * waits for everybody's writes; when that took long, fsync is used for a while. Small batches and
  * file systems where syncfs may promise less (network) always use fsync, the data of all files

@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 import time
 
@@ -406,3 +407,60 @@ def test_thousand_deliveries_survive_kill_9_without_loss_or_duplicate(place):
             assert f"S={len(text)}," in file.name, "a partial file"
             counts[int(text.split(b"\n\n")[1].split(b"\n")[0])] += 1
     assert counts == {number: 1 for number in range(total)}
+
+
+def test_full_disk_defers_and_leaves_nothing_behind(place):
+    if os.geteuid() != 0:
+        pytest.skip("needs root to mount a small file system")
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=128k,mode=755,uid={UID},gid={GID}",
+                            "tmpfs", place / "mail"], check=False)
+    if mount.returncode != 0:
+        pytest.skip("cannot mount here")
+    try:
+        with launch(place) as daemon:
+            queue = Queue(daemon)
+            queue.hello()
+            outcomes = queue.deliver([("a@x.test", "x.test/a/"), ("b@x.test", "x.test/b/")],
+                                     content=b"\r\n" + b"x" * 200000 + b"\r\n")
+            assert {(one["action"], one["status"]) for one in outcomes} == {(DEFERRED, b"4.3.1")}
+            assert b"No space left on device" in outcomes[0]["reason"]
+            assert not files(place, "x.test/a", "tmp") and not files(place, "x.test/a")
+            outcome, = queue.deliver([("a@x.test", "x.test/a/")])
+            assert outcome["action"] == DELIVERED
+    finally:
+        subprocess.run(["umount", place / "mail"], check=True)
+
+
+def test_killed_parent_takes_its_workers_along(place):
+    daemon = launch(place)
+    queue = Queue(daemon)
+    queue.hello()
+    child, = children(daemon.process.pid)
+    daemon.process.kill()
+    daemon.process.wait()
+    assert queue.channel.receive() is None
+    deadline = time.monotonic() + 10
+    while pathlib.Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not pathlib.Path(f"/proc/{child}").exists()
+    daemon.stop()
+
+
+def test_drain_reports_the_jobs_in_hand(place):
+    daemon = launch(place)
+    queue = Queue(daemon)
+    queue.hello()
+    jobs = {queue.send([("a@x.test", "x.test/a/")], content=b"\r\n" + b"x" * 5000)
+            for _ in range(100)}
+    while len(files(place, "x.test/a")) < 1:
+        time.sleep(0.005)
+    daemon.control.send("daemon_drain", deadline_ms=10000)
+    reported = set()
+    while True:
+        message = queue.channel.receive()
+        if message is None:
+            break
+        assert message[1]["outcomes"][0]["action"] == DELIVERED
+        reported.add(message[1]["job"])
+    assert reported <= jobs and len(reported) == len(files(place, "x.test/a"))
+    assert daemon.stop() == 0
