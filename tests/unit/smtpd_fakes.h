@@ -375,12 +375,6 @@ session_start_tls(void *session, struct stream *stream, struct tls_server *serve
 	fake_world.wants_handshake = true;
 }
 
-size_t
-daemon_sessions_most(void)
-{
-	return 1000;
-}
-
 /* ---- the other end of the wire ---- */
 
 struct fake_wire {
