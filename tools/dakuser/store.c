@@ -228,6 +228,9 @@ store_open(struct store *store, const struct parameters *parameters, bool to_cha
 	*store = (struct store){ .parameters = parameters,
 		                 .lock_fd = -1,
 		                 .arena = ARENA(MEMORY_MOST) };
+	/* The first user may be made before the first start. */
+	if (to_change && mkdir(parameters->data_directory, 0755) == 0)
+		chmod(parameters->data_directory, 0755); /* whatever the umask */
 	if (!directory_is_safe(parameters->data_directory, error) ||
 	    (to_change && !store_lock(store, error)))
 		return false;
