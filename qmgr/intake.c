@@ -371,18 +371,13 @@ take_frame(struct qmgr *qmgr, struct intake_link *link, struct ipc_frame *frame)
 	}
 }
 
+/* One piece of input and the frames that are whole with it; closes what is malformed or gone. */
 static void
-intake_ready(struct qmgr *qmgr, struct source *source, uint32_t events)
+intake_read(struct qmgr *qmgr, struct intake_link *link)
 {
-	struct intake_link *link =
-		CONTAINER_OF(CONTAINER_OF(source, struct link, source), struct intake_link, link);
 	struct ipc_frame frame;
+	enum ipc_result  result = ipc_fill(&link->link.channel);
 
-	if (events & EPOLLOUT)
-		link_dirty(qmgr, &link->link);
-	if ((events & ~(uint32_t)EPOLLOUT) == 0)
-		return;
-	enum ipc_result result = ipc_fill(&link->link.channel);
 	while (result == IPC_OK && ipc_next(&link->link.channel, &frame)) {
 		if (!take_frame(qmgr, link, &frame))
 			result = IPC_MALFORMED;
@@ -393,6 +388,37 @@ intake_ready(struct qmgr *qmgr, struct source *source, uint32_t events)
 		            link->service[0] == '\0' ? "unknown" : link->service);
 	if (result != IPC_OK || link->link.channel.is_broken)
 		intake_close(qmgr, link);
+}
+
+static void
+intake_ready(struct qmgr *qmgr, struct source *source, uint32_t events)
+{
+	struct intake_link *link =
+		CONTAINER_OF(CONTAINER_OF(source, struct link, source), struct intake_link, link);
+
+	if (events & EPOLLOUT)
+		link_dirty(qmgr, &link->link);
+	if ((events & ~(uint32_t)EPOLLOUT) != 0)
+		intake_read(qmgr, link);
+}
+
+void
+intake_finish(struct qmgr *qmgr, struct intake_link *link)
+{
+	int  fd = link->link.channel.fd;
+	char byte;
+
+	epoll_ctl(qmgr->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+	shutdown(fd, SHUT_RD);
+	while (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
+		link->pending++; /* it is not freed under us */
+		intake_read(qmgr, link);
+		link->pending--;
+		if (link->link.is_closed) {
+			link_release(link);
+			return;
+		}
+	}
 }
 
 void

@@ -206,13 +206,25 @@ drain_ready(struct qmgr *qmgr, struct source *source, uint32_t events)
 	drain_begin(qmgr);
 }
 
+static void
+finish_intake(struct qmgr *qmgr)
+{
+	LIST_EACH (node, &qmgr->all_links) {
+		struct link *link = CONTAINER_OF(node, struct link, in_links);
+
+		if (link->kind == LINK_INTAKE)
+			intake_finish(qmgr, CONTAINER_OF(link, struct intake_link, link));
+	}
+}
+
 int
 qmgr_loop(struct qmgr *qmgr)
 {
-	while (!is_finished(qmgr)) {
-
+	while (!is_finished(qmgr))
 		turn(qmgr);
-	}
+	finish_intake(qmgr);
+	while (!is_finished(qmgr)) /* what that brought */
+		turn(qmgr);
 	links_flush(qmgr);
 	return 0;
 }

@@ -263,6 +263,11 @@ struct intake_link {
 void intake_accept(struct qmgr *qmgr, struct source *source, uint32_t events);
 void intake_committed(struct qmgr *qmgr, struct message *message);
 void intake_close(struct qmgr *qmgr, struct intake_link *link);
+/*
+ * Before a drained qmgr ends: what was sent whole is taken, and nothing more gets in, so that a
+ * sender sees its send fail and may repeat it to the next qmgr.
+ */
+void intake_finish(struct qmgr *qmgr, struct intake_link *link);
 
 struct job {
 	struct list_node    in_agent;
