@@ -182,6 +182,7 @@ try_host(struct attempt *attempt, const struct host *host)
 		delivery_all(delivery, NULL, verdict);
 		return;
 	}
+	session_quit(attempt->kept); /* one connection a thread */
 	session = open_session(attempt, host, &tls, &start);
 	if (start == SESSION_RETRY_CLEAR) {
 		tls.level = TLS_NONE;
@@ -206,12 +207,11 @@ try_route(struct attempt *attempt, const struct route *route)
 	for (size_t i = 0; i < route->count && delivery_todo(attempt->delivery) > 0; i++) {
 		if (session_most > 0 && attempt->sessions >= session_most)
 			return;
-		if (i > 0)
-			log_refusals(attempt->delivery);
-		/* An answer for good was for that host only when all recipients have it. */
+		if (attempt->delivery->spent != NULL &&
+		    strcmp(attempt->delivery->spent, route->hosts[i].relay) == 0)
+			continue;
+		log_refusals(attempt->delivery);
 		try_host(attempt, &route->hosts[i]);
-		if (*attempt->kept != NULL && delivery_todo(attempt->delivery) > 0)
-			session_quit(attempt->kept); /* another host is tried now */
 	}
 }
 
@@ -260,9 +260,10 @@ try_kept(struct delivery *delivery, struct session **kept)
 	delivery->connected_us = 0;
 	transaction_run(session, delivery);
 	delivery->has_spoken = session->has_reply;
+	/* A host that has answered is not asked the same again on a new connection. */
+	if (!session->is_dead && !session->is_tainted)
+		delivery->spent = arena_text(&delivery->arena, slice_from(session->host.relay));
 	put_away(&session, kept);
-	if (*kept != NULL && delivery_todo(delivery) > 0)
-		session_quit(kept);
 }
 
 static bool
@@ -298,9 +299,7 @@ delivery_run(struct delivery *delivery, struct session **kept)
 	while (delivery_todo(delivery) > 0 && slice_next_word(&rest, SEPARATORS, &word))
 		try_nexthop(delivery, word, kept);
 	rest = slice_from(delivery->agent->parameters->smtp_fallback_relay);
-	while (is_fallback_due(delivery) && slice_next_word(&rest, SEPARATORS, &word)) {
-		log_refusals(delivery);
+	while (is_fallback_due(delivery) && slice_next_word(&rest, SEPARATORS, &word))
 		try_nexthop(delivery, word, kept);
-	}
 	close_verdicts(delivery);
 }

@@ -254,7 +254,8 @@ struct delivery {
 	size_t                     count;
 	int64_t                    connected_us; /* of the session in use; 0 = it was kept */
 	bool                       has_spoken;   /* some host took part: the destination lives */
-	char                      *scratch;      /* for content from a file */
+	const char                *spent;   /* relay of the kept connection, when it has answered */
+	char                      *scratch; /* for content from a file */
 };
 
 /* Decodes the job's recipients. False: malformed or out of memory. */

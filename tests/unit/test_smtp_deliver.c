@@ -480,9 +480,12 @@ play(struct scenario *scenario)
 
 /* ---- scripts ---- */
 
-#define HELLO     "S 220 mx\nC EHLO me.test\nS 250 mx\n"
-#define ENVELOPE  "C MAIL FROM:<a@me.test>\nS 250 ok\nC RCPT TO:<b@example.org>\nS 250 ok\n"
-#define CONTENT   "C DATA\nS 354 go\nC Subject: hi\nC \nC hello\nC .\n"
+#define HELLO    "S 220 mx\nC EHLO me.test\nS 250 mx\n"
+#define ENVELOPE "C MAIL FROM:<a@me.test>\nS 250 ok\nC RCPT TO:<b@example.org>\nS 250 ok\n"
+#define CONTENT  "C DATA\nS 354 go\nC Subject: hi\nC \nC hello\nC .\n"
+#define ENVELOPE_LATER                                                                             \
+	"C MAIL FROM:<a@me.test>\nS 250 ok\nC RCPT TO:<b@example.org>\nS 450 later\nC RSET\n"      \
+	"S 250 ok\n"
 #define TAKES     ENVELOPE CONTENT "S 250 done\n"
 #define STARTTLS  "S 220 mx\nC EHLO me.test\nS 250-mx\nS 250 STARTTLS\nC STARTTLS\n"
 #define UNDER_TLS "T\nC EHLO me.test\nS 250 mx\n"
@@ -564,6 +567,14 @@ SCENARIO(kept_connection_that_was_closed_is_no_failure, .messages = 2, .zone = o
 SCENARIO(kept_connection_that_breaks_at_mail_is_made_anew, .messages = 2, .zone = one_host,
          .hosts = { { "127.9.0.1", HELLO TAKES "C MAIL FROM:<a@me.test>\nX\n--\n" HELLO TAKES } },
          .connections = { 2 }, .expected = { SENT(1) })
+SCENARIO(kept_connection_that_is_idle_too_long_is_made_anew, .messages = 2, .zone = one_host,
+         .hosts = { { "127.9.0.1",
+                      HELLO TAKES "C MAIL FROM:<a@me.test>\nS 421 idle\n--\n" HELLO TAKES } },
+         .connections = { 2 }, .expected = { SENT(1) })
+SCENARIO(kept_connection_that_says_later_is_not_asked_twice, .messages = 2, .zone = one_host,
+         .hosts = { { "127.9.0.1", HELLO ENVELOPE_LATER ENVELOPE_LATER } }, .connections = { 1 },
+         .expected = { "deferred 4.0.0 host mx1.test[127.9.0.1] said: 450 later (in reply to RCPT "
+                       "TO command) relay=mx1.test[127.9.0.1]:PORT" })
 SCENARIO(fallback_relay_is_the_last_resort, .settings = "smtp_fallback_relay = [127.9.0.3]",
          .zone = one_host, .hosts = { { "127.9.0.3", HELLO TAKES } },
          .expected = { "sent 2.0.0 250 done relay=127.9.0.3[127.9.0.3]:PORT" })
@@ -794,6 +805,8 @@ main(void)
 		cmocka_unit_test(kept_connection_takes_the_next_message),
 		cmocka_unit_test(kept_connection_that_was_closed_is_no_failure),
 		cmocka_unit_test(kept_connection_that_breaks_at_mail_is_made_anew),
+		cmocka_unit_test(kept_connection_that_says_later_is_not_asked_twice),
+		cmocka_unit_test(kept_connection_that_is_idle_too_long_is_made_anew),
 		cmocka_unit_test(fallback_relay_is_the_last_resort),
 		cmocka_unit_test(bracketed_host_skips_mx),
 		cmocka_unit_test(ipv6_is_spoken),
