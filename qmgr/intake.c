@@ -346,7 +346,8 @@ take_hello(struct qmgr *qmgr, struct intake_link *link, struct ipc_frame *frame)
 	if (!msg_intake_hello_decode(frame, &hello) || link->has_greeted)
 		return false;
 	if (!instance_take(qmgr, &welcome.instance, &error)) {
-		log_error("no number for an intake channel: %s", error.text);
+		if (may_complain(qmgr))
+			log_error("no number for an intake channel: %s", error.text);
 		return false;
 	}
 	struct slice name = slice_first(hello.service, sizeof(link->service) - 1);

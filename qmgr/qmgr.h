@@ -79,7 +79,9 @@ struct qmgr {
 	bool          is_draining;
 	bool          is_scanned; /* deferred/ and hold/ are in the backlog */
 	int64_t       next_tick_ms;
-	size_t        jobs; /* under way */
+	int64_t       evict_after_ms;    /* moving to files failed: not before */
+	int64_t       complain_after_ms; /* the same trouble is logged once a second */
+	size_t        jobs;              /* under way */
 	pthread_t     scan_thread;
 	struct source drain_source;
 };
@@ -231,7 +233,9 @@ void segment_leave(struct qmgr *qmgr, struct message *message);
 /* Reads a message that is due back into memory. */
 void store_fetch(struct qmgr *qmgr, struct waiting *waiting);
 /* Fetches what is due as far as there is room. */
-void              store_fetch_due(struct qmgr *qmgr);
+void store_fetch_due(struct qmgr *qmgr);
+/* Whether trouble that comes with every message may be logged now. */
+bool              may_complain(struct qmgr *qmgr);
 struct file_task *file_task_new(struct qmgr *qmgr, enum file_verb verb, const char *id,
                                 void (*done)(struct qmgr *, struct task *));
 

@@ -182,8 +182,10 @@ qmgr_open(struct qmgr *qmgr, struct error *error)
 {
 	qmgr->queue_fd = qmgr->active_fd = qmgr->lock_fd = qmgr->epoll_fd = -1;
 	state_init(qmgr);
-	if (!directories_open(qmgr, error) || !instance_reserve(qmgr, error) ||
-	    !inbox_open(qmgr, error) || !threads_start(qmgr, error) || !replay_journal(qmgr, error))
+	/* Numbers for intake are reserved when the first one is needed: a full disk keeps no queue
+	 * from being delivered. */
+	if (!directories_open(qmgr, error) || !inbox_open(qmgr, error) ||
+	    !threads_start(qmgr, error) || !replay_journal(qmgr, error))
 		return false;
 	spools_sweep(qmgr);
 	return scan_start(qmgr, error) && listeners_watch(qmgr, error);

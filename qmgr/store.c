@@ -8,9 +8,20 @@
 #include "lib/queue/stored.h"
 
 #define STORE_RETRY_US (30 * INT64_C(1000000)) /* when a file cannot be written or read */
+#define EVICT_PAUSE_MS 10000
+#define COMPLAIN_MS    1000
 #define EVICT_AT_ONCE  200
 #define FETCH_AT_ONCE  500
 #define RESULT_MOST    (16u << 20)
+
+bool
+may_complain(struct qmgr *qmgr)
+{
+	if (qmgr->now_ms < qmgr->complain_after_ms)
+		return false;
+	qmgr->complain_after_ms = qmgr->now_ms + COMPLAIN_MS;
+	return true;
+}
 
 /* ---- segments ---- */
 
@@ -276,8 +287,11 @@ stored_done(struct qmgr *qmgr, struct task *task)
 	if (file->error.errno_value == 0)
 		owned = done_write_new(message);
 	if (owned == NULL) {
-		log_warning("%s: cannot be moved to a file: %s", message->id,
-		            file->error.errno_value == 0 ? "out of memory" : file->error.text);
+		if (may_complain(qmgr))
+			log_warning("%s: cannot be moved to a file: %s", message->id,
+			            file->error.errno_value == 0 ? "out of memory"
+			                                         : file->error.text);
+		qmgr->evict_after_ms = qmgr->now_ms + EVICT_PAUSE_MS;
 		message->io--;
 		message->is_moving = false;
 		if (!message->is_round)
@@ -385,7 +399,8 @@ store_evict(struct qmgr *qmgr)
 {
 	size_t begun = 0;
 
-	if (qmgr->segments.count <= (size_t)qmgr->parameters->qmgr_segment_limit)
+	if (qmgr->segments.count <= (size_t)qmgr->parameters->qmgr_segment_limit ||
+	    qmgr->now_ms < qmgr->evict_after_ms)
 		return;
 	LIST_EACH (node, &qmgr->segments.items[0]->messages) {
 		struct message *message = CONTAINER_OF(node, struct message, in_segment);
@@ -399,7 +414,11 @@ store_evict(struct qmgr *qmgr)
 			message->is_round = false;
 			message->next_attempt_us = qmgr->now_us;
 		}
-		if (!move_begin(qmgr, message, PLACE_DEFERRED) || ++begun >= EVICT_AT_ONCE)
+		if (!move_begin(qmgr, message, PLACE_DEFERRED)) {
+			qmgr->evict_after_ms = qmgr->now_ms + EVICT_PAUSE_MS;
+			return;
+		}
+		if (++begun >= EVICT_AT_ONCE)
 			return;
 	}
 }
