@@ -76,6 +76,88 @@ check_key_files(const struct configuration *configuration, struct report *report
 	buf_free(&path);
 }
 
+static bool
+has_text(const struct settings *settings, const char *name)
+{
+	struct buf text = BUF(SETTINGS_TEXT_MOST);
+	bool       has = check_expanded(settings, name, &text) &&
+	           !slice_is_empty(slice_trim(buf_slice(&text)));
+
+	buf_free(&text);
+	return has;
+}
+
+static bool
+is_word(const struct settings *settings, const char *name, const char *word)
+{
+	struct buf text = BUF(SETTINGS_TEXT_MOST);
+	bool       is = check_expanded(settings, name, &text) &&
+	          slice_equal_fold(slice_trim(buf_slice(&text)), slice_from(word));
+
+	buf_free(&text);
+	return is;
+}
+
+/* A service with TLS and no certificate does not start: say so before. */
+static void
+check_certificate(const struct configuration *configuration, const struct service *service,
+                  struct report *report)
+{
+	struct service_view view;
+
+	if (!service_view_init(&view, configuration, service))
+		return; /* reported by the types */
+	const struct settings *settings = &view.settings;
+	bool                   is_pop3 = strcmp(service->program->name, "pop3d") == 0;
+	bool                   is_wrapped = is_word(
+				  settings, is_pop3 ? "pop3_tls_wrappermode" : "smtpd_tls_wrappermode", "yes");
+	bool has_level = has_text(settings, "smtpd_tls_security_level") &&
+	                 !is_word(settings, "smtpd_tls_security_level", "none");
+	bool has_certificate = has_text(settings, "smtpd_tls_chain_files") ||
+	                       has_text(settings, "smtpd_tls_cert_file") ||
+	                       has_text(settings, "smtpd_tls_eccert_file");
+	if ((is_wrapped || has_level) && !has_certificate)
+		report_add(report, PROBLEM_ERROR, service->file, service->line,
+		           "service %s needs a certificate for TLS: smtpd_tls_chain_files",
+		           service->name);
+	else if (is_pop3 && is_wrapped && !has_level)
+		report_add(report, PROBLEM_ERROR, service->file, service->line,
+		           "service %s needs TLS: smtpd_tls_security_level = may", service->name);
+	service_view_free(&view);
+}
+
+static void
+check_certificates(const struct configuration *configuration, struct report *report)
+{
+	const struct master_file *master = &configuration->master;
+
+	for (size_t i = 0; i < master->services.count; i++) {
+		const struct service *service = &master->services.items[i];
+		if (service->is_run && service->program->is_inet)
+			check_certificate(configuration, service, report);
+	}
+}
+
+/* C18: where mailboxes are to be made. */
+static void
+check_mailbox_base(const struct configuration *configuration, struct report *report)
+{
+	const struct parameters *parameters = &configuration->parameters;
+	const char              *file;
+	unsigned                 line;
+
+	check_place(&configuration->settings, "virtual_mailbox_base", &file, &line);
+	if (parameters->virtual_mailbox_maps == NULL ||
+	    parameters->virtual_mailbox_maps[0] == '\0' ||
+	    parameters->virtual_mailbox_base == NULL ||
+	    access(parameters->virtual_mailbox_base, F_OK) == 0 || errno != ENOENT)
+		return;
+	report_add(report, PROBLEM_WARNING, file, line,
+	           "virtual_mailbox_base %s does not exist: make it, owned by the user of "
+	           "virtual_uid_maps (%s)",
+	           parameters->virtual_mailbox_base, parameters->virtual_uid_maps);
+}
+
 /* C2: networks so large that strangers are in them. */
 static void
 check_networks(const struct configuration *configuration, struct report *report)
@@ -132,6 +214,8 @@ check_services(const struct configuration *configuration, struct report *report)
 {
 	check_needs(configuration, report);
 	check_key_files(configuration, report);
+	check_certificates(configuration, report);
+	check_mailbox_base(configuration, report);
 	check_networks(configuration, report);
 	check_helo(configuration, report);
 }

@@ -212,6 +212,14 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		{ "", "2110 inet n - n - - pop3d\n" REST,
 		  "./master.cf: warning: there is no service authd, which pop3d needs: nobody can "
 		  "log in\n" },
+		{ "", "2465 inet n - n - - smtpd -o smtpd_tls_wrappermode=yes\n" REST,
+		  "./master.cf:1: error: service 2465 needs a certificate for TLS: "
+		  "smtpd_tls_chain_files\n" },
+		{ "virtual_mailbox_maps = static:x/\nvirtual_mailbox_base = /nonexistent\n"
+		  "virtual_uid_maps = static:5000\n",
+		  SERVICES,
+		  "./main.cf:10: warning: virtual_mailbox_base /nonexistent does not exist: make "
+		  "it, owned by the user of virtual_uid_maps (static:5000)\n" },
 		/* tables */
 		{ "transport_maps = hahs:/etc/x\n", SERVICES,
 		  "./main.cf:9: error: transport_maps: \"hahs\" is no type of table; did you mean "
