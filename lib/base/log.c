@@ -24,6 +24,7 @@ static struct {
 	int             fd;
 	int             facility;
 	bool            is_verbose;
+	pid_t           pid; /* asked once: a system call a line otherwise; 0 = not yet */
 } log_state = { .name = "dakiya", .host = "", .fd = 2, .facility = LOG_MAIL };
 
 static __thread uint64_t log_session;
@@ -36,6 +37,7 @@ log_open(const char *name, const char *host, enum log_target target, int fd, int
 	log_state.target = target;
 	log_state.fd = fd;
 	log_state.facility = facility;
+	log_state.pid = getpid();
 }
 
 void
@@ -73,7 +75,8 @@ append_head(struct buf *line, int severity)
 		buf_append_format(line, "%s ", log_state.host);
 	buf_append_format(line, "%s[%llu]: ", log_state.name,
 	                  log_session != 0 ? (unsigned long long)log_session
-	                                   : (unsigned long long)getpid());
+	                                   : (unsigned long long)(log_state.pid != 0 ? log_state.pid
+	                                                                             : getpid()));
 }
 
 /* One write, so that lines of several processes in one file do not mix (O_APPEND). */
