@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 
-from ipc import TOP, Channel, Closed
+from queue_ipc import TOP, Channel, Closed
 
 BUILD = TOP / os.environ.get("OUT", "build")
 SOCKETS = ("private/intake", "private/jobs", "public/queue")

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from queue_host import BUILD, Agent, Intake, QueueHost, wait_for
-from ipc import Closed
+from queue_ipc import Closed
 
 SECONDS = float(os.environ.get("CRASH_SECONDS", "6"))
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from ipc import Channel
+from queue_ipc import Channel
 from queue_host import Agent, Intake, QueueHost, wait_for
 
 
