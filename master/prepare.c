@@ -7,9 +7,14 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "lib/base/clock.h"
 #include "lib/io/file.h"
+
+#define LOCK_PAUSE_MS    20
+#define LOCK_PATIENCE_MS 1000
 
 /* Below queue_directory. Daemons that own more make it themselves, inside theirs. */
 static const struct {
@@ -91,6 +96,24 @@ prepare_directories(struct master *master, struct error *error)
 	return true;
 }
 
+/* Waits a moment for the lock: a master that was just killed may not be gone yet. */
+static bool
+lock_patiently(int fd, struct error *error)
+{
+	const struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000L };
+	int64_t               until_ms = clock_monotonic_ms() + LOCK_PATIENCE_MS;
+
+	for (;;) {
+		if (file_lock(fd, FILE_LOCK_EXCLUSIVE, false, "pid/master.pid", error))
+			return true;
+		if (error->errno_value != EAGAIN && error->errno_value != EACCES)
+			return false;
+		if (clock_monotonic_ms() >= until_ms)
+			return error_set(error, "the mail system is already running");
+		nanosleep(&pause, NULL);
+	}
+}
+
 bool
 prepare_lock(struct master *master, struct error *error)
 {
@@ -99,11 +122,9 @@ prepare_lock(struct master *master, struct error *error)
 
 	if (fd < 0)
 		return error_set_errno(error, "open pid/master.pid");
-	if (!file_lock(fd, FILE_LOCK_EXCLUSIVE, false, "pid/master.pid", error)) {
+	if (!lock_patiently(fd, error)) {
 		close(fd);
-		if (error->errno_value != EAGAIN && error->errno_value != EACCES)
-			return false;
-		return error_set(error, "the mail system is already running");
+		return false;
 	}
 	/* A clean end leaves it empty. */
 	master->was_unclean = pread(fd, text, sizeof(text), 0) > 0;
