@@ -1,6 +1,7 @@
 /* mailbox.c - the channel to one mailbox, served by a process that runs as its owner. */
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/base/array.h"
@@ -8,8 +9,10 @@
 #include "lib/mailbox/client.h"
 #include "pop3d/pop3d.h"
 
-#define ENTRIES_MOST 1000000u
-#define UID_MOST     70
+#define ENTRIES_MOST     1000000u
+#define UID_MOST         70
+#define LOCK_PAUSE_MS    10
+#define LOCK_PATIENCE_MS 400
 
 static int64_t
 deadline(void)
@@ -92,13 +95,44 @@ take_listing(struct pop3_mailbox *mailbox, struct ipc_frame *frame, struct error
 	return listing.status == MAILBOX_IN_USE ? OPEN_IN_USE : OPEN_FAILED;
 }
 
+static enum pop3_opened
+ask_listing(struct pop3_mailbox *mailbox, bool want_lock, struct error *reason)
+{
+	struct msg_mailbox_list question = { .want_lock = want_lock };
+	enum pop3_opened        opened;
+	struct ipc_frame        frame;
+
+	if (!receive(mailbox, ipc_send(&mailbox->channel, mailbox_list, &question, deadline()),
+	             &frame, reason))
+		return OPEN_FAILED;
+	opened = take_listing(mailbox, &frame, reason);
+	ipc_frame_close(&frame);
+	return opened;
+}
+
+/*
+ * A client that comes back right after QUIT, or after its connection broke, may be faster than the
+ * end of its last session is noticed: a locked mailbox is asked for again for a moment.
+ */
+static enum pop3_opened
+ask_listing_patiently(struct pop3_mailbox *mailbox, bool want_lock, struct error *reason)
+{
+	const struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000L };
+	int64_t               until_ms = clock_monotonic_ms() + LOCK_PATIENCE_MS;
+
+	for (;;) {
+		enum pop3_opened opened = ask_listing(mailbox, want_lock, reason);
+
+		if (opened != OPEN_IN_USE || clock_monotonic_ms() >= until_ms)
+			return opened;
+		nanosleep(&pause, NULL);
+	}
+}
+
 enum pop3_opened
 pop3_mailbox_open(int fd, bool want_lock, struct pop3_mailbox **out, struct error *reason)
 {
-	struct pop3_mailbox    *mailbox = calloc(1, sizeof(*mailbox));
-	struct msg_mailbox_list question = { .want_lock = want_lock };
-	enum pop3_opened        opened = OPEN_FAILED;
-	struct ipc_frame        frame;
+	struct pop3_mailbox *mailbox = calloc(1, sizeof(*mailbox));
 
 	if (mailbox == NULL) {
 		close(fd);
@@ -107,11 +141,7 @@ pop3_mailbox_open(int fd, bool want_lock, struct pop3_mailbox **out, struct erro
 	}
 	ipc_channel_init(&mailbox->channel, fd);
 	mailbox->uids = BUF(ENTRIES_MOST * (UID_MOST + 1u));
-	if (receive(mailbox, ipc_send(&mailbox->channel, mailbox_list, &question, deadline()),
-	            &frame, reason)) {
-		opened = take_listing(mailbox, &frame, reason);
-		ipc_frame_close(&frame);
-	}
+	enum pop3_opened opened = ask_listing_patiently(mailbox, want_lock, reason);
 	if (opened != OPENED) {
 		pop3_mailbox_close(&mailbox);
 		return opened;

@@ -217,3 +217,9 @@ def test_many_messages_in_parallel_all_arrive(host):
         numbers = {re.search(rb"^Subject: number (\d+)", text, re.M).group(1) for text in found}
         assert len(found) == 80 and len(numbers) == 80
     assert time.monotonic() - start < 60
+
+
+def test_client_that_comes_back_at_once_after_quit_finds_its_mailbox_free(host):
+    for _ in range(60):
+        client = host.pop3("alice")
+        client.quit()
