@@ -235,3 +235,54 @@ def test_asker_that_leaves_takes_its_questions_along(world):
     asker.send("lost.example.test", "A")
     asker.channel.close()
     assert Asker(world[0]).ask("first.example.test", "A")["status"] == FOUND
+
+
+@pytest.fixture
+def place():
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="dakiya-resolver-"))
+    os.chmod(directory, 0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+def test_forwarder_on_loopback_is_asked_for_everything(place):
+    with DnsServer({"example.org": "@ MX 10 mail\nmail A 192.0.2.30\n"}) as server:
+        settings = {"resolver_forwarders": server.where, "resolver_dnssec": "no"}
+        with LaunchedDaemon("resolver", place, "private/resolver", settings) as daemon:
+            asker = Asker(daemon)
+            assert names(asker.ask("example.org", "MX")) == [(10, "mail.example.org")]
+            assert asker.ask("nobody.example.org", "MX")["status"] == NO_NAME
+            assert asker.ask("example.net", "MX", timeout_ms=3000)["status"] == TRY_LATER
+
+
+def test_missing_trust_anchor_is_told_and_nothing_is_secure(place):
+    with DnsServer({"signed.org": SIGNED}, signed=("signed.org",)) as server:
+        settings = {"resolver_forwarders": server.where,
+                    "resolver_trust_anchor_file": place / "missing"}
+        with LaunchedDaemon("resolver", place, "private/resolver", settings) as daemon:
+            answer = Asker(daemon).ask("signed.org", "MX")
+            assert answer["status"] == FOUND and not answer["is_secure"]
+            assert "DNSSEC is not validated" in daemon.log()
+
+
+def test_drain_answers_what_is_under_way_then_ends(place):
+    slow = {("slow.example.org", "A"): 1.0}
+    with DnsServer({"example.org": "slow A 192.0.2.31\n"}, behaviour=slow) as server:
+        settings = {"resolver_forwarders": server.where, "resolver_dnssec": "no"}
+        daemon = LaunchedDaemon("resolver", place, "private/resolver", settings)
+        asker = Asker(daemon)
+        asker.send("slow.example.org", "A")
+        time.sleep(0.3)
+        daemon.control.send("daemon_drain", deadline_ms=10000)
+        assert asker.channel.receive()[1]["status"] == FOUND
+        assert asker.channel.receive() is None
+        assert daemon.stop() == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_resolver_runs_as_its_owner_without_privileges_or_files(world):
+    status = pathlib.Path(f"/proc/{world[0].process.pid}/status").read_text()
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert fields["Uid"].split() == ["64300"] * 4
+    assert int(fields["CapEff"], 16) == 0 and fields["NoNewPrivs"] == "1"
+    assert fields["Seccomp"] == "2"
