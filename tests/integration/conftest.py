@@ -29,9 +29,14 @@ def make_host(authority):
         return host
 
     yield make
-    for host in hosts:
-        host.stop(check=False)
-        dakiya.remove_directory(host.directory)
+    try:
+        for host in hosts:
+            host.stop(check=False)
+            host.check_log()
+    finally:
+        for host in hosts:
+            host.stop(check=False)
+            dakiya.remove_directory(host.directory)
 
 
 @pytest.fixture
@@ -48,4 +53,7 @@ def shared_host(authority):
     host.start()
     yield host
     host.stop(check=False)
-    dakiya.remove_directory(directory)
+    try:
+        host.check_log()
+    finally:
+        dakiya.remove_directory(directory)

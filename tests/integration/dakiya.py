@@ -278,6 +278,13 @@ bounce unix - - n - 2 bounce
     def log(self):
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
+    def check_log(self):
+        """Fails when a daemon crashed by itself or a sanitizer had something to say."""
+        found = re.search(r"^.*(ERROR: AddressSanitizer|WARNING: ThreadSanitizer|runtime error:|"
+                          r"LeakSanitizer|Assertion|killed by signal (4|6|7|8|11|31)\b).*$",
+                          self.log(), re.M)
+        assert not found, f"in the log of {self.name}:\n{self.log()[found.start():][:6000]}"
+
     def wait_log(self, pattern, timeout=20):
         """Waits for a log line that matches the regular expression; the match."""
         try:
