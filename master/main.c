@@ -14,14 +14,29 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/number.h"
+#include "lib/conf/version.h"
 
 #define START_REPORT_MS 30000 /* how long `dakiya start` waits for all daemons */
 
+static const char help[] = "usage: master -c config_directory [-f] [-r descriptor]\n"
+			   "started by dakiya(8): -f in the foreground, -r where to report\n";
+
 static void __attribute__((noreturn)) usage(void)
 {
-	fprintf(stderr, "usage: master -c config_directory [-f] [-r descriptor]\n"
-	                "started by dakiya(1): -f in the foreground, -r where to report\n");
+	fputs(help, stderr);
 	exit(EX_USAGE);
+}
+
+/* What somebody at a terminal asks. */
+static bool
+is_question(int argc, char **argv)
+{
+	if (version_asked(argc, argv))
+		return true;
+	if (argc < 2 || strcmp(argv[1], "--help") != 0)
+		return false;
+	fputs(help, stdout);
+	return true;
 }
 
 static void
@@ -124,6 +139,8 @@ main(int argc, char **argv)
 		                 .started_ms = clock_monotonic_ms() };
 	struct report report = REPORT_NONE;
 
+	if (is_question(argc, argv))
+		return EX_OK;
 	list_init(&master.listeners);
 	list_init(&master.processes);
 	list_init(&master.clients);

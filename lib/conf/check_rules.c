@@ -2,9 +2,24 @@
 #include "lib/conf/check.h"
 
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "lib/conf/owner.h"
+
+/* Whether an earlier service has the same executable: each one is missed once. */
+static bool
+is_seen_before(const struct master_file *master, size_t index)
+{
+	const char *executable = master->services.items[index].program->executable;
+
+	for (size_t i = 0; i < index; i++) {
+		if (master->services.items[i].is_run &&
+		    strcmp(master->services.items[i].program->executable, executable) == 0)
+			return true;
+	}
+	return false;
+}
 
 /* Each daemon that is to run must be there. */
 static void
@@ -13,13 +28,23 @@ check_executables(const struct configuration *configuration, struct report *repo
 	const struct master_file *master = &configuration->master;
 	struct buf                directory = BUF(4096), path = BUF(8192);
 	struct error              error = ERROR_NONE;
+	const char               *file;
+	unsigned                  line;
+	bool is_known = check_expanded(&configuration->settings, "daemon_directory", &directory);
 
-	if (!check_expanded(&configuration->settings, "daemon_directory", &directory))
-		return;
-	for (size_t i = 0; i < master->services.count; i++) {
+	if (is_known && access(buf_text(&directory), X_OK) < 0) {
+		check_place(&configuration->settings, "daemon_directory", &file, &line);
+		error_set_errno(&error, "daemon_directory %s", buf_text(&directory));
+		report_add(report, PROBLEM_ERROR, file, line,
+		           "%s: set daemon_directory to where smtpd, qmgr and the other daemons "
+		           "are",
+		           error.text);
+		is_known = false;
+	}
+	for (size_t i = 0; is_known && i < master->services.count; i++) {
 		const struct service *service = &master->services.items[i];
 
-		if (!service->is_run)
+		if (!service->is_run || is_seen_before(master, i))
 			continue;
 		buf_clear(&path);
 		buf_append_format(&path, "%s/%s", buf_text(&directory),
@@ -32,6 +57,50 @@ check_executables(const struct configuration *configuration, struct report *repo
 	}
 	buf_free(&directory);
 	buf_free(&path);
+}
+
+/* What makes the account, for somebody who has not done it before. All share mail_owner's group. */
+static void
+append_account_command(const struct configuration *configuration, const char *user, struct buf *out)
+{
+	struct buf   group = BUF(1024);
+	struct owner owner;
+	struct error error = ERROR_NONE;
+
+	if (!check_expanded(&configuration->settings, "mail_owner", &group) ||
+	    strchr(user, ':') != NULL || user[0] == '-' || user[0] == '\0') {
+		buf_append_text(out, "specify a user's name or numbers as uid:gid");
+	} else if (strcmp(user, buf_text(&group)) == 0) {
+		buf_append_format(out,
+		                  "make it: useradd --system --user-group --no-create-home "
+		                  "--home-dir /nonexistent --shell /usr/sbin/nologin %s",
+		                  user);
+	} else {
+		/* A mail_owner in numbers has a group that may have no name. */
+		if (owner_parse(buf_text(&group), &owner, &error)) {
+			buf_clear(&group);
+			buf_append_format(&group, "%u", (unsigned)owner.gid);
+		}
+		buf_append_format(out,
+		                  "make it: useradd --system --gid %s --no-create-home "
+		                  "--home-dir /nonexistent --shell /usr/sbin/nologin %s",
+		                  buf_text(&group), user);
+	}
+	buf_free(&group);
+}
+
+static void
+report_owner(const struct configuration *configuration, const char *name, const char *user,
+             const char *why, struct report *report)
+{
+	struct buf  command = BUF(4096);
+	const char *file;
+	unsigned    line;
+
+	check_place(&configuration->settings, name, &file, &line);
+	append_account_command(configuration, user, &command);
+	report_add(report, PROBLEM_ERROR, file, line, "%s: %s; %s", name, why, buf_text(&command));
+	buf_free(&command);
 }
 
 /* Without root nothing changes identity, and nobody needs to exist. */
@@ -53,8 +122,7 @@ check_owners(const struct configuration *configuration, struct report *report)
 		if (!check_expanded(&configuration->settings, names[i], &text))
 			continue;
 		if (!owner_parse(buf_text(&text), &owner, &error))
-			report_add(report, PROBLEM_ERROR, file, line, "%s: %s", names[i],
-			           error.text);
+			report_owner(configuration, names[i], buf_text(&text), error.text, report);
 		else if (owner.uid == 0)
 			report_add(report, PROBLEM_ERROR, file, line,
 			           "%s must not be root: the daemons give their rights away by it",

@@ -2,6 +2,7 @@
 #include "lib/conf/check.h"
 
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "lib/base/number.h"
@@ -98,10 +99,53 @@ is_word(const struct settings *settings, const char *name, const char *word)
 	return is;
 }
 
+/* How to begin without a certificate of an authority. */
+static void
+append_key_command(const struct settings *settings, struct buf *out)
+{
+	struct buf name = BUF(1024);
+
+	if (!check_expanded(settings, "myhostname", &name))
+		buf_clear(&name);
+	/* What stands in a command that is going to be copied must be a name. */
+	for (size_t i = 0; i < name.length; i++) {
+		if (!ascii_is_alnum(name.data[i]) && strchr(".-", name.data[i]) == NULL)
+			name.data[i] = 'x';
+	}
+	buf_append_format(out,
+	                  "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 "
+	                  "-nodes -days 365 -subj /CN=%s -addext subjectAltName=DNS:%s",
+	                  buf_text(&name), buf_text(&name));
+	buf_free(&name);
+}
+
+static void
+report_no_certificate(const struct configuration *configuration, const struct settings *settings,
+                      const struct service *service, bool is_first, struct report *report)
+{
+	struct buf  hint = BUF(4096);
+	const char *directory = configuration->directory;
+
+	if (is_first) {
+		buf_append_format(&hint,
+		                  ". Put key and certificate into main.cf: smtpd_tls_chain_files = "
+		                  "%s/host.key, %s/host.pem and smtpd_tls_security_level = may. "
+		                  "To begin with, make them yourself: ",
+		                  directory, directory);
+		append_key_command(settings, &hint);
+		buf_append_format(&hint, " -keyout %s/host.key -out %s/host.pem", directory,
+		                  directory);
+	}
+	report_add(report, PROBLEM_ERROR, service->file, service->line,
+	           "service %s needs a certificate for TLS%s", service->name,
+	           hint.length > 0 ? buf_text(&hint) : ": smtpd_tls_chain_files");
+	buf_free(&hint);
+}
+
 /* A service with TLS and no certificate does not start: say so before. */
 static void
 check_certificate(const struct configuration *configuration, const struct service *service,
-                  struct report *report)
+                  bool *has_missed, struct report *report)
 {
 	struct service_view view;
 
@@ -116,11 +160,10 @@ check_certificate(const struct configuration *configuration, const struct servic
 	bool has_certificate = has_text(settings, "smtpd_tls_chain_files") ||
 	                       has_text(settings, "smtpd_tls_cert_file") ||
 	                       has_text(settings, "smtpd_tls_eccert_file");
-	if ((is_wrapped || has_level) && !has_certificate)
-		report_add(report, PROBLEM_ERROR, service->file, service->line,
-		           "service %s needs a certificate for TLS: smtpd_tls_chain_files",
-		           service->name);
-	else if (is_pop3 && is_wrapped && !has_level)
+	if ((is_wrapped || has_level) && !has_certificate) {
+		report_no_certificate(configuration, settings, service, !*has_missed, report);
+		*has_missed = true;
+	} else if (is_pop3 && is_wrapped && !has_level)
 		report_add(report, PROBLEM_ERROR, service->file, service->line,
 		           "service %s needs TLS: smtpd_tls_security_level = may", service->name);
 	service_view_free(&view);
@@ -130,11 +173,12 @@ static void
 check_certificates(const struct configuration *configuration, struct report *report)
 {
 	const struct master_file *master = &configuration->master;
+	bool                      has_missed = false;
 
 	for (size_t i = 0; i < master->services.count; i++) {
 		const struct service *service = &master->services.items[i];
 		if (service->is_run && service->program->is_inet)
-			check_certificate(configuration, service, report);
+			check_certificate(configuration, service, &has_missed, report);
 	}
 }
 
@@ -146,6 +190,9 @@ check_mailbox_base(const struct configuration *configuration, struct report *rep
 	const char              *file;
 	unsigned                 line;
 
+	bool is_static = parameters->virtual_uid_maps != NULL &&
+	                 strncmp(parameters->virtual_uid_maps, "static:", 7) == 0;
+
 	check_place(&configuration->settings, "virtual_mailbox_base", &file, &line);
 	if (parameters->virtual_mailbox_maps == NULL ||
 	    parameters->virtual_mailbox_maps[0] == '\0' ||
@@ -153,9 +200,12 @@ check_mailbox_base(const struct configuration *configuration, struct report *rep
 	    access(parameters->virtual_mailbox_base, F_OK) == 0 || errno != ENOENT)
 		return;
 	report_add(report, PROBLEM_WARNING, file, line,
-	           "virtual_mailbox_base %s does not exist: make it, owned by the user of "
-	           "virtual_uid_maps (%s)",
-	           parameters->virtual_mailbox_base, parameters->virtual_uid_maps);
+	           "virtual_mailbox_base %s does not exist: %s%.100s%s%s",
+	           parameters->virtual_mailbox_base,
+	           is_static ? "install -d -o "
+	                     : "make it, owned by the user of virtual_uid_maps (",
+	           is_static ? parameters->virtual_uid_maps + 7 : parameters->virtual_uid_maps,
+	           is_static ? " " : ")", is_static ? parameters->virtual_mailbox_base : "");
 }
 
 /* C2: networks so large that strangers are in them. */

@@ -46,6 +46,17 @@ warn(const struct place *place, const char *text)
 	           place->value->name, text);
 }
 
+/* The tables that dakuser keeps. */
+static bool
+is_of_users(const char *path)
+{
+	struct slice whole = slice_from(path);
+
+	return slice_ends_with(whole, SLICE("/mailboxes")) ||
+	       slice_ends_with(whole, SLICE("/domains")) ||
+	       slice_ends_with(whole, SLICE("/quotas"));
+}
+
 /* C5: a table that is missing, unreadable, or older than its source. */
 static void
 check_file(const struct place *place, const char *type, const char *path, bool is_indexed)
@@ -64,7 +75,9 @@ check_file(const struct place *place, const char *type, const char *path, bool i
 	}
 	if (stat(index_path, &index) != 0) {
 		snprintf(text, sizeof(text), "table %.500s does not exist%s%s:%.400s", index_path,
-		         has_source ? "; make it: dakmap " : " (dakuser and dakmap make it): ",
+		         has_source          ? "; make it: dakmap "
+		         : is_of_users(path) ? ": dakuser add NAME@DOMAIN makes "
+		                             : ", nor does its source: write it, then dakmap ",
 		         type, path);
 		warn(place, text);
 	} else if (has_source && source.st_mtime > index.st_mtime) {

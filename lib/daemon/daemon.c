@@ -19,6 +19,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/base/mutex.h"
+#include "lib/conf/version.h"
 #include "lib/daemon/core.h"
 #include "lib/daemon/sandbox.h"
 
@@ -364,6 +365,24 @@ start(struct daemon_core *core, struct error *error)
 	return identity_drop(core, error) && close_doors(core, error);
 }
 
+/* What somebody at a terminal asks. */
+static bool
+is_question(const struct daemon *daemon, int argc, char **argv)
+{
+	if (version_asked(argc, argv))
+		return true;
+	if (argc < 2 || strcmp(argv[1], "--help") != 0)
+		return false;
+	const char *slash = strrchr(argv[0], '/');
+	const char *name = slash == NULL ? argv[0] : slash + 1;
+	printf("%s is a daemon of the mail system%s%s%s. `dakiya start' starts it; see dakiya(8), "
+	       "master.cf(5) and %s(8).\n",
+	       name, strcmp(name, daemon->name) == 0 ? "" : " (as service ",
+	       strcmp(name, daemon->name) == 0 ? "" : daemon->name,
+	       strcmp(name, daemon->name) == 0 ? "" : ")", name);
+	return true;
+}
+
 int
 daemon_main(const struct daemon *daemon, int argc, char **argv)
 {
@@ -371,7 +390,8 @@ daemon_main(const struct daemon *daemon, int argc, char **argv)
 	struct error        error = ERROR_NONE;
 	struct stat         status;
 
-	(void)argc;
+	if (is_question(daemon, argc, argv))
+		return 0;
 	if (core == NULL)
 		log_fatal("out of memory");
 	if (fstat(CONTROL_FD, &status) != 0 || !S_ISSOCK(status.st_mode)) {

@@ -100,5 +100,5 @@ def test_the_manual_page_is_current(config):
 def test_the_shipped_configuration_lacks_only_accounts_daemons_and_a_certificate():
     result = run(BUILD / "bin/dakiya", "-c", TOP / "conf", "check", check=False)
     errors = [line for line in result.stderr.splitlines() if "error:" in line]
-    to_do = ("there is no user", "error: daemon /", "needs a certificate for TLS")
+    to_do = ("there is no user", "error: daemon_directory /", "needs a certificate for TLS")
     assert all(any(words in line for words in to_do) for line in errors), errors

@@ -213,13 +213,25 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		  "./master.cf: warning: there is no service authd, which pop3d needs: nobody can "
 		  "log in\n" },
 		{ "", "2465 inet n - n - - smtpd -o smtpd_tls_wrappermode=yes\n" REST,
-		  "./master.cf:1: error: service 2465 needs a certificate for TLS: "
-		  "smtpd_tls_chain_files\n" },
+		  "./master.cf:1: error: service 2465 needs a certificate for TLS. Put key and "
+		  "certificate into main.cf: smtpd_tls_chain_files = ./host.key, ./host.pem and "
+		  "smtpd_tls_security_level = may. To begin with, make them yourself: openssl req "
+		  "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj "
+		  "/CN=mail.example.org -addext subjectAltName=DNS:mail.example.org -keyout "
+		  "./host.key -out ./host.pem\n" },
+		{ "daemon_directory = /nonexistent\n", SERVICES,
+		  "./main.cf:9: warning: overriding earlier entry: daemon_directory = libexec "
+		  "(line 2)\n"
+		  "./main.cf:9: error: daemon_directory /nonexistent: No such file or directory: "
+		  "set daemon_directory to where smtpd, qmgr and the other daemons are\n" },
 		{ "virtual_mailbox_maps = static:x/\nvirtual_mailbox_base = /nonexistent\n"
 		  "virtual_uid_maps = static:5000\n",
 		  SERVICES,
-		  "./main.cf:10: warning: virtual_mailbox_base /nonexistent does not exist: make "
-		  "it, owned by the user of virtual_uid_maps (static:5000)\n" },
+		  "./main.cf:10: warning: virtual_mailbox_base /nonexistent does not exist: "
+		  "install -d -o 5000 /nonexistent\n" },
+		{ "transport_maps = hash:/nonexistent/x\n", SERVICES,
+		  "./main.cf:9: warning: transport_maps: table /nonexistent/x.db does not exist, "
+		  "nor does its source: write it, then dakmap hash:/nonexistent/x\n" },
 		/* tables */
 		{ "transport_maps = hahs:/etc/x\n", SERVICES,
 		  "./main.cf:9: error: transport_maps: \"hahs\" is no type of table; did you mean "

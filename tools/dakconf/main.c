@@ -6,6 +6,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "lib/conf/version.h"
 #include "lib/table/table.h"
 
 #define DEFAULT_CONFIG_DIRECTORY "/etc/dakiya"
@@ -150,6 +151,8 @@ main(int argc, char **argv)
 {
 	struct arguments arguments = { .mode = 'p' };
 
+	if (version_asked(argc, argv))
+		return EX_OK;
 	take_long_option(argc, argv);
 	parse(&arguments, argc, argv);
 	argv += optind;

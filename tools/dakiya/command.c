@@ -16,8 +16,26 @@
 #define STOP_MOST_MS    900000 /* the daemons' own limits are shorter */
 #define COMMAND_MOST_MS 60000
 
-/* Only queue_directory is needed: errors elsewhere in main.cf do not keep one from stopping. */
-static bool
+static int
+report_no_queue(const struct tool *tool, const char *path)
+{
+	int status = errno == EACCES ? EX_NOPERM : errno == ENOENT ? EX_UNAVAILABLE : EX_CONFIG;
+
+	if (errno == ENOENT)
+		fprintf(stderr,
+		        "%s: the mail system is not running: its queue_directory %s is made by "
+		        "`%s start'\n",
+		        tool->name, path, tool->name);
+	else
+		fprintf(stderr, "%s: enter queue_directory %s: %m\n", tool->name, path);
+	return status;
+}
+
+/*
+ * Only queue_directory is needed: errors elsewhere in main.cf do not keep one from stopping.
+ * EX_OK, or what to exit with; words are printed. master makes the directory at the first start.
+ */
+static int
 enter_queue(const struct tool *tool)
 {
 	struct configuration *configuration = configuration_create();
@@ -25,10 +43,11 @@ enter_queue(const struct tool *tool)
 	struct error          error = ERROR_NONE;
 	struct buf            path = BUF(4096);
 	struct slice          text = SLICE_EMPTY;
+	int                   status = EX_OK;
 	bool                  is_ok;
 
 	if (configuration == NULL)
-		return false;
+		return EX_OSERR;
 	is_ok = configuration_read_main(configuration, tool->config_directory, &report);
 	if (!is_ok)
 		tool_print(tool, &report);
@@ -37,13 +56,13 @@ enter_queue(const struct tool *tool)
 	                          &path, &error))
 		is_ok = error_set(&error, "queue_directory cannot be found out");
 	else if (chdir(buf_text(&path)) < 0)
-		is_ok = error_set_errno(&error, "enter queue_directory %s", buf_text(&path));
+		status = report_no_queue(tool, buf_text(&path));
 	if (!is_ok && error.text[0] != '\0')
 		fprintf(stderr, "%s: %s\n", tool->name, error.text);
 	buf_free(&path);
 	configuration_destroy(&configuration);
 	report_free(&report);
-	return is_ok;
+	return is_ok ? status : EX_CONFIG;
 }
 
 /* EX_OK, or what to exit with; words are printed. */
@@ -51,13 +70,15 @@ static int
 connect_to(const struct tool *tool, const char *path, struct ipc_channel *channel)
 {
 	struct error error = ERROR_NONE;
+	int          status = enter_queue(tool);
 
-	if (!enter_queue(tool))
-		return EX_CONFIG;
+	if (status != EX_OK)
+		return status;
 	if (ipc_channel_connect(channel, path, &error))
 		return EX_OK;
 	if (error.errno_value == ECONNREFUSED || error.errno_value == ENOENT) {
-		fprintf(stderr, "%s: the mail system is not running\n", tool->name);
+		fprintf(stderr, "%s: the mail system is not running; start it: %s start\n",
+		        tool->name, tool->name);
 		return EX_UNAVAILABLE;
 	}
 	fprintf(stderr, "%s: %s\n", tool->name, error.text);
@@ -121,7 +142,7 @@ postfix_status(struct tool *tool)
 	char  pid[32] = "";
 	FILE *file;
 
-	if (!enter_queue(tool))
+	if (enter_queue(tool) != EX_OK)
 		return EXIT_FAILURE;
 	file = fopen("pid/master.pid", "re");
 	/* A crash leaves the number there, but not the lock. */

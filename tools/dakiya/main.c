@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "lib/conf/version.h"
+
 static int
 run_start(struct tool *tool, const char *verb)
 {
@@ -30,11 +32,13 @@ run_flush(struct tool *tool, const char *verb)
 	return tool_flush(tool);
 }
 
-static const struct {
+struct command {
 	const char *verb;
 	int (*run)(struct tool *tool, const char *verb);
 	const char *help;
-} commands[] = {
+};
+
+static const struct command commands[] = {
 	{ "start", run_start, "start the mail system; returns when it is up" },
 	{ "start-fg", run_start, "start it in the foreground, for containers and systemd" },
 	{ "stop", tool_command, "let sessions and deliveries finish, then stop" },
@@ -47,21 +51,21 @@ static const struct {
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
-/* The default of mail_version: one place for the number. */
-static const char *
-version(void)
+static const struct command *
+command_find(const char *verb)
 {
-	for (size_t i = 0; i < parameter_row_count; i++) {
-		if (strcmp(parameter_rows[i].name, "mail_version") == 0)
-			return parameter_rows[i].standard;
+	for (size_t i = 0; i < COMMAND_COUNT; i++) {
+		if (strcmp(verb, commands[i].verb) == 0)
+			return &commands[i];
 	}
-	return "";
+	return NULL;
 }
 
 static void
 print_help(FILE *to)
 {
-	fprintf(to, "usage: dakiya [-c config_directory] [-v] command\n\n");
+	fprintf(to, "usage: dakiya [-c config_directory] [-v] command\n"
+	            "       dakiya --version | --help\n\n");
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		fprintf(to, "  %-10s %s\n", commands[i].verb, commands[i].help);
 }
@@ -100,7 +104,7 @@ parse_options(struct tool *tool, int argc, char **argv)
 			print_help(stdout);
 			exit(EX_OK);
 		} else if (strcmp(argv[i], "--version") == 0) {
-			printf("dakiya %s\n", version());
+			printf("%s %s\n", tool->name, dakiya_version());
 			exit(EX_OK);
 		} else if (strcmp(argv[i], "--json") == 0) {
 			tool->wants_json = true;
@@ -120,6 +124,8 @@ parse_options(struct tool *tool, int argc, char **argv)
 	}
 	if (verb == NULL)
 		usage("which command?", "");
+	if (command_find(verb) == NULL)
+		usage("there is no command ", verb);
 	set_directory(tool, directory);
 	return verb;
 }
@@ -135,9 +141,5 @@ main(int argc, char **argv)
 		tool = (struct tool){ .name = "postfix", .is_postfix = true };
 	verb = parse_options(&tool, argc, argv);
 
-	for (size_t i = 0; i < COMMAND_COUNT; i++) {
-		if (strcmp(verb, commands[i].verb) == 0)
-			return commands[i].run(&tool, verb);
-	}
-	usage("there is no command ", verb);
+	return command_find(verb)->run(&tool, verb);
 }

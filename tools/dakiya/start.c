@@ -39,8 +39,9 @@ load(struct tool *tool, struct configuration *configuration)
 
 	tool_print(tool, &report);
 	if (!is_ok)
-		fprintf(stderr, "%s: %zu errors in the configuration: not started\n", tool->name,
-		        count_of(&report, PROBLEM_ERROR));
+		fprintf(stderr, "%s: %zu error%s in the configuration: not started\n", tool->name,
+		        count_of(&report, PROBLEM_ERROR),
+		        count_of(&report, PROBLEM_ERROR) == 1 ? "" : "s");
 	report_free(&report);
 	return is_ok;
 }

@@ -5,6 +5,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/conf/version.h"
+
 #include "tools/dakmap/dakmap.h"
 
 static const char help[] =
@@ -156,6 +158,8 @@ main(int argc, char **argv)
 	int            status = EXIT_DONE, worst = EXIT_DONE;
 	bool           is_found = false;
 
+	if (version_asked(argc, argv))
+		return EXIT_DONE;
 	if (argc > 1 && strcmp(argv[1], "--help") == 0) {
 		fputs(help, stdout);
 		return EXIT_DONE;

@@ -6,6 +6,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "lib/conf/version.h"
 #include "tools/dakqueue/dakqueue.h"
 
 #define DEFAULT_CONFIG_DIRECTORY "/etc/dakiya"
@@ -44,13 +45,19 @@ struct options {
 	size_t                id_count;
 };
 
+static void
+print_help(FILE *to, const char *name)
+{
+	fprintf(to, "usage: %s [-c directory] command\n", name);
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		fprintf(to, "       %s %s\n", name, commands[i].help);
+	fprintf(to, "       %s -p | -j | -f | -i ID | -s SITE    as postqueue\n", name);
+}
+
 static int
 usage(const char *name)
 {
-	fprintf(stderr, "usage: %s [-c directory] command\n", name);
-	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		fprintf(stderr, "       %s %s\n", name, commands[i].help);
-	fprintf(stderr, "       %s -p | -j | -f | -i ID | -s SITE    as postqueue\n", name);
+	print_help(stderr, name);
 	return EX_USAGE;
 }
 
@@ -182,6 +189,12 @@ main(int argc, char **argv)
 	struct options options = { .config_directory = DEFAULT_CONFIG_DIRECTORY };
 	const char    *config = getenv("MAIL_CONFIG");
 
+	if (version_asked(argc, argv))
+		return EX_OK;
+	if (argc > 1 && strcmp(argv[1], "--help") == 0) {
+		print_help(stdout, tool.name);
+		return EX_OK;
+	}
 	if (config != NULL && geteuid() == getuid())
 		options.config_directory = config;
 	if (strcmp(tool.name, "mailq") == 0)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "lib/base/number.h"
+#include "lib/conf/version.h"
 #include "tools/dakuser/dakuser.h"
 
 struct call {
@@ -501,6 +502,8 @@ main(int argc, char **argv)
 	struct call call = { 0 };
 	int         letter;
 
+	if (version_asked(argc, argv))
+		return EXIT_DONE;
 	while ((letter = getopt_long(argc, argv, "c:jh", options, NULL)) != -1) {
 		switch (letter) {
 		case 'c': config_directory = optarg; break;
