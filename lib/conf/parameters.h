@@ -11,7 +11,8 @@
  *   BOOLEAN  bool, "yes" or "no"
  *   INTEGER  int64_t
  *   SECONDS  int64_t in seconds; a bare number takes the unit of the default ("300s", "5d")
- *   CHOICE   const char *, one of the words in `least`, separated by blanks
+ *   CHOICE   const char *, one of the words in `least`, separated by blanks; `most`, when given, is
+ *            the word that an empty value stands for
  *
  * Defaults are main.cf text and may use $other and ${stress?{x}:{y}}. The checked values for one
  * service (its -o overrides applied) are a `const struct parameters`; nobody changes one.

@@ -210,6 +210,8 @@ parameter_store(const struct parameter_row *row, const char *text, struct parame
 	case PARAMETER_STRING:
 	case PARAMETER_RAW: *(const char **)member = text; return true;
 	case PARAMETER_CHOICE:
+		if (text[0] == '\0' && row->most != NULL)
+			text = row->most;
 		/* An empty choice is allowed where the default is empty: "not set". */
 		if (!is_one_of(slice_from(text), row->least) &&
 		    !(text[0] == '\0' && row->standard[0] == '\0'))

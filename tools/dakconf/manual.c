@@ -125,6 +125,8 @@ print_type(FILE *to, const struct parameter_row *row)
 	if (row->type == PARAMETER_CHOICE) {
 		fputs("One of: ", to);
 		print_text(to, row->least);
+		if (row->most != NULL)
+			fprintf(to, "; an empty value means %s", row->most);
 		fputs(".\n", to);
 	} else if (words != NULL) {
 		fputs(words, to);
