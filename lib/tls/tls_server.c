@@ -26,8 +26,9 @@ is_named(const char *file)
 	return file[0] != '\0' && strcmp(file, "none") != 0;
 }
 
-static bool
-load_certificates(SSL_CTX *context, const struct parameters *parameters, struct error *error)
+bool
+tls_server_load_certificates(SSL_CTX *context, const struct parameters *parameters,
+                             struct error *error)
 {
 	if (parameters->smtpd_tls_chain_files[0] != '\0')
 		return tls_chains_load(context, parameters->smtpd_tls_chain_files, error) ||
@@ -118,7 +119,7 @@ configure(struct tls_server *server, const struct parameters *parameters, bool i
 		SSL_CTX_set_options(context, SSL_OP_CIPHER_SERVER_PREFERENCE);
 	return tls_context_common(context, parameters, error) &&
 	       set_versions_and_ciphers(context, parameters, is_mandatory, error) &&
-	       load_certificates(context, parameters, error) &&
+	       tls_server_load_certificates(context, parameters, error) &&
 	       set_client_certificates(context, parameters, is_mandatory, error);
 }
 

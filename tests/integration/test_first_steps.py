@@ -135,3 +135,64 @@ def test_manual_pages_have_no_errors(page):
     result = run("mandoc", "-T", "lint", "-W", "error", TOP / "docs/man" / page, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert pathlib.Path(page).suffix in (".1", ".5", ".8")
+
+
+@pytest.fixture
+def with_certificate(shipped):
+    place(shipped)
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+        "-nodes", "-days", "90", "-subj", "/CN=mail.example.test", "-addext",
+        "subjectAltName=DNS:mail.example.test", "-keyout", shipped / "etc/host.key", "-out",
+        shipped / "etc/host.pem")
+    os.makedirs(shipped / "data/mail", exist_ok=True)
+    conf(shipped, f"smtpd_tls_chain_files={shipped}/etc/host.key {shipped}/etc/host.pem",
+         "smtpd_tls_security_level=may")
+    user(shipped, "alice@example.test")
+    return shipped
+
+
+def conf(directory, *settings):
+    run(BUILD / "bin/dakconf", "-c", directory / "etc", "-e", *settings)
+
+
+def user(directory, address):
+    run(BUILD / "bin/dakuser", "-c", directory / "etc", "add", "--stdin", address,
+        stdin="a long password\n")
+
+
+def test_check_says_that_postmaster_reaches_nobody_until_somebody_is_named(with_certificate):
+    words = "mail for postmaster reaches nobody"
+    result = dakiya(with_certificate, "check")
+    assert result.returncode == 0 and words in result.stderr
+    assert f"dakconf -c {with_certificate}/etc -e postmaster_recipient=" in result.stderr
+    conf(with_certificate, "postmaster_recipient=bob@example.test")  # who is no user
+    assert words in dakiya(with_certificate, "check").stderr
+    conf(with_certificate, "postmaster_recipient=alice@example.test")
+    assert words not in dakiya(with_certificate, "check").stderr
+
+
+def test_a_mailbox_postmaster_in_mydomain_is_somebody(with_certificate):
+    user(with_certificate, "postmaster@example.test")
+    result = dakiya(with_certificate, "check")
+    assert result.stderr == ""
+
+
+def test_an_alias_postmaster_is_somebody(with_certificate):
+    conf(with_certificate, "virtual_alias_maps=inline:{ postmaster=alice@example.test }")
+    assert "postmaster" not in dakiya(with_certificate, "check").stderr
+
+
+def test_a_key_of_another_certificate_is_refused_before_the_start(with_certificate):
+    run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+        "-out", with_certificate / "etc/host.key")
+    result = dakiya(with_certificate, "start")
+    assert result.returncode == 78
+    assert "the private key does not belong to the certificate" in result.stderr
+    assert dakiya(with_certificate, "status").returncode == 69
+
+
+def test_a_certificate_of_another_name_is_told_once_and_starts(with_certificate):
+    conf(with_certificate, "myhostname=other.example.test")
+    result = dakiya(with_certificate, "start")
+    assert result.returncode == 0
+    assert result.stderr.count("is for mail.example.test, not for myhostname") == 1

@@ -46,7 +46,7 @@ tls_files_certificate(EVP_PKEY *key, const char *name, const char *alternatives,
 	return certificate;
 }
 
-static void
+static void __attribute__((unused))
 tls_files_write(const char *directory, const char *name, EVP_PKEY *key, X509 *certificate)
 {
 	char  path[300];
@@ -64,8 +64,7 @@ tls_files_write(const char *directory, const char *name, EVP_PKEY *key, X509 *ce
 }
 
 /* directory must hold "XXXXXX" at its end, as for mkdtemp. */
-static void
-tls_files_make(char *directory)
+static void __attribute__((unused)) tls_files_make(char *directory)
 {
 	static const char names[] = "DNS:mx.example.org,DNS:*.wild.test,IP:127.0.0.1";
 	EVP_PKEY         *ca_key = EVP_EC_gen("P-256"), *rsa = EVP_RSA_gen(2048);
@@ -94,8 +93,7 @@ tls_files_make(char *directory)
 	EVP_PKEY_free(other);
 }
 
-static void
-tls_files_remove(const char *directory)
+static void __attribute__((unused)) tls_files_remove(const char *directory)
 {
 	static const char *const names[] = { "ca.pem",  "rsa.pem",   "ec.pem",
 		                             "rsa.crt", "other.key", "stranger.pem" };

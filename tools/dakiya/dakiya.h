@@ -28,4 +28,7 @@ int tool_flush(struct tool *tool);
 /* Prints all problems; info only with -v. To standard error. */
 void tool_print(const struct tool *tool, const struct report *report);
 
+/* health.c: certificates, and a postmaster; for a configuration without errors. */
+void tool_check_health(const struct configuration *configuration, struct report *report);
+
 #endif

@@ -30,12 +30,22 @@ count_of(const struct report *report, enum problem_severity severity)
 	return severity == PROBLEM_ERROR ? report->error_count : count;
 }
 
+/* Certificates and postmaster are looked at when the rest is sound. */
+static bool
+load_and_examine(const struct tool *tool, struct configuration *configuration,
+                 struct report *report)
+{
+	if (configuration_load(configuration, tool->config_directory, report))
+		tool_check_health(configuration, report);
+	return report->error_count == 0;
+}
+
 /* Loads, checks and prints; false when there are errors. */
 static bool
 load(struct tool *tool, struct configuration *configuration)
 {
 	struct report report = REPORT_NONE;
-	bool          is_ok = configuration_load(configuration, tool->config_directory, &report);
+	bool          is_ok = load_and_examine(tool, configuration, &report);
 
 	tool_print(tool, &report);
 	if (!is_ok)
@@ -55,8 +65,9 @@ tool_check(struct tool *tool)
 
 	if (configuration == NULL)
 		return EX_OSERR;
-	is_ok = configuration_load(configuration, tool->config_directory, &report);
+	is_ok = load_and_examine(tool, configuration, &report);
 	tool_print(tool, &report);
+	fflush(stderr);
 	printf("%s: %zu errors, %zu warnings\n", tool->config_directory,
 	       count_of(&report, PROBLEM_ERROR), count_of(&report, PROBLEM_WARNING));
 	configuration_destroy(&configuration);
