@@ -75,9 +75,10 @@ nexthop_parse(const struct smtp_agent *agent, struct slice text, struct arena *a
 		domain = slice_of(domain.data + 1, end - 1);
 		if (slice_starts_with_fold(domain, SLICE("IPv6:")))
 			domain = slice_from_offset(domain, 5);
-		if (!slice_is_empty(rest) &&
-		    (rest.data[0] != ':' || !take_port(slice_from_offset(rest, 1), nexthop, error)))
+		if (!slice_is_empty(rest) && rest.data[0] != ':')
 			return error_set(error, "bad next hop %s", nexthop->text);
+		if (!slice_is_empty(rest) && !take_port(slice_from_offset(rest, 1), nexthop, error))
+			return false;
 	} else if ((end = slice_find_last_byte(domain, ':')) != SLICE_NOT_FOUND) {
 		if (!take_port(slice_from_offset(domain, end + 1), nexthop, error))
 			return false;

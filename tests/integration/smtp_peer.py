@@ -8,6 +8,7 @@ class Peer:
     """An SMTP server in threads. handlers: verb -> function(session, argument) or reply text."""
 
     def __init__(self, address, port=2525, offers=(), certificate=None, lmtp=False, **handlers):
+        self.address = address
         self.offers, self.certificate, self.lmtp = list(offers), certificate, lmtp
         self.handlers = handlers
         self.messages, self.commands, self.connections = [], [], 0
