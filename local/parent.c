@@ -3,7 +3,6 @@
 
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,22 +11,19 @@
 #include "lib/base/log.h"
 #include "lib/ipc/channel.h"
 
-#define CLIENTS_MOST     250 /* further ones wait in the listener's queue */
-#define TICK_MS          1000
-#define FLUSH_MS         20
-#define RESPAWN_LEAST_MS 100  /* a child that dies early is started again after this, */
-#define RESPAWN_MOST_MS  5000 /* doubled each time up to this */
-#define STABLE_MS        10000
+#define CLIENTS_MOST 250 /* further ones wait in the listener's queue */
+#define TICK_MS      1000
+#define RESPAWN_MS   1000 /* least time between two starts for one uid */
 
+/* A child, from its start until its end was seen. It takes nothing more once attach is broken. */
 struct worker {
 	struct list_node   node;
 	uid_t              uid;
 	gid_t              gid;
-	pid_t              pid;        /* 0 = not running; kept for a while to slow restarts */
-	bool               is_leaving; /* takes nothing new */
-	struct ipc_channel control;    /* we are its master, but never read what it says */
-	struct ipc_channel attach;     /* mailbox_attach messages */
-	int64_t            started_ms, next_start_ms, delay_ms;
+	pid_t              pid;
+	int64_t            started_ms;
+	struct ipc_channel control; /* we are its master, but never read what it says */
+	struct ipc_channel attach;  /* mailbox_attach messages */
 };
 
 struct parent {
@@ -35,133 +31,87 @@ struct parent {
 	struct ipc_channel     clients[CLIENTS_MOST]; /* from qmgr and authd */
 	size_t                 client_count;
 	struct list_node       workers;
-	size_t                 running;
-	int                    wait_ms;
+	size_t                 worker_count;
 };
 
 /* ---- workers ---- */
 
 static void
-worker_close(struct worker *worker)
+worker_free(struct parent *parent, struct worker *worker)
 {
+	list_remove(&worker->node);
+	parent->worker_count--;
 	ipc_channel_close(&worker->control);
 	ipc_channel_close(&worker->attach);
-}
-
-static void
-worker_ended(struct parent *parent, struct worker *worker, int status)
-{
-	int64_t now_ms = clock_monotonic_ms();
-	bool    is_killed = WIFSIGNALED(status), is_good = !is_killed && WEXITSTATUS(status) == 0;
-
-	if (!is_good)
-		log_warning("mailbox worker of uid %u, process %d: %s %d", (unsigned)worker->uid,
-		            (int)worker->pid, is_killed ? "killed by signal" : "exit status",
-		            is_killed ? WTERMSIG(status) : WEXITSTATUS(status));
-	worker_close(worker);
-	worker->pid = 0;
-	parent->running--;
-	if (is_good || now_ms - worker->started_ms > STABLE_MS)
-		worker->delay_ms = 0;
-	worker->next_start_ms = now_ms + worker->delay_ms;
-	worker->delay_ms = worker->delay_ms == 0 ? RESPAWN_LEAST_MS : worker->delay_ms * 2;
-	if (worker->delay_ms > RESPAWN_MOST_MS)
-		worker->delay_ms = RESPAWN_MOST_MS;
-}
-
-static void
-workers_reap(struct parent *parent)
-{
-	int64_t now_ms = clock_monotonic_ms();
-	int     status;
-	pid_t   pid;
-
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		LIST_EACH (node, &parent->workers) {
-			struct worker *worker = CONTAINER_OF(node, struct worker, node);
-
-			if (worker->pid == pid)
-				worker_ended(parent, worker, status);
-		}
-	LIST_EACH (node, &parent->workers) {
-		struct worker *worker = CONTAINER_OF(node, struct worker, node);
-
-		if (worker->pid == 0 && now_ms >= worker->next_start_ms + RESPAWN_MOST_MS) {
-			list_remove(node);
-			free(worker);
-		}
-	}
+	free(worker);
 }
 
 static struct worker *
-worker_get(struct parent *parent, uid_t uid, gid_t gid)
+worker_start(struct parent *parent, uid_t uid, gid_t gid, struct error *error)
 {
-	LIST_EACH (node, &parent->workers) {
-		struct worker *worker = CONTAINER_OF(node, struct worker, node);
-
-		if (worker->uid == uid && worker->gid == gid && !worker->is_leaving)
-			return worker;
-	}
+	char           name[] = "local", mode[] = "worker";
+	char          *arguments[] = { name, mode, NULL };
 	struct worker *worker = calloc(1, sizeof(*worker));
-	if (worker == NULL)
-		return NULL;
-	worker->uid = uid;
-	worker->gid = gid;
-	worker->control.fd = worker->attach.fd = -1;
-	list_append(&parent->workers, &worker->node);
-	return worker;
-}
 
-/* Starts the child and tells it what master told us; without that it would end by itself. */
-static bool
-worker_start(struct parent *parent, struct worker *worker, struct error *error)
-{
-	struct msg_daemon_listener listener = msg_daemon_listener_clear();
-	int                        control[2], attach[2];
-
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) != 0)
-		return error_set_errno(error, "socketpair");
-	ipc_channel_init(&worker->control, control[0]);
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, attach) != 0) {
-		close(control[1]);
-		return error_set_errno(error, "socketpair");
-	}
-	ipc_channel_init(&worker->attach, attach[0]);
-	pid_t pid = spawn_worker(parent->context, worker->uid, worker->gid, control[1], error);
-	listener.address = SLICE("attach");
-	listener.socket = attach[1];
-	bool is_told = ipc_queue(&worker->control, daemon_listener, &listener) &&
-	               daemon_pass_start(parent->context, &worker->control) &&
-	               ipc_flush(&worker->control) == IPC_OK;
-	close(control[1]);
-	close(attach[1]);
-	if (pid < 0)
-		return false;
-	worker->pid = pid;
-	worker->started_ms = clock_monotonic_ms();
-	parent->running++;
-	return is_told || error_set(error, "its start message cannot be sent");
-}
-
-/* A worker that is running, or a new one; NULL and the reason when there can be none now. */
-static struct worker *
-worker_ready(struct parent *parent, uid_t uid, gid_t gid, struct error *error)
-{
-	workers_reap(parent);
-	struct worker *worker = worker_get(parent, uid, gid);
-	if (worker == NULL)
+	if (worker == NULL) {
 		error_set(error, "out of memory");
-	else if (worker->pid != 0)
+		return NULL;
+	}
+	*worker = (struct worker){ .uid = uid, .gid = gid, .started_ms = clock_monotonic_ms() };
+	list_append(&parent->workers, &worker->node);
+	parent->worker_count++;
+	worker->pid = daemon_child_start(parent->context, arguments, uid, gid, &worker->control,
+	                                 &worker->attach, error);
+	if (worker->pid > 0)
 		return worker;
-	else if (clock_monotonic_ms() < worker->next_start_ms)
-		error_set(error, "it ended too early, waiting a little");
-	else if (parent->running >= (size_t)parent->context->parameters->virtual_worker_limit)
-		error_set(error, "virtual_worker_limit is reached");
-	else if (worker_start(parent, worker, error))
-		return worker;
-	if (worker != NULL && worker->pid == 0)
-		worker_close(worker);
+	worker_free(parent, worker);
 	return NULL;
+}
+
+/* A worker that takes requests, or a new one; NULL and the reason when there can be none now. */
+static struct worker *
+worker_get(struct parent *parent, uid_t uid, gid_t gid, struct error *error)
+{
+	int64_t now_ms = clock_monotonic_ms();
+
+	LIST_EACH (node, &parent->workers) {
+		struct worker *worker = CONTAINER_OF(node, struct worker, node);
+
+		if (worker->uid != uid || worker->gid != gid)
+			continue;
+		if (!worker->attach.is_broken)
+			return worker;
+		if (now_ms - worker->started_ms < RESPAWN_MS) {
+			error_set(error, "it ended too early, waiting a little");
+			return NULL;
+		}
+	}
+	if (parent->worker_count < (size_t)parent->context->parameters->virtual_worker_limit)
+		return worker_start(parent, uid, gid, error);
+	error_set(error, "virtual_worker_limit is reached");
+	return NULL;
+}
+
+/* Sends what found a full socket, and forgets those that have ended and began before since_ms. */
+static void
+workers_review(struct parent *parent, int64_t since_ms)
+{
+	LIST_EACH (node, &parent->workers) {
+		struct worker *worker = CONTAINER_OF(node, struct worker, node);
+		int            status;
+
+		if (ipc_flush(&worker->attach) != IPC_OK)
+			ipc_channel_close(&worker->attach);
+		if (worker->started_ms >= since_ms ||
+		    waitpid(worker->pid, &status, WNOHANG) != worker->pid)
+			continue;
+		if (status != 0)
+			log_warning("mailbox worker of uid %u, process %d: %s %d",
+			            (unsigned)worker->uid, (int)worker->pid,
+			            WIFSIGNALED(status) ? "killed by signal" : "exit status",
+			            WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+		worker_free(parent, worker);
+	}
 }
 
 /* ---- requests ---- */
@@ -176,33 +126,23 @@ identity_is_allowed(const struct parent *parent, const struct msg_mailbox_attach
 	       attach->gid != UINT32_MAX;
 }
 
-static bool
-attach_pass_on(struct worker *worker, const struct msg_mailbox_attach *attach)
-{
-	return ipc_queue(&worker->attach, mailbox_attach, attach) &&
-	       ipc_flush(&worker->attach) == IPC_OK;
-}
-
 static void
 attach_take(struct parent *parent, const struct msg_mailbox_attach *attach)
 {
-	struct error error = ERROR_NONE;
+	struct error   error = ERROR_NONE;
+	struct worker *worker;
 
-	if (!identity_is_allowed(parent, attach)) {
-		log_warning("no mailbox worker for uid %u gid %u: not allowed", attach->uid,
-		            attach->gid);
-		return;
-	}
-	struct worker *worker = worker_ready(parent, attach->uid, attach->gid, &error);
-	if (worker != NULL && attach_pass_on(worker, attach))
-		return;
+	if (!identity_is_allowed(parent, attach))
+		error_set(&error, "gid %u: not allowed", attach->gid);
 	/* A worker that is about to end has shut its side: its successor takes over. */
-	if (worker != NULL) {
-		worker->is_leaving = true;
-		worker = worker_ready(parent, attach->uid, attach->gid, &error);
-	}
-	if (worker == NULL || !attach_pass_on(worker, attach))
-		log_warning("no mailbox worker for uid %u: %s", attach->uid, error.text);
+	else
+		while ((worker = worker_get(parent, attach->uid, attach->gid, &error)) != NULL) {
+			if (ipc_queue(&worker->attach, mailbox_attach, attach) &&
+			    ipc_flush(&worker->attach) == IPC_OK)
+				return;
+			ipc_channel_close(&worker->attach);
+		}
+	log_warning("no mailbox worker for uid %u: %s", attach->uid, error.text);
 }
 
 /* False when the client is gone or sent nonsense. */
@@ -243,40 +183,14 @@ client_accept(struct parent *parent, int listener)
 	close(fd);
 }
 
+/* ---- the loop ---- */
+
 static void
-parent_tick(struct parent *parent)
-{
-	bool is_log_changed = daemon_log_changed(parent->context);
-
-	workers_reap(parent);
-	parent->wait_ms = TICK_MS;
-	LIST_EACH (node, &parent->workers) {
-		struct worker *worker = CONTAINER_OF(node, struct worker, node);
-
-		if (worker->pid != 0 && is_log_changed)
-			(void)daemon_pass_log(parent->context, &worker->control);
-		/* Full sockets of a child that is slow to start; a broken one shows in reaping. */
-		(void)ipc_flush(&worker->control);
-		(void)ipc_flush(&worker->attach);
-		if (ipc_has_output(&worker->control) || ipc_has_output(&worker->attach))
-			parent->wait_ms = FLUSH_MS;
-	}
-	daemon_tell_alive(parent->context);
-}
-
-/* Children whose master is gone finish what they are at, and end. */
-static int
-parent_drain(struct parent *parent)
+log_pass_on(struct parent *parent)
 {
 	LIST_EACH (node, &parent->workers)
-		ipc_channel_close(&CONTAINER_OF(node, struct worker, node)->control);
-	while (parent->running > 0 &&
-	       clock_monotonic_ms() < daemon_drain_deadline_ms(parent->context)) {
-		poll(NULL, 0, 20);
-		daemon_control(parent->context); /* master may become more urgent */
-		workers_reap(parent);
-	}
-	return 0;
+		daemon_child_log(parent->context,
+		                 &CONTAINER_OF(node, struct worker, node)->control);
 }
 
 /* Waits for one thing to happen, at most a tick. */
@@ -290,10 +204,12 @@ parent_wait(struct parent *parent)
 		fds[1].fd = parent->context->listeners[0].fd;
 	for (size_t i = 0; i < parent->client_count; i++)
 		fds[i + 2] = (struct pollfd){ parent->clients[i].fd, POLLIN, 0 };
-	if (poll(fds, parent->client_count + 2, parent->wait_ms) <= 0)
+	if (poll(fds, parent->client_count + 2, TICK_MS) <= 0)
 		return;
 	if (fds[0].revents != 0)
 		daemon_control(parent->context);
+	if (daemon_log_changed(parent->context))
+		log_pass_on(parent);
 	for (size_t i = parent->client_count; i-- > 0;)
 		if (fds[i + 2].revents != 0 && !client_read(parent, &parent->clients[i])) {
 			ipc_channel_close(&parent->clients[i]);
@@ -301,6 +217,21 @@ parent_wait(struct parent *parent)
 		}
 	if (fds[1].revents != 0)
 		client_accept(parent, fds[1].fd);
+}
+
+/* Children whose master is gone finish what they are at, and end. */
+static int
+parent_drain(struct parent *parent)
+{
+	LIST_EACH (node, &parent->workers)
+		ipc_channel_close(&CONTAINER_OF(node, struct worker, node)->control);
+	while (parent->worker_count > 0 &&
+	       clock_monotonic_ms() < daemon_drain_deadline_ms(parent->context)) {
+		poll(NULL, 0, 20);
+		daemon_control(parent->context); /* master may become more urgent */
+		workers_review(parent, INT64_MAX);
+	}
+	return 0;
 }
 
 int
@@ -314,7 +245,9 @@ parent_run(struct daemon_context *context)
 	list_init(&parent->workers);
 	while (!daemon_is_draining(context)) {
 		parent_wait(parent);
-		parent_tick(parent);
+		/* Sooner, one that ends at once would be started again and again. */
+		workers_review(parent, clock_monotonic_ms() - RESPAWN_MS);
+		daemon_tell_alive(context);
 	}
 	return parent_drain(parent);
 }

@@ -10,6 +10,7 @@
 #define DAKIYA_DAEMON_DAEMON_H
 
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include "lib/base/error.h"
 #include "lib/conf/snapshot.h"
@@ -171,14 +172,21 @@ void daemon_count(struct daemon_context *context, int sessions, int busy);
 bool daemon_peer_is_allowed(const struct daemon_context *context, int fd, unsigned roles);
 
 /*
- * For local's parent (RUNS_AS_ROOT), which is master to its children: sends the daemon_start that
- * it got itself to the child at the other end of control. daemon_log_changed: whether the log's
- * descriptor is another since the last call (rotation); daemon_pass_log tells a child.
+ * For local's parent (RUNS_AS_ROOT), which is master to its children.
+ *
+ * daemon_child_start runs a program of daemon_directory (arguments[0]) as uid:gid with no other
+ * group (unless unprivileged), with nothing open but its control socket. It is told what master
+ * told us, and its only listener is the other end of *requests. The process id; -1 and *error when
+ * there is no child. The channels are the caller's to close in any case.
  */
 struct ipc_channel;
-bool daemon_pass_start(const struct daemon_context *context, struct ipc_channel *control);
+pid_t daemon_child_start(const struct daemon_context *context, char *const arguments[], uid_t uid,
+                         gid_t gid, struct ipc_channel *control, struct ipc_channel *requests,
+                         struct error *error);
+/* Whether the log's descriptor is another since the last call (rotation). */
 bool daemon_log_changed(struct daemon_context *context);
-bool daemon_pass_log(const struct daemon_context *context, struct ipc_channel *control);
+/* Tells a child of it; a child that does not hear it has ended. */
+void daemon_child_log(const struct daemon_context *context, struct ipc_channel *control);
 
 /* ---- for sessions ---- */
 

@@ -338,13 +338,30 @@ def test_killed_worker_closes_only_its_channels_and_another_starts(place):
         os.kill(child, signal.SIGKILL)
         assert queue.channel.receive() is None
         again = Queue(daemon)
-        while again.channel.receive() is None:  # it reached the one that is dying
+        while again.channel.receive() is None:  # one start a second
+            again.close()
+            time.sleep(0.1)
             again = Queue(daemon)
         assert again.deliver([("a@x.test", "x.test/a/")])[0]["action"] == DELIVERED
         deadline = time.monotonic() + 5
         while "killed by signal 9" not in daemon.log() and time.monotonic() < deadline:
             time.sleep(0.1)
         assert "killed by signal 9" in daemon.log()
+
+
+def test_worker_that_ends_at_once_is_started_once_a_second(place):
+    with launch(place) as daemon:
+        starts, until = set(), time.monotonic() + 2.5
+        while time.monotonic() < until:
+            queue = Queue(daemon)
+            if queue.channel.receive() is not None:
+                started = children(daemon.process.pid)[-1]  # before it: one that has just ended
+                starts.add(started)
+                os.kill(started, signal.SIGKILL)
+            queue.close()
+            time.sleep(0.01)
+        assert 2 <= len(starts) <= 4
+        assert "it ended too early, waiting a little" in daemon.log()
 
 
 def test_idle_worker_leaves_and_the_next_request_starts_one(place):
