@@ -12,6 +12,7 @@ class Peer:
         self.offers, self.certificate, self.lmtp = list(offers), certificate, lmtp
         self.handlers = handlers
         self.messages, self.commands, self.connections = [], [], 0
+        self.seen_tls = []  # a bool a message: whether it came under TLS
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.listener = socket.create_server((address, port), family=family, reuse_port=False)
         threading.Thread(target=self.accept, daemon=True).start()
@@ -108,6 +109,7 @@ class Session:
             if line == b".\r\n":
                 break
             content.append(line[1:] if line.startswith(b".") else line)
+        self.peer.seen_tls.append(self.has_tls)
         self.peer.messages.append((list(self.recipients), b"".join(content)))
         for _ in self.recipients if self.peer.lmtp else [None]:
             self.handle("DOT", "", "250 2.0.0 Ok: queued as PEER1")
