@@ -196,25 +196,38 @@ result_defer(const struct result *result)
 	                      "Access denied");
 }
 
+/* Also here the text may begin with a code of its own, as greylisting servers write it. */
+static void
+defer_if(const struct result *result, struct held_reply *held)
+{
+	struct enhanced_status given;
+	struct slice           text = result->text;
+	const char            *status = "4.7.1";
+	size_t                 length;
+	char                   own[40];
+
+	if (enhanced_status_parse(text, &given, &length)) {
+		snprintf(own, sizeof(own), "4.%d.%d", given.subject, given.detail);
+		status = own;
+		text = slice_trim(slice_from_offset(text, length));
+	}
+	if (text.length == 0)
+		text = SLICE("Service unavailable");
+	hold_reply(result->check, held, 450, status, "<%.*s>: %s rejected: %.*s",
+	           SLICE_ARGS(result->subject), result->class, SLICE_ARGS(text));
+}
+
 static enum verdict
 result_defer_if_permit(const struct result *result)
 {
-	struct slice text = result->text.length > 0 ? result->text : SLICE("Service unavailable");
-
-	hold_reply(result->check, &result->check->defer_if_permit, 450, "4.7.1",
-	           "<%.*s>: %s rejected: %.*s", SLICE_ARGS(result->subject), result->class,
-	           SLICE_ARGS(text));
+	defer_if(result, &result->check->defer_if_permit);
 	return VERDICT_DUNNO;
 }
 
 static enum verdict
 result_defer_if_reject(const struct result *result)
 {
-	struct slice text = result->text.length > 0 ? result->text : SLICE("Service unavailable");
-
-	hold_reply(result->check, &result->check->defer_if_reject, 450, "4.7.1",
-	           "<%.*s>: %s rejected: %.*s", SLICE_ARGS(result->subject), result->class,
-	           SLICE_ARGS(text));
+	defer_if(result, &result->check->defer_if_reject);
 	return VERDICT_DUNNO;
 }
 

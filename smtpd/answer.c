@@ -86,7 +86,11 @@ answer_reply(struct session *session, const struct smtp_reply *given)
 
 	soften(session, &reply);
 	is_error = reply.code >= 400;
-	if ((session->extensions & SMTP_ENHANCEDSTATUSCODES) == 0 && session->is_esmtp)
+	/* Both say that the connection ends (RFC 5321 3.8, RFC 7504), also from an access table. */
+	if (reply.code == 421 || reply.code == 521)
+		session->is_ending = true;
+	if ((session->extensions & SMTP_ENHANCEDSTATUSCODES) == 0 && session->extensions != 0 &&
+	    session->is_esmtp)
 		reply.status.class = 0;
 	buf_append(&text, reply.text);
 	append_footer(session, &reply, &text);

@@ -71,7 +71,7 @@ offered_extensions(struct session *session)
 		bits &= ~(unsigned)SMTP_STARTTLS;
 	if (!login_is_offered(session))
 		bits &= ~(unsigned)SMTP_AUTH;
-	if (!session->is_xclient_trusted && !client_is_in(session, session->room->xclient_hosts))
+	if (!client_is_in(session, session->room->xclient_hosts))
 		bits &= ~(unsigned)SMTP_XCLIENT;
 	return bits;
 }
@@ -331,10 +331,19 @@ command_quit(struct session *session, const struct smtp_command *command)
 void
 command_etrn(struct session *session, const struct smtp_command *command)
 {
-	if (command->arguments.length == 0)
+	struct slice domain, rest = command->arguments;
+
+	if (!slice_next_word(&rest, " \t", &domain) || slice_trim(rest).length > 0)
 		answer(session, 500, "5.5.2", "Syntax: ETRN domain");
 	else
 		answer(session, 459, "4.7.1", "service unavailable");
+}
+
+/* RFC 6531 3.7.4.2. */
+static bool
+is_vrfy_option(struct slice text, bool allow_utf8)
+{
+	return text.length == 0 || (allow_utf8 && slice_equal_fold(text, SLICE("SMTPUTF8")));
 }
 
 void
@@ -345,13 +354,16 @@ command_vrfy(struct session *session, const struct smtp_command *command)
 	struct address    address;
 	struct slice      rest;
 	struct smtp_reply refusal;
+	bool              allow_utf8 = (session->extensions & SMTP_SMTPUTF8) != 0;
 
 	if (session->parameters->disable_vrfy_command) {
 		answer(session, 502, "5.5.1", "VRFY command is disabled");
 	} else if (command->arguments.length == 0) {
-		answer(session, 501, "5.5.4", "Syntax: VRFY address");
-	} else if (!address_parse_path(command->arguments, false, false, &arena, &address, &rest) ||
-	           address.local.length == 0 || slice_trim(rest).length > 0) {
+		answer(session, 501, "5.5.4", "Syntax: VRFY address%s",
+		       allow_utf8 ? " [SMTPUTF8]" : "");
+	} else if (!address_parse_path(command->arguments, allow_utf8, false, &arena, &address,
+	                               &rest) ||
+	           address.local.length == 0 || !is_vrfy_option(slice_trim(rest), allow_utf8)) {
 		answer(session, 501, "5.1.3", "Bad recipient address syntax");
 	} else {
 		const char *given = arena_format(

@@ -54,8 +54,6 @@ content_end(struct session *session, const struct smtp_reply *reply)
 		session->junk_count = 0;
 	/* The reply's text may live in the transaction: answer first. */
 	answer_reply(session, reply);
-	if (reply->code == 521)
-		session->is_ending = true;
 	transaction_reset(session);
 }
 
@@ -195,7 +193,7 @@ content_skip_chunk(struct session *session, const struct smtp_command *command,
 
 	/* Where the chunk ends is not known: what follows may not be read as commands. */
 	if (!smtp_bdat_parse(command->arguments, &size, &is_last)) {
-		answer_and_end(session, 501, "5.5.4", "Syntax: BDAT count [LAST]");
+		answer_and_end(session, 521, "5.5.4", "Syntax: BDAT count [LAST]");
 		return;
 	}
 	if (size > skip_most(session)) {

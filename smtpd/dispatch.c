@@ -68,7 +68,7 @@ static const struct command_row command_rows[SMTP_VERB_UNKNOWN] = {
 };
 /* clang-format on */
 
-/* smtpd_forbidden_commands: a web client or a raw dump, not a mail client. */
+/* A web client, a header or a raw dump, not a mail client: smtpd_forbidden_commands, "Name:". */
 static bool
 is_forbidden(const struct session *session, struct slice word)
 {
@@ -76,6 +76,10 @@ is_forbidden(const struct session *session, struct slice word)
 	struct slice one;
 	bool         has_pattern = slice_find(rest, SLICE("regexp:")) != SLICE_NOT_FOUND;
 
+	if (word.length == 0)
+		return false;
+	if (slice_contains_byte(slice_from_offset(word, 1), ':'))
+		return true;
 	while (slice_next_word(&rest, " \t,", &one))
 		if (slice_equal_fold(one, word))
 			return true;
@@ -95,6 +99,15 @@ is_in_list(struct slice list, struct slice word)
 }
 
 static void
+send_away(struct session *session, struct slice word)
+{
+	log_warning("non-SMTP command from %s: %.*s", client_label(session),
+	            (int)(word.length > 100 ? 100 : word.length), word.data);
+	session->has_ended_badly = true;
+	answer_and_end(session, 221, "2.7.0", "Error: I can break rules, too. Goodbye.");
+}
+
+static void
 unknown_command(struct session *session, const struct smtp_command *command)
 {
 	if (is_in_list(slice_from(session->parameters->smtpd_noop_commands), command->word)) {
@@ -102,21 +115,35 @@ unknown_command(struct session *session, const struct smtp_command *command)
 		return;
 	}
 	if (is_forbidden(session, command->word)) {
-		log_warning("non-SMTP command from %s: %.*s", client_label(session),
-		            (int)(command->word.length > 100 ? 100 : command->word.length),
-		            command->word.data);
-		session->has_ended_badly = true;
-		answer_and_end(session, 221, "2.7.0", "Error: I can break rules, too. Goodbye.");
+		send_away(session, command->word);
 		return;
 	}
-	answer(session, 502, "5.5.2", "Error: command not recognized");
+	answer(session, 500, "5.5.2", "Error: command not recognized");
 }
 
-/* Input behind a command that must be the last of its group: the client does not listen. */
+void
+command_refuse_malformed(struct session *session, struct slice line)
+{
+	session->verb = SMTP_VERB_UNKNOWN;
+	session->counts[SMTP_VERB_UNKNOWN].all++;
+	line = slice_trim(line);
+	if (line.length > 0 && is_forbidden(session, slice_first(line, 1)))
+		send_away(session, line);
+	else
+		answer(session, 500, "5.5.2", "Error: bad syntax");
+}
+
+/*
+ * Input behind a command that must be the last of its group, or behind any when EHLO has not
+ * allowed groups (RFC 2920 3.1): the client does not listen.
+ */
 static bool
 is_out_of_step(struct session *session, const struct command_row *row)
 {
-	if ((row->flags & IS_LAST) == 0 || stream_input(session->stream).length == 0)
+	bool may_be_followed = (row->flags & IS_LAST) == 0 &&
+	                       (session->is_esmtp || session->verb == SMTP_VERB_BDAT);
+
+	if (may_be_followed || stream_input(session->stream).length == 0)
 		return false;
 	log_info("improper command pipelining after %s from %s", smtp_verb_name(session->verb),
 	         client_label(session));

@@ -150,7 +150,7 @@ login_step(struct session *session, struct auth_outcome *outcome)
 		break;
 	case AUTH_BAD_MECHANISM:
 		log_failure(session, outcome, "Invalid authentication mechanism");
-		answer(session, 535, "5.7.8",
+		answer(session, 504, "5.5.4",
 		       "Error: authentication failed: Invalid authentication mechanism");
 		break;
 	case AUTH_FAILED:
@@ -283,7 +283,7 @@ command_auth(struct session *session, const struct smtp_command *command)
 	}
 	if (mechanism.length >= sizeof(session->sasl_attempt) ||
 	    !is_offered_now(session, mechanism)) {
-		answer(session, 535, "5.7.8",
+		answer(session, 504, "5.5.4",
 		       "Error: authentication failed: Invalid authentication mechanism");
 		return;
 	}

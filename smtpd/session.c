@@ -149,9 +149,7 @@ line_execute(struct session *session, struct slice line)
 	}
 	session->deadline_ms = 0;
 	if (!smtp_command_parse(line, &command)) {
-		session->verb = SMTP_VERB_UNKNOWN;
-		session->counts[SMTP_VERB_UNKNOWN].all++;
-		answer(session, 500, "5.5.2", "Error: bad syntax");
+		command_refuse_malformed(session, line);
 		return;
 	}
 	command_execute(session, &command);
@@ -172,6 +170,8 @@ line_too_long(struct session *session, size_t length, bool is_complete)
 	if (session->state == STATE_AUTH) {
 		auth_end(&session->exchange);
 		session->state = STATE_COMMAND;
+		answer(session, 500, "5.5.6", "Error: authentication response too long");
+		return SESSION_AGAIN;
 	}
 	answer(session, 500, "5.5.2", "Error: line too long");
 	return SESSION_AGAIN;

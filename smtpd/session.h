@@ -106,7 +106,6 @@ struct session {
 	struct limit_client     *limit;
 	bool                     has_logged_connect;
 	bool                     is_mynetworks, is_mynetworks_known;
-	bool                     is_xclient_trusted; /* has used XCLIENT: may again */
 	/* greeting */
 	struct buf   helo_text;
 	struct slice helo; /* what is in helo_text; empty before HELO or EHLO */
@@ -206,5 +205,7 @@ void session_greet(struct session *session);
 
 /* Every (state, command) pair; pipelining rule and help stand in the same row. */
 void command_execute(struct session *session, const struct smtp_command *command);
+/* A line that is no command: control bytes, nothing. */
+void command_refuse_malformed(struct session *session, struct slice line);
 
 #endif

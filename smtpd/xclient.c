@@ -191,7 +191,8 @@ command_xclient(struct session *session, const struct smtp_command *command)
 		               .server_port = session->server_port,
 		               .is_esmtp = -1 };
 
-	if (!session->is_xclient_trusted && !client_is_in(session, session->room->xclient_hosts)) {
+	/* By who the client is now: behind a proxy that has told us, its client speaks. */
+	if (!client_is_in(session, session->room->xclient_hosts)) {
 		log_warning("XCLIENT command from unauthorized client %s", client_label(session));
 		answer(session, 550, "5.7.0", "Error: insufficient authorization");
 		return;
@@ -201,7 +202,6 @@ command_xclient(struct session *session, const struct smtp_command *command)
 		return;
 	}
 	session_forget(session);
-	session->is_xclient_trusted = true;
 	session->client = claim.client;
 	session->client.label = NULL;
 	session->is_mynetworks_known = false;

@@ -156,7 +156,7 @@ xtext_decode(struct slice text, struct buf *out)
 	for (size_t at = 0; at < text.length; at++) {
 		char     c = text.data[at];
 		uint64_t byte = (unsigned char)c;
-		bool     is_good = c > 32 && c < 127 && c != '=';
+		bool     is_good = c > 32 && c < 127;
 
 		if (c == '+') {
 			is_good = text.length - at > 2 && is_upper_hex(text.data[at + 1]) &&

@@ -14,6 +14,7 @@ bool base64_decode(struct slice text, struct buf *out);
 bool hex_encode(struct slice bytes, struct buf *out); /* lower case */
 bool hex_decode(struct slice text, struct buf *out);
 bool xtext_encode(struct slice bytes, struct buf *out);
+/* Also takes '=' as it is, which clients forget to encode. */
 bool xtext_decode(struct slice text, struct buf *out);
 
 #endif

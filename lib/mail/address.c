@@ -291,9 +291,9 @@ address_parse_path(struct slice text, bool allow_utf8, bool is_strict, struct ar
 		if (peek(&scan) != '>')
 			return false;
 		scan.at++;
-	} else if (!at_end(&scan) && !ascii_is_blank(peek(&scan))) {
-		return false;
 	}
+	if (!at_end(&scan) && !ascii_is_blank(peek(&scan)))
+		return false;
 	*address = parsed;
 	*rest = slice_from_offset(text, scan.at);
 	return true;

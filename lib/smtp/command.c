@@ -109,8 +109,17 @@ take_xtext(struct slice text, size_t most, struct arena *arena, struct slice *de
 static bool
 take_size(struct parameter_target *target, struct slice value)
 {
-	if (!number_parse(value, 0, INT64_MAX, &target->mail->size))
+	size_t digits = 0;
+
+	if (number_parse(value, 0, INT64_MAX, &target->mail->size))
+		return true;
+	/* Up to 20 digits (RFC 1870 3): also what is above our numbers is a size, too large a one.
+	 */
+	while (digits < value.length && ascii_is_digit(value.data[digits]))
+		digits++;
+	if (digits == 0 || digits < value.length || digits > 20)
 		return refuse_syntax(target->refusal, "Bad message size syntax");
+	target->mail->size = INT64_MAX;
 	return true;
 }
 

@@ -281,7 +281,7 @@ def test_parallel_clients(server):
 def test_too_many_errors_end_the_session(server):
     with Raw(server) as client:
         answers = [client.ask("NONSENSE\r\n") for _ in range(20)]
-        assert all(answer.startswith("502 5.5.2") for answer in answers)
+        assert all(answer.startswith("500 5.5.2") for answer in answers)
         assert client.reply().endswith("Error: too many errors")
         assert client.line() == ""
     server.wait_log(r"NOQUEUE: too many errors after UNKNOWN from \S+\[127\.")
@@ -319,7 +319,7 @@ def test_penalty_delays_without_a_thread(make_host):
         client.ask("X\r\n")
         start = time.monotonic()
         client.send("Y\r\nNOOP\r\n")
-        assert client.reply().startswith("502 ")
+        assert client.reply().startswith("500 ")
         assert time.monotonic() - start > 0.8
         assert client.reply().startswith("250 ")
 

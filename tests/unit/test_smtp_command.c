@@ -93,7 +93,8 @@ mail_parameters_are_checked(void **state)
 	expect_mail(T("FROM:<a@b.test> ENVID=a+0D"), 501, "Bad ENVID parameter syntax");
 	expect_mail(T("FROM:<a@b.test> FOO=1"), 555, "Unsupported option: FOO");
 	expect_mail(T("FROM:<a@b.test> <x>=1"), 555, "Unsupported option");
-	expect_mail(T("FROM:<a@b.test>SIZE=1"), 250, "");
+	expect_mail(T("FROM:<a@b.test>SIZE=1"), 501, "Bad sender address syntax");
+	expect_mail(T("FROM:<a@b.test> SIZE=99999999999999999999"), 250, "");
 	expect_mail(T("FROM:<\xc3\xa4@b.test>"), 553,
 	            "Must declare SMTPUTF8 to send unicode address");
 	expect_mail(T("FROM:<\xc3\xa4@b.test> SMTPUTF8"), 250, "");
