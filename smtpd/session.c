@@ -299,7 +299,9 @@ log_bad_end(struct session *session, const char *what)
 	if (session->state == STATE_DATA || session->state == STATE_BDAT)
 		snprintf(bytes, sizeof(bytes), " (%llu bytes)",
 		         (unsigned long long)session->mail.content_bytes);
-	log_info("%s: %s after %s%s from %s", transaction_id(session), what,
+	/* fail2ban's filter (1.0) knows no id in front: none where there is no message. */
+	const char *id = session->mail.intake != NULL ? transaction_id(session) : NULL;
+	log_info("%s%s%s after %s%s from %s", id != NULL ? id : "", id != NULL ? ": " : "", what,
 	         session->has_command ? smtp_verb_name(session->verb) : "CONNECT", bytes,
 	         client_label(session));
 }

@@ -284,7 +284,7 @@ def test_too_many_errors_end_the_session(server):
         assert all(answer.startswith("500 5.5.2") for answer in answers)
         assert client.reply().endswith("Error: too many errors")
         assert client.line() == ""
-    server.wait_log(r"NOQUEUE: too many errors after UNKNOWN from \S+\[127\.")
+    server.wait_log(r"\]: too many errors after UNKNOWN from \S+\[127\.")
 
 
 def test_connections_of_one_client_are_limited(make_host):
