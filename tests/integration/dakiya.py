@@ -322,6 +322,8 @@ bounce unix - - n - 2 bounce
     # ---- clients ----
 
     def smtp(self, port="smtp", **options):
+        # A name of our own: smtplib would ask DNS for the machine's.
+        options.setdefault("local_hostname", "client.test")
         return smtplib.SMTP(self.address, self.ports[port], timeout=20, **options)
 
     def send(self, sender, recipients, text, port="smtp"):

@@ -31,7 +31,7 @@ class Load:
     def run(self):
         while not self.is_over:
             with contextlib.suppress(OSError, smtplib.SMTPException):
-                with smtplib.SMTP(self.host.address, self.host.ports["smtp"], timeout=10) as client:
+                with smtplib.SMTP(self.host.address, self.host.ports["smtp"], timeout=10, local_hostname="client.test") as client:
                     client.ehlo("client.test")
                     while not self.is_over:
                         number = self.take_number()

@@ -30,7 +30,7 @@ def two_hosts(make_host):
 
 
 def submit(host, sender, recipients, text):
-    with smtplib.SMTP(host.address, host.ports["submission"], timeout=20) as client:
+    with smtplib.SMTP(host.address, host.ports["submission"], timeout=20, local_hostname="client.test") as client:
         client.starttls(context=host.tls_context())
         client.login(sender, dakiya.PASSWORD)
         client.sendmail(sender, recipients, text)
@@ -94,7 +94,7 @@ def test_submission_travels_by_mx_to_the_other_host(two_hosts):
 
 def test_submission_without_login_is_refused(two_hosts):
     example, _ = two_hosts
-    with smtplib.SMTP(example.address, example.ports["submission"], timeout=20) as client:
+    with smtplib.SMTP(example.address, example.ports["submission"], timeout=20, local_hostname="client.test") as client:
         client.starttls(context=example.tls_context())
         client.ehlo()
         client.mail("alice@example.test")
