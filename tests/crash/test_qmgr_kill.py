@@ -9,8 +9,7 @@ import time
 
 import pytest
 
-from queue_host import BUILD, Agent, Intake, QueueHost, wait_for
-from queue_ipc import Closed
+from queue_host import BUILD, Agent, Closed, Intake, QueueHost, wait_for
 
 SECONDS = float(os.environ.get("CRASH_SECONDS", "6"))
 
@@ -47,7 +46,7 @@ class Load:
 
     def deliver(self, job):
         content = job["content"]
-        if job["file"] >= 0:
+        if job["file"] is not None:
             content = os.pread(job["file"], job["file_length"], 0)
             os.close(job["file"])
         queue_id = job["queue_id"].decode()
@@ -149,7 +148,7 @@ def test_large_bodies_survive_a_kill(host):
     answer, got = [2], []
 
     def deliver(job):
-        assert job["file"] >= 0
+        assert job["file"] is not None
         got.append(os.pread(job["file"], job["file_length"], 0))
         os.close(job["file"])
         return answer[0]

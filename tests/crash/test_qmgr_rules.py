@@ -7,8 +7,7 @@ import time
 
 import pytest
 
-from queue_ipc import Channel
-from queue_host import Agent, Intake, QueueHost, wait_for
+from queue_host import Agent, Channel, Intake, QueueHost, wait_for
 
 
 @pytest.fixture

@@ -1,119 +1,78 @@
-"""The channel to authd (lib/ipc/messages.def, auth_*), spoken by tests; SCRAM's client side."""
-import array
+"""A client of authd on its channel (ipc.py), and SCRAM's client side."""
 import base64
 import contextlib
 import hashlib
 import hmac
 import os
 import socket
-import struct
+import types
 
-MECHANISMS, MECHANISM_LIST, START, RESPONSE, CANCEL, CHALLENGE, DONE = range(80, 87)
+from ipc import Channel
+
 OK, CONTINUE, FAILED, TRY_LATER, CANCELLED, BAD_MECHANISM, MALFORMED, NO_MAILBOX = range(8)
 
 
-def pack(data):
-    data = data.encode() if isinstance(data, str) else data
-    return struct.pack("<I", len(data)) + data
+class Done(types.SimpleNamespace):
+    """auth_done: status, user, reason, success_data, and the mailbox's descriptor or None."""
 
 
-class Fields:
-    def __init__(self, data):
-        self.data, self.at = data, 0
-
-    def u32(self):
-        self.at += 4
-        return struct.unpack_from("<I", self.data, self.at - 4)[0]
-
-    def bytes(self):
-        length = self.u32()
-        self.at += length
-        return self.data[self.at - length:self.at]
-
-    def boolean(self):
-        self.at += 1
-        return self.data[self.at - 1] == 1
-
-
-class Done:
-    """auth_done: status, user, reason, and the mailbox's descriptor or None."""
-
-    def __init__(self, data, descriptors):
-        fields = Fields(data)
-        self.status = fields.u32()
-        self.user = fields.bytes().decode()
-        self.reason = fields.bytes().decode()
-        self.success_data = fields.bytes()
-        self.mailbox = descriptors[0] if fields.boolean() else None
+def connected(path):
+    made = socket.socket(socket.AF_UNIX)
+    # A path may be longer than a socket address: by way of the directory's descriptor.
+    directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY)
+    try:
+        made.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
+    finally:
+        os.close(directory)
+    return made
 
 
 class AuthChannel:
     def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(70)
-        self.connect(path)
-
-    def connect(self, path):
-        # A path may be longer than a socket address: by way of the directory's descriptor.
-        directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY)
-        try:
-            self.socket.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
-        finally:
-            os.close(directory)
+        self.channel = Channel(connected(path))
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self.socket.close()
-
-    def send(self, kind, payload):
-        self.socket.sendall(struct.pack("<IHH", len(payload), kind, 0) + payload)
+        self.channel.close()
 
     def receive(self):
-        """The next message: (kind, payload, descriptors)."""
-        data, descriptors, need = b"", [], 8
-        while len(data) < need:
-            part, ancillary, _, _ = self.socket.recvmsg(need - len(data), 256)
-            if not part:
-                raise EOFError("authd closed the channel")
-            for level, kind, value in ancillary:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                    numbers = array.array("i")
-                    numbers.frombytes(value[:len(value) - len(value) % 4])
-                    descriptors += numbers
-            data += part
-            if len(data) >= 8:
-                need = 8 + struct.unpack_from("<I", data)[0]
-        return struct.unpack_from("<H", data, 4)[0], data[8:], descriptors
+        """The next message as (name, fields)."""
+        message = self.channel.receive(timeout=70)
+        if message is None:
+            raise EOFError("authd closed the channel")
+        return message
 
     def mechanisms(self, service="smtp", has_tls=True):
-        self.send(MECHANISMS, pack(service) + bytes([has_tls]))
-        kind, data, _ = self.receive()
-        assert kind == MECHANISM_LIST
-        return Fields(data).bytes().decode().split()
+        self.channel.send("auth_mechanisms", service=service, has_tls=has_tls)
+        name, fields = self.receive()
+        assert name == "auth_mechanism_list", name
+        return fields["names"].decode().split()
 
     def answer(self):
         """bytes for a challenge, Done at the end."""
-        kind, data, descriptors = self.receive()
-        if kind == CHALLENGE:
-            return Fields(data).bytes()
-        assert kind == DONE, kind
-        return Done(data, descriptors)
+        name, fields = self.receive()
+        if name == "auth_challenge":
+            return fields["challenge"]
+        assert name == "auth_done", name
+        return Done(**{**fields, "user": fields["user"].decode(),
+                       "reason": fields["reason"].decode()})
 
     def start(self, mechanism, initial=None, service="smtp", has_tls=True, want_mailbox=False,
               address="192.0.2.7"):
-        self.send(START, pack(service) + pack(mechanism) + bytes([initial is not None]) +
-                  pack(initial or b"") + pack(address) + pack("client.test") + pack("192.0.2.1") +
-                  bytes([has_tls]) + pack(b"") + bytes([want_mailbox]))
+        self.channel.send("auth_start", service=service, mechanism=mechanism,
+                          has_initial=initial is not None, initial=initial,
+                          client_address=address, client_name="client.test",
+                          server_address="192.0.2.1", has_tls=has_tls, want_mailbox=want_mailbox)
         return self.answer()
 
     def respond(self, response):
-        self.send(RESPONSE, pack(response))
+        self.channel.send("auth_response", response=response)
         return self.answer()
 
     def cancel(self):
-        self.send(CANCEL, b"")
+        self.channel.send("auth_cancel")
 
     def plain(self, user, password, authorize="", **options):
         return self.start("PLAIN", f"{authorize}\0{user}\0{password}", **options)

@@ -119,7 +119,8 @@ class Channel:
         frame, descriptors = self.encode(name, values)
         control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
         sent = self.socket.sendmsg([frame], control if descriptors else [])
-        self.socket.sendall(frame[sent:])
+        if sent < len(frame):  # an empty send would notice that the peer, answering, has left
+            self.socket.sendall(frame[sent:])
 
     def receive(self, timeout=20):
         """The next message as (name, fields); None at end of file."""

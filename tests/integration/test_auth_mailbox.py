@@ -74,11 +74,7 @@ def test_scram_over_smtp(submission):
 
         def reply(self, answer):
             code, text = answer
-            return base64.b64decode(text) if code == 334 else Code(code)
-
-    class Code(authchannel.Done):
-        def __init__(self, code):
-            self.status = code
+            return base64.b64decode(text) if code == 334 else authchannel.Done(status=code)
 
     assert OverSmtp().scram(ALICE, PASSWORD).status == 235
 
