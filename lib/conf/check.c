@@ -108,6 +108,7 @@ void
 configuration_check(struct configuration *configuration, struct report *report)
 {
 	check_names(configuration, report);
+	check_missing(configuration, report);
 	check_types(configuration, report);
 	check_restrictions(configuration, report);
 	check_tables(configuration, report);

@@ -23,6 +23,11 @@ void check_tables(const struct configuration *configuration, struct report *repo
 /* Services and values that do not go together (FACTS: what check must catch). */
 void check_rules(const struct configuration *configuration, struct report *report);
 
+/* Parameters of Postfix's that must not be ignored in silence; transports that nobody serves. */
+void check_missing(const struct configuration *configuration, struct report *report);
+/* Whether check_missing has the word about a name. */
+bool check_is_missing(struct slice name);
+
 /* Services that need others, files of keys, networks that are too large. */
 void check_services(const struct configuration *configuration, struct report *report);
 

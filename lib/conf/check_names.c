@@ -161,7 +161,7 @@ check_defined(struct names *names, const struct conf_value *value)
 	struct suggestion suggestion = { .name = name };
 	const char       *suffix;
 
-	if (settings_row(&names->configuration->settings, name) != NULL ||
+	if (settings_row(&names->configuration->settings, name) != NULL || check_is_missing(name) ||
 	    hash_get(&names->used, name) != NULL)
 		return;
 	if (name_is_per_transport(name, &transport, &suffix)) {

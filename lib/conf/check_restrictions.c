@@ -141,7 +141,7 @@ check_list(const struct list_check *check, struct slice text)
 		if (row->is_missing)
 			complain(check, word,
 			         "is not there yet: without it the list would let "
-			         "through what you want to stop");
+			         "through what you want to stop; take it out to do without");
 		else if (row->instead != NULL)
 			report_add(check->report, PROBLEM_INFO, check->file, check->line,
 			           "%s: %s is called %s now", check->name, row->name, row->instead);

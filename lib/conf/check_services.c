@@ -196,7 +196,8 @@ check_mailbox_base(const struct configuration *configuration, struct report *rep
 	check_place(&configuration->settings, "virtual_mailbox_base", &file, &line);
 	if (parameters->virtual_mailbox_maps == NULL ||
 	    parameters->virtual_mailbox_maps[0] == '\0' ||
-	    parameters->virtual_mailbox_base == NULL ||
+	    parameters->virtual_mailbox_base == NULL || parameters->virtual_uid_maps == NULL ||
+	    parameters->virtual_uid_maps[0] == '\0' ||
 	    access(parameters->virtual_mailbox_base, F_OK) == 0 || errno != ENOENT)
 		return;
 	report_add(report, PROBLEM_WARNING, file, line,

@@ -46,11 +46,11 @@ const struct program programs[] = {
 	NOT_NEEDED("postlogd",        "every daemon writes to the log that master opened"),
 	NOT_NEEDED("error",           "qmgr bounces and defers by itself"),
 	NOT_NEEDED("retry",           "qmgr bounces and defers by itself"),
+	NOT_NEEDED("discard",         "qmgr discards by itself"),
 	NOT_NEEDED("dnsblog",         "the resolver asks"),
 
 	MISSING("pickup",     "mail from sendmail(1) is not taken in yet"),
 	MISSING("verify",     "addresses are not verified by probes yet"),
-	MISSING("discard",    "there is no transport that discards yet"),
 	MISSING("pipe",       "there is no delivery to commands yet"),
 	MISSING("spawn",      "there is no spawn yet"),
 	MISSING("postscreen", "smtpd takes connections itself"),

@@ -150,7 +150,8 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		  "behind it\n" },
 		{ "smtpd_etrn_restrictions = permit_mx_backup\n", SERVICES,
 		  "./main.cf:9: error: smtpd_etrn_restrictions: permit_mx_backup is not there yet: "
-		  "without it the list would let through what you want to stop\n" },
+		  "without it the list would let through what you want to stop; take it out to do "
+		  "without\n" },
 		{ "smtpd_restriction_classes = strict, lost\nstrict = reject_non_fqdn_sendr\n"
 		  "smtpd_sender_restrictions = strict inline:{a=reject} warn_if_reject reject\n",
 		  SERVICES,
@@ -232,6 +233,19 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		{ "transport_maps = hash:/nonexistent/x\n", SERVICES,
 		  "./main.cf:9: warning: transport_maps: table /nonexistent/x.db does not exist, "
 		  "nor does its source: write it, then dakmap hash:/nonexistent/x\n" },
+		{ "content_filter = scan:[127.0.0.1]:10024\nheader_checks =\n", SERVICES,
+		  "./main.cf:9: error: content_filter is not there yet: mail would pass by the "
+		  "filter; take it out to do without\n" },
+		{ "virtual_transport = dovecot\n",
+		  SERVICES "dovecot unix - n n - - pipe\n  user=vmail argv=/bin/deliver\n",
+		  "./master.cf:6: warning: pipe is not used here: there is no delivery to commands "
+		  "yet\n"
+		  "./main.cf:9: error: virtual_transport: service dovecot (line 6 of master.cf) is "
+		  "not run: there is no delivery to commands yet\n" },
+		{ "default_transport = slow:\n", SERVICES,
+		  "./main.cf:9: error: default_transport: there is no service \"slow\" in "
+		  "master.cf\n" },
+		{ "local_transport = error:no mail here\n", SERVICES, "" },
 		/* tables */
 		{ "transport_maps = hahs:/etc/x\n", SERVICES,
 		  "./main.cf:9: error: transport_maps: \"hahs\" is no type of table; did you mean "

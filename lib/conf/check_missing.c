@@ -1,0 +1,141 @@
+/*
+ * check_missing.c - what Postfix does for a parameter and this suite does not yet, where ignoring
+ * it would let mail pass unseen, lose a copy or leave mail waiting for ever; see check.h.
+ */
+#include "lib/conf/check.h"
+
+#include <string.h>
+
+static const struct {
+	const char           *name;
+	enum problem_severity severity;
+	const char           *what; /* would happen if it were ignored */
+} missing[] = {
+	{ "content_filter", PROBLEM_ERROR, "mail would pass by the filter" },
+	{ "smtpd_proxy_filter", PROBLEM_ERROR, "mail would pass by the filter" },
+	{ "smtpd_milters", PROBLEM_ERROR, "mail would pass by the milters, unsigned and unseen" },
+	{ "non_smtpd_milters", PROBLEM_ERROR, "mail would pass by the milters" },
+	{ "header_checks", PROBLEM_ERROR, "mail would pass unchecked" },
+	{ "mime_header_checks", PROBLEM_ERROR, "mail would pass unchecked" },
+	{ "nested_header_checks", PROBLEM_ERROR, "mail would pass unchecked" },
+	{ "body_checks", PROBLEM_ERROR, "mail would pass unchecked" },
+	{ "smtp_header_checks", PROBLEM_ERROR, "mail would leave unchanged" },
+	{ "smtp_body_checks", PROBLEM_ERROR, "mail would leave unchanged" },
+	{ "smtpd_command_filter", PROBLEM_ERROR, "commands would be taken as they come" },
+	{ "sender_bcc_maps", PROBLEM_ERROR, "no copies would be made" },
+	{ "recipient_bcc_maps", PROBLEM_ERROR, "no copies would be made" },
+	{ "canonical_maps", PROBLEM_ERROR, "addresses would stay as they are" },
+	{ "sender_canonical_maps", PROBLEM_ERROR, "addresses would stay as they are" },
+	{ "recipient_canonical_maps", PROBLEM_ERROR, "addresses would stay as they are" },
+	{ "smtp_generic_maps", PROBLEM_ERROR, "internal addresses would leave" },
+	{ "masquerade_domains", PROBLEM_ERROR, "internal names would leave" },
+	{ "smtpd_sasl_type", PROBLEM_WARNING,
+	  "authd checks all passwords; dakuser makes the users" },
+	{ "smtpd_sasl_path", PROBLEM_WARNING,
+	  "authd checks all passwords; dakuser makes the users" },
+};
+#define MISSING_COUNT (sizeof(missing) / sizeof(missing[0]))
+
+bool
+check_is_missing(struct slice name)
+{
+	for (size_t i = 0; i < MISSING_COUNT; i++) {
+		if (slice_equal(name, slice_from(missing[i].name)))
+			return true;
+	}
+	return false;
+}
+
+static void
+check_parameters(const struct settings *settings, const struct values *values,
+                 struct report *report)
+{
+	struct buf text = BUF(SETTINGS_TEXT_MOST);
+
+	for (size_t i = 0; i < MISSING_COUNT; i++) {
+		const struct conf_value *value = values_get(values, slice_from(missing[i].name));
+
+		/* A row in the table of parameters means that it has come. */
+		if (value == NULL || settings_row(settings, slice_from(missing[i].name)) != NULL ||
+		    !check_expanded(settings, value->name, &text) ||
+		    slice_is_empty(slice_trim(buf_slice(&text))))
+			continue;
+		if (missing[i].severity == PROBLEM_ERROR)
+			report_add(report, PROBLEM_ERROR, value->file, value->line,
+			           "%s is not there yet: %s; take it out to do without",
+			           value->name, missing[i].what);
+		else
+			report_add(report, missing[i].severity, value->file, value->line,
+			           "%s is not used here: %s", value->name, missing[i].what);
+	}
+	buf_free(&text);
+}
+
+/* ---- transports ---- */
+
+static const struct service *
+find_service(const struct configuration *configuration, struct slice name)
+{
+	const struct master_file *master = &configuration->master;
+
+	for (size_t i = 0; i < master->services.count; i++) {
+		const struct service *service = &master->services.items[i];
+
+		if (service->type == SERVICE_UNIX && slice_equal(name, slice_from(service->name)))
+			return service;
+	}
+	return NULL;
+}
+
+/* Mail for a transport that nobody serves would wait until it is returned. */
+static void
+check_transport(const struct configuration *configuration, const char *name, struct report *report)
+{
+	static const char *const built_in[] = { "error", "retry", "discard" };
+	const struct conf_value *value = values_get(&configuration->values, slice_from(name));
+	struct buf               text = BUF(SETTINGS_TEXT_MOST);
+
+	if (value == NULL || !check_expanded(&configuration->settings, name, &text)) {
+		buf_free(&text);
+		return;
+	}
+	struct slice          whole = slice_trim(buf_slice(&text));
+	struct slice          transport = slice_first(whole, slice_find_byte(whole, ':'));
+	const struct service *service = find_service(configuration, transport);
+	bool                  is_served = transport.length == 0 ||
+	                 (service != NULL && service->is_run && !service->program->is_inet);
+
+	for (size_t i = 0; i < sizeof(built_in) / sizeof(built_in[0]); i++)
+		is_served |= slice_equal(transport, slice_from(built_in[i]));
+	if (!is_served && service != NULL && service->program != NULL)
+		report_add(report, PROBLEM_ERROR, value->file, value->line,
+		           "%s: service %s (line %u of master.cf) is not run: %s", name,
+		           service->name, service->line, service->program->remark);
+	else if (!is_served)
+		report_add(report, PROBLEM_ERROR, value->file, value->line,
+		           "%s: there is no service \"%.*s\" in master.cf", name,
+		           SLICE_ARGS(slice_first(transport, 100)));
+	buf_free(&text);
+}
+
+void
+check_missing(const struct configuration *configuration, struct report *report)
+{
+	static const char *const  transports[] = { "default_transport", "relay_transport",
+		                                   "virtual_transport", "local_transport" };
+	const struct master_file *master = &configuration->master;
+
+	check_parameters(&configuration->settings, &configuration->values, report);
+	for (size_t i = 0; i < master->services.count; i++) {
+		const struct service *service = &master->services.items[i];
+		struct service_view   view;
+
+		if (!service->is_run || service->overrides.list.count == 0 ||
+		    !service_view_init(&view, configuration, service))
+			continue;
+		check_parameters(&view.settings, &service->overrides, report);
+		service_view_free(&view);
+	}
+	for (size_t i = 0; i < sizeof(transports) / sizeof(transports[0]); i++)
+		check_transport(configuration, transports[i], report);
+}
