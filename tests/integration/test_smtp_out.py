@@ -189,6 +189,43 @@ def test_lmtp_gives_one_result_a_recipient(outside):
     assert any(command.startswith("LHLO ") for command in peer.commands)
 
 
+def test_lmtp_results_that_are_missing_are_deferred_and_no_other(outside):
+    def dot(session, _):
+        session.dots = getattr(session, "dots", 0) + 1
+        if session.dots > 1:
+            raise ConnectionError("the end after the first result")
+        session.say("250 2.1.5 stored")
+
+    host, _ = outside({"peer.test": [(10, {"lmtp": True, "DOT": dot})]},
+                      {"transport_maps": "inline:{ {peer.test = lmtp:inet:mx0.peer.test:2525} }",
+                       "minimal_backoff_time": "300s"})
+    host.send("alice@example.test", ["bob@peer.test", "carol@peer.test", "dave@peer.test"],
+              message(to="bob@peer.test"))
+    host.wait_log(r"to=<bob@peer\.test>.* dsn=2\.1\.5, status=sent \(250 2\.1\.5 stored\)")
+    for name in ("carol", "dave"):
+        host.wait_log(rf"to=<{name}@peer\.test>.* dsn=4\.4\.2, status=deferred \(lost connection "
+                      r"with mx0\.peer\.test\[[\d.]+\] while sending end of data -- message may be "
+                      r"sent more than once\)")
+
+
+@pytest.mark.parametrize("offers", [[], ["PIPELINING"]])
+def test_421_in_the_midst_of_recipients_defers_all_but_the_refused(outside, offers):
+    def rcpt(session, text):
+        if "<c@" in text:
+            session.say("421 4.3.2 that was enough")
+            raise ConnectionError("closed as told")
+        session.say("550 5.1.1 no b" if "<b@" in text else "250 2.1.5 Ok")
+
+    host, peer = outside({"peer.test": [(10, {"offers": offers, "RCPT": rcpt})]},
+                         {"minimal_backoff_time": "300s"})
+    host.send("alice@example.test", [f"{name}@peer.test" for name in "abcd"], message())
+    host.wait_log(r"to=<b@peer\.test>.* dsn=5\.1\.1, status=bounced")
+    host.wait_log(r"to=<c@peer\.test>.* dsn=4\.3\.2, status=deferred .*421 4\.3\.2")
+    for name in "ad":
+        host.wait_log(rf"to=<{name}@peer\.test>.* dsn=4\.\d\.\d, status=deferred")
+    assert not peer.messages
+
+
 def test_null_mx_bounces_at_once(make_host):
     host = make_host(dns_records=["never.test. 300 IN MX 0 ."], settings=FAST, users=["alice"])
     host.start()

@@ -129,6 +129,7 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		{ "mynetworks_style = hosts\n", SERVICES,
 		  "./main.cf:9: error: mynetworks_style must be one of: host subnet class; not "
 		  "\"hosts\"\n" },
+		{ "smtp_tls_security_level =\nlmtp_tls_security_level =\n", SERVICES, "" },
 		{ "a = $b\nb = $a\nrelayhost = $b\n", SERVICES,
 		  "./main.cf:9: error: a: a is defined by itself through $b\n"
 		  "./main.cf:10: error: b: b is defined by itself through $a\n"
