@@ -246,6 +246,34 @@ log_action(const struct result *result, const char *action, const char *word)
 	buf_free(&text);
 }
 
+/* "<subject>: Sender address triggers REDIRECT bob@example.org" */
+static void
+log_action_to(const struct result *result, const char *action, const char *word)
+{
+	struct buf text = BUF(3000);
+
+	buf_append_format(&text, "<%.*s>: %s triggers %s ", SLICE_ARGS(result->subject),
+	                  result->class, word);
+	buf_append(&text, result->text);
+	check_log(result->check, action, buf_text(&text));
+	buf_free(&text);
+}
+
+/* WARN and INFO: the admin's words alone. */
+static void
+log_note(const struct result *result, const char *action, const char *word)
+{
+	struct buf text = BUF(3000);
+
+	if (result->text.length == 0) {
+		log_action(result, action, word);
+		return;
+	}
+	buf_append(&text, result->text);
+	check_log(result->check, action, buf_text(&text));
+	buf_free(&text);
+}
+
 static enum verdict
 result_hold(const struct result *result)
 {
@@ -279,7 +307,7 @@ result_filter(const struct result *result)
 {
 	if (slice_find_byte(result->text, ':') == SLICE_NOT_FOUND)
 		return configuration_error(result, "FILTER needs transport:nexthop");
-	log_action(result, "filter", "FILTER");
+	log_action_to(result, "filter", "FILTER");
 	if (!result->check->is_warning)
 		result->check->session->mail.filter =
 			check_text(result->check, "%.*s", SLICE_ARGS(result->text));
@@ -293,7 +321,7 @@ result_redirect(const struct result *result)
 
 	if (!address_split(result->text, &address) || address.domain.length == 0)
 		return configuration_error(result, "REDIRECT needs user@domain");
-	log_action(result, "redirect", "REDIRECT");
+	log_action_to(result, "redirect", "REDIRECT");
 	if (!result->check->is_warning)
 		result->check->session->mail.redirect =
 			check_text(result->check, "%.*s", SLICE_ARGS(result->text));
@@ -307,7 +335,7 @@ result_bcc(const struct result *result)
 
 	if (!address_split(result->text, &address) || address.domain.length == 0)
 		return configuration_error(result, "BCC needs user@domain");
-	log_action(result, "bcc", "BCC");
+	log_action_to(result, "bcc", "BCC");
 	if (result->check->is_warning)
 		return VERDICT_DUNNO;
 	struct recipient recipient = {
@@ -344,14 +372,14 @@ result_prepend(const struct result *result)
 static enum verdict
 result_warn(const struct result *result)
 {
-	log_action(result, "warn", "WARN");
+	log_note(result, "warn", "WARN");
 	return VERDICT_DUNNO;
 }
 
 static enum verdict
 result_info(const struct result *result)
 {
-	log_action(result, "info", "INFO");
+	log_note(result, "info", "INFO");
 	return VERDICT_DUNNO;
 }
 
@@ -397,7 +425,10 @@ access_result(struct check *check, const char *table, struct slice value, struct
 	if (word.length == 3 && number_parse(word, 400, 599, &code))
 		return refuse_as_told(&result, code, code >= 500 ? "5.7.1" : "4.7.1",
 		                      "Access denied");
-	if (is_number(word))
+	/* Only digits: what POP-before-SMTP writes. "200 text" is OK by its class; 600 is a slip.
+	 */
+	if (is_number(word) &&
+	    (result.text.length == 0 || (word.length == 3 && word.data[0] == '2')))
 		return VERDICT_PERMIT;
 	for (size_t i = 0; i < sizeof(result_rows) / sizeof(result_rows[0]); i++)
 		if (slice_equal_fold(word, slice_from(result_rows[i].word)))

@@ -108,8 +108,8 @@ answer_reply(struct session *session, const struct smtp_reply *given)
 	put_answer(session, buf_slice(&out), is_error);
 	buf_free(&text);
 	buf_free(&out);
-	if (is_error)
-		end_when_too_many(session);
+	/* Also behind a good answer: too many commands that bring no mail count as errors. */
+	end_when_too_many(session);
 }
 
 static void

@@ -279,13 +279,39 @@ helo_is_literal(const struct check *check)
 	return check->question->helo.length > 0 && check->question->helo.data[0] == '[';
 }
 
-enum verdict
-check_reject_invalid_helo_hostname(struct check *check, const struct entry *entry)
+/* The name as hosts are looked up: "mx.example.org." is one, too. */
+static struct slice
+helo_name(const struct check *check)
 {
 	struct slice helo = check->question->helo;
 
+	if (helo.length > 1 && helo.data[helo.length - 1] == '.')
+		helo.length--;
+	return helo;
+}
+
+/* "192.0.2.1" without brackets: what devices say that know no better. */
+static bool
+is_bare_address(struct slice text)
+{
+	unsigned char binary[16];
+	char          copy[INET6_ADDRSTRLEN];
+
+	if (text.length >= sizeof(copy))
+		return false;
+	memcpy(copy, text.data, text.length);
+	copy[text.length] = '\0';
+	return inet_pton(AF_INET, copy, binary) == 1 || inet_pton(AF_INET6, copy, binary) == 1;
+}
+
+enum verdict
+check_reject_invalid_helo_hostname(struct check *check, const struct entry *entry)
+{
+	struct slice helo = helo_name(check);
+
 	(void)entry;
-	if (helo.length == 0 || hostname_is_valid(helo, true) || address_literal_is_valid(helo))
+	if (helo.length == 0 || hostname_is_valid(helo, true) || address_literal_is_valid(helo) ||
+	    is_bare_address(helo))
 		return VERDICT_DUNNO;
 	return refuse_helo(check, check->parameters->invalid_hostname_reject_code, "5.5.2",
 	                   "Invalid name");
@@ -294,7 +320,7 @@ check_reject_invalid_helo_hostname(struct check *check, const struct entry *entr
 enum verdict
 check_reject_non_fqdn_helo_hostname(struct check *check, const struct entry *entry)
 {
-	struct slice helo = check->question->helo;
+	struct slice helo = helo_name(check);
 
 	(void)entry;
 	if (helo.length == 0 || hostname_is_fqdn(helo) || address_literal_is_valid(helo))
@@ -408,7 +434,11 @@ check_reject_non_fqdn_recipient(struct check *check, const struct entry *entry)
 	struct party party;
 
 	(void)entry;
-	return recipient_party(check, &party) ? require_fqdn(check, &party) : VERDICT_DUNNO;
+	/* RFC 5321 4.5.1: <postmaster> is the one address that needs no domain. */
+	if (!recipient_party(check, &party) ||
+	    slice_equal_fold(party.as_given, SLICE("postmaster")))
+		return VERDICT_DUNNO;
+	return require_fqdn(check, &party);
 }
 
 /* Domains of our own need no DNS. */

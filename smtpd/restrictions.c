@@ -564,6 +564,7 @@ evaluate_names(struct check *check, struct slice names)
 	struct restrictions *restrictions = check->restrictions;
 	enum verdict         verdict = VERDICT_DUNNO;
 	struct slice         item, argument;
+	bool                 was_warning = check->is_warning;
 
 	if (++check->depth > DEPTH_MOST) {
 		check->depth--;
@@ -571,13 +572,18 @@ evaluate_names(struct check *check, struct slice names)
 	}
 	while (verdict == VERDICT_DUNNO && next_item(&names, &item)) {
 		const struct restriction_row *row = find_row(item);
-		struct entry                  entry = { .text = "" };
+		if (row != NULL && row->function == check_warn_if_reject) {
+			check->is_warning = true;
+			continue;
+		}
+		struct entry entry = { .text = "" };
 		struct entry_list *class = restrictions->lists;
 
 		while (class != NULL && !slice_equal(slice_from(class->name), item))
 			class = class->next;
 		if (class != NULL && item.length > 0) {
 			verdict = evaluate_list(check, class);
+			check->is_warning = was_warning;
 			continue;
 		}
 		bool is_good = row != NULL && row->function != NULL;
@@ -594,7 +600,9 @@ evaluate_names(struct check *check, struct slice names)
 		}
 		entry.name = row->name;
 		verdict = row->function(check, &entry);
+		check->is_warning = was_warning;
 	}
+	check->is_warning = was_warning;
 	check->depth--;
 	return verdict;
 }
