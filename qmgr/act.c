@@ -36,7 +36,13 @@ act_on_message(struct qmgr *qmgr, struct message *message, enum queue_action act
 		break;
 	case QUEUE_ACT_DELETE: message->wants_delete = true; break;
 	case QUEUE_ACT_HOLD: message->wants_hold = true; break;
-	case QUEUE_ACT_RELEASE: return false;
+	case QUEUE_ACT_RELEASE:
+		/* Not on hold yet, or on its way there: what was taken out of line goes on. */
+		if (message->is_round && !message->wants_hold)
+			return false;
+		message->wants_hold = false;
+		message->wants_flush = true;
+		break;
 	case QUEUE_ACT_EXPIRE:
 		message->is_expired = true;
 		message->wants_flush = true;

@@ -112,9 +112,12 @@ job_send(struct qmgr *qmgr, struct agent_link *agent, const struct job *job, str
 static void
 job_defer(struct qmgr *qmgr, const struct job *job, const char *reason)
 {
+	struct msg_outcome later = { .action = OUTCOME_DEFERRED,
+		                     .status = SLICE("4.3.0"),
+		                     .reason = slice_from(reason) };
+
 	for (uint32_t i = 0; i < job->count; i++)
-		settle_here(qmgr, job->message, job->recipients[i], OUTCOME_DEFERRED,
-		            SLICE("4.3.0"), slice_from(reason));
+		settle_here(qmgr, job->message, job->recipients[i], &later, job->destination);
 }
 
 bool
@@ -206,7 +209,8 @@ job_result(struct qmgr *qmgr, struct agent_link *agent, const struct msg_job_res
 	while (msg_outcome_next(&list, &outcome)) {
 		if (!outcome_is_sane(&outcome, job))
 			return false;
-		settle(qmgr, job->message, job->recipients[outcome.recipient], &outcome, true);
+		settle(qmgr, job->message, job->recipients[outcome.recipient], &outcome,
+		       job->destination);
 	}
 	if (list.data == NULL)
 		return false;
@@ -220,7 +224,10 @@ job_result(struct qmgr *qmgr, struct agent_link *agent, const struct msg_job_res
 void
 job_return(struct qmgr *qmgr, struct agent_link *agent, struct job *job)
 {
-	struct message *message = job->message;
+	struct message    *message = job->message;
+	struct msg_outcome later = { .action = OUTCOME_DEFERRED,
+		                     .status = SLICE("4.3.0"),
+		                     .reason = SLICE("out of memory") };
 
 	if (++message->agent_deaths >= DEATHS_MOST) {
 		job_defer(qmgr, job, "the delivery agent ended without a result");
@@ -229,8 +236,8 @@ job_return(struct qmgr *qmgr, struct agent_link *agent, struct job *job)
 			if (!message->recipients[job->recipients[i]].is_settled &&
 			    !lane_add(qmgr, message, job->recipients[i], job->destination,
 			              job->kind))
-				settle_here(qmgr, message, job->recipients[i], OUTCOME_DEFERRED,
-				            SLICE("4.3.0"), SLICE("out of memory"));
+				settle_here(qmgr, message, job->recipients[i], &later,
+				            job->destination);
 	}
 	job_free(qmgr, agent, job, DESTINATION_NEUTRAL, SLICE_EMPTY);
 }

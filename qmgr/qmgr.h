@@ -191,12 +191,12 @@ void round_schedule(struct qmgr *qmgr, struct message *message);
 
 /* ---- settle.c ---- */
 
-/* One recipient's outcome in this round. is_logged: the agent has logged it. */
+/* One recipient's outcome in this round, logged by the agent; way: where it went, or NULL. */
 void settle(struct qmgr *qmgr, struct message *message, uint32_t index,
-            const struct msg_outcome *outcome, bool is_logged);
-/* The same with a status and a text of our own, logged here. */
+            const struct msg_outcome *outcome, const struct destination *way);
+/* The same with action, status and reason of our own, logged here. */
 void settle_here(struct qmgr *qmgr, struct message *message, uint32_t index,
-                 enum outcome_action action, struct slice status, struct slice reason);
+                 const struct msg_outcome *outcome, const struct destination *way);
 /* Settles everything that waits at a destination as deferred. */
 void destination_defer_all(struct qmgr *qmgr, struct destination *destination, struct slice status,
                            struct slice reason);

@@ -176,7 +176,11 @@ settle_by_transport(struct qmgr *qmgr, struct message *message, const struct res
 		}
 		if (text.length == 0)
 			text = slice_from(rows[i].text);
-		settle_here(qmgr, message, item->index, rows[i].action, status, text);
+		struct msg_outcome outcome = { .action = rows[i].action,
+			                       .status = status,
+			                       .reason = text,
+			                       .transport = item->route.transport };
+		settle_here(qmgr, message, item->index, &outcome, NULL);
 		return true;
 	}
 	return false;
@@ -206,13 +210,15 @@ destination_of(struct qmgr *qmgr, const struct route *route)
 
 static void
 item_defer(struct qmgr *qmgr, struct message *message, const struct resolved *item,
-           const char *status, const char *what, const char *reason)
+           const char *status, const char *reason)
 {
-	char text[400];
+	struct msg_outcome outcome = { .action = OUTCOME_DEFERRED,
+		                       .status = slice_from(status),
+		                       .reason = slice_from(reason),
+		                       .transport = item->route.transport,
+		                       .nexthop = item->route.nexthop };
 
-	snprintf(text, sizeof(text), "%s%s", what, reason);
-	settle_here(qmgr, message, item->index, OUTCOME_DEFERRED, slice_from(status),
-	            slice_from(text));
+	settle_here(qmgr, message, item->index, &outcome, NULL);
 }
 
 static void
@@ -221,31 +227,34 @@ item_apply(struct qmgr *qmgr, struct message *message, const struct resolved *it
 	struct recipient *recipient = &message->recipients[item->index];
 
 	if (item->answer != LOOKUP_FOUND) {
-		item_defer(qmgr, message, item, "4.3.0", "", item->reason);
+		item_defer(qmgr, message, item, "4.3.0", item->reason);
 		return;
 	}
 	if (settle_by_transport(qmgr, message, item))
 		return;
 	struct destination *destination = destination_of(qmgr, &item->route);
 	if (destination == NULL) {
-		item_defer(qmgr, message, item, "4.3.0", "", "out of memory");
+		item_defer(qmgr, message, item, "4.3.0", "out of memory");
 		return;
 	}
 	if (destination->transport->is_deferred && !message->is_flushed) {
-		item_defer(qmgr, message, item, "4.3.2", "", "deferred transport");
+		item_defer(qmgr, message, item, "4.3.2", "deferred transport");
 		destination_rest(destination);
 		return;
 	}
 	if (destination_is_dead(destination)) {
-		item_defer(qmgr, message, item, "4.4.1",
-		           "delivery temporarily suspended: ", destination->dead_reason);
+		char text[300];
+
+		snprintf(text, sizeof(text), "delivery temporarily suspended: %s",
+		         destination->dead_reason);
+		item_defer(qmgr, message, item, "4.4.1", text);
 		return;
 	}
 	recipient->mailbox = arena_copy(&message->arena, item->route.mailbox);
 	recipient->quota = item->route.quota;
 	if ((recipient->mailbox.data == NULL && item->route.mailbox.length > 0) ||
 	    !lane_add(qmgr, message, item->index, destination, JOB_DELIVER)) {
-		item_defer(qmgr, message, item, "4.3.0", "", "out of memory");
+		item_defer(qmgr, message, item, "4.3.0", "out of memory");
 		destination_rest(destination);
 	}
 }

@@ -47,9 +47,11 @@ round_begin(struct qmgr *qmgr, struct message *message)
 	message_touch(qmgr, message);
 	if (message->unsettled == 0 || resolve_request(qmgr, message))
 		return;
+	struct msg_outcome later = { .action = OUTCOME_DEFERRED,
+		                     .status = SLICE("4.3.0"),
+		                     .reason = SLICE("out of memory") };
 	for (uint32_t i = 0; i < message->count; i++)
-		settle_here(qmgr, message, i, OUTCOME_DEFERRED, SLICE("4.3.0"),
-		            SLICE("out of memory"));
+		settle_here(qmgr, message, i, &later, NULL);
 }
 
 void

@@ -74,12 +74,11 @@ settle_notice(struct message *message, struct recipient *recipient,
 
 void
 settle(struct qmgr *qmgr, struct message *message, uint32_t index,
-       const struct msg_outcome *outcome, bool is_logged)
+       const struct msg_outcome *outcome, const struct destination *way)
 {
 	struct recipient *recipient = &message->recipients[index];
 	char              status[16];
 
-	(void)is_logged;
 	if (recipient->is_settled)
 		return;
 	recipient->is_settled = true;
@@ -97,16 +96,17 @@ settle(struct qmgr *qmgr, struct message *message, uint32_t index,
 		message->has_news = true;
 	/* The outcome of what is simply done with interests nobody any more. */
 	final.recipient = 0;
+	if (way != NULL) {
+		final.transport = slice_from(way->transport->name);
+		final.nexthop = way->is_worker ? SLICE_EMPTY : slice_from(way->key);
+	}
 	recipient->outcome = state == STORED_DONE ? SLICE_EMPTY : message_outcome(message, &final);
 }
 
 void
-settle_here(struct qmgr *qmgr, struct message *message, uint32_t index, enum outcome_action action,
-            struct slice status, struct slice reason)
+settle_here(struct qmgr *qmgr, struct message *message, uint32_t index,
+            const struct msg_outcome *outcome, const struct destination *way)
 {
-	struct msg_outcome outcome = {
-		.recipient = index, .action = action, .status = status, .reason = reason
-	};
 	struct msg_job_recipient named = { .address = SLICE("?") };
 	struct msg_recipient     recipient;
 	struct error             error;
@@ -122,22 +122,25 @@ settle_here(struct qmgr *qmgr, struct message *message, uint32_t index, enum out
 		named.original = recipient.original;
 	}
 	if (message->notice == JOB_DELIVER)
-		job_log_outcome(message->id, &named, &outcome, &times, 0);
-	settle(qmgr, message, index, &outcome, true);
+		job_log_outcome(message->id, &named, outcome, &times, 0);
+	settle(qmgr, message, index, outcome, way);
 }
 
 void
 destination_defer_all(struct qmgr *qmgr, struct destination *destination, struct slice status,
                       struct slice reason)
 {
-	struct lane *lane;
+	struct msg_outcome later = { .action = OUTCOME_DEFERRED,
+		                     .status = status,
+		                     .reason = reason };
+	struct lane       *lane;
 
 	destination->busy++; /* so that it stays while its lanes go */
 	while ((lane = destination_next_lane(destination)) != NULL) {
 		struct message *message = lane->message;
 
 		for (uint32_t i = lane->first; i != LANE_END; i = message->recipients[i].next)
-			settle_here(qmgr, message, i, OUTCOME_DEFERRED, status, reason);
+			settle_here(qmgr, message, i, &later, destination);
 		lane_free(qmgr, lane);
 	}
 	destination->busy--;

@@ -254,6 +254,14 @@ message_park(struct qmgr *qmgr, struct message *message)
 		heap_insert(&qmgr->alarms, &message->alarm, when_us);
 }
 
+/* What keeps it in memory: its round, or what an administrator asked for meanwhile. */
+static bool
+has_wish(const struct message *message)
+{
+	return message->is_round || message->wants_delete || message->wants_hold ||
+	       message->wants_flush;
+}
+
 /* The DONE record in the journal is durable: the file is the message now. */
 static void
 moved_done(struct qmgr *qmgr, struct task *task)
@@ -271,10 +279,10 @@ moved_done(struct qmgr *qmgr, struct task *task)
 		message->is_retried = true;
 		qmgr->retried++;
 	}
-	if (!message->is_round && !message->wants_delete && !message->wants_flush)
-		message_unload(qmgr, message);
-	else
+	if (has_wish(message))
 		message_touch(qmgr, message);
+	else
+		message_unload(qmgr, message);
 }
 
 static void
@@ -353,10 +361,10 @@ updated_done(struct qmgr *qmgr, struct task *task)
 	message->io--;
 	if (message->io > 0)
 		return;
-	if (!message->is_round && !message->wants_delete && !message->wants_flush)
-		message_unload(qmgr, message);
-	else
+	if (has_wish(message))
 		message_touch(qmgr, message);
+	else
+		message_unload(qmgr, message);
 }
 
 static bool
@@ -416,6 +424,8 @@ store_evict(struct qmgr *qmgr)
 		}
 		if (!move_begin(qmgr, message, PLACE_DEFERRED)) {
 			qmgr->evict_after_ms = qmgr->now_ms + EVICT_PAUSE_MS;
+			if (!message->is_round)
+				message_park(qmgr, message);
 			return;
 		}
 		if (++begun >= EVICT_AT_ONCE)
@@ -460,7 +470,9 @@ fetched(struct qmgr *qmgr, struct task *task)
 	struct message          *message = NULL;
 
 	qmgr->fetching--;
-	if (waiting == NULL || !waiting->is_fetched) { /* deleted or held meanwhile */
+	/* Deleted or held meanwhile; or held, released and read twice. */
+	if (waiting == NULL || !waiting->is_fetched ||
+	    message_find(qmgr, slice_from(file->id)) != NULL) {
 		free(file->bytes);
 		free(file);
 		return;

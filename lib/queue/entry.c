@@ -30,8 +30,11 @@ queue_recipient_append(struct buf *list, const struct msg_recipient *recipient,
 	struct msg_queue_recipient one = { .address = recipient->address,
 		                           .original = recipient->original };
 
-	if (msg_outcome_next(&outcome, &last))
+	if (msg_outcome_next(&outcome, &last)) {
 		one.reason = last.reason;
+		one.transport = last.transport;
+		one.nexthop = last.nexthop;
+	}
 	return msg_queue_recipient_append(list, &one);
 }
 

@@ -302,7 +302,8 @@ def test_the_queue_is_listed_while_qmgr_is_up_and_while_it_is_down(host):
     wait_for("5 entries", lambda: {e["queue_id"] for e in listing(host)
                                    if e["queue_name"] == "deferred"} == ids)
     entry = listing(host)[0]
-    assert entry["recipients"] == [{"address": "bob@example.net", "delay_reason": "later"}]
+    assert entry["recipients"] == [{"address": "bob@example.net", "delay_reason": "later",
+                                    "transport": "smtp", "nexthop": "example.net"}]
     host.kill()
     for listener in host.listeners.values():
         listener.close()

@@ -178,12 +178,13 @@ not_readable(const struct tool *tool)
 }
 
 int
-offline_list(struct tool *tool, const char *id, const char *site, enum list_form form)
+offline_list(struct tool *tool, const struct arguments *arguments)
 {
 	struct journal journal = { 0 };
-	struct offline offline = { .printer = { .form = form },
-		                   .only = slice_from(id),
-		                   .how = { .want_recipients = true, .site = slice_from(site) } };
+	struct offline offline = { .printer = { .form = arguments->form },
+		                   .only = slice_from(arguments->list_id),
+		                   .how = { .want_recipients = true,
+		                            .site = slice_from(arguments->site) } };
 
 	if (!journal_read(&journal))
 		return not_readable(tool);
@@ -200,7 +201,7 @@ offline_list(struct tool *tool, const char *id, const char *site, enum list_form
 /* ---- one message ---- */
 
 static int
-payload_print(struct tool *tool, struct slice payload, enum queue_state state)
+payload_print(struct tool *tool, struct slice payload, enum queue_state state, unsigned parts)
 {
 	struct msg_intake_commit   commit;
 	struct msg_envelope        envelope;
@@ -231,7 +232,7 @@ payload_print(struct tool *tool, struct slice payload, enum queue_state state)
 		message.file_length =
 			message.file < 0 ? 0 : (uint64_t)lseek(message.file, 0, SEEK_END);
 	}
-	bool is_good = print_message(&message, &error);
+	bool is_good = print_message(&message, parts, &error);
 	if (!is_good)
 		fprintf(stderr, "%s: %s\n", tool->name, error.text);
 	if (message.file >= 0)
@@ -241,7 +242,7 @@ payload_print(struct tool *tool, struct slice payload, enum queue_state state)
 }
 
 static bool
-file_show(struct tool *tool, const char *id, enum queue_state state, int *code)
+file_show(struct tool *tool, const char *id, enum queue_state state, unsigned parts, int *code)
 {
 	char               path[64];
 	struct stored_file file;
@@ -256,13 +257,13 @@ file_show(struct tool *tool, const char *id, enum queue_state state, int *code)
 	char *bytes = queue_file_map(AT_FDCWD, path, &length, &mtime_us);
 	bool  is_found = bytes != NULL && stored_file_parse(slice_of(bytes, length), &file);
 	if (is_found)
-		*code = payload_print(tool, file.message, state);
+		*code = payload_print(tool, file.message, state, parts);
 	free(bytes);
 	return is_found;
 }
 
 int
-offline_show(struct tool *tool, const char *id)
+offline_show(struct tool *tool, const char *id, unsigned parts)
 {
 	struct journal           journal = { 0 };
 	struct msg_intake_commit commit;
@@ -274,7 +275,8 @@ offline_show(struct tool *tool, const char *id)
 		fprintf(stderr, "%s: %s is no queue id\n", tool->name, id);
 		return EX_USAGE;
 	}
-	if (file_show(tool, id, QUEUE_DEFERRED, &code) || file_show(tool, id, QUEUE_HOLD, &code))
+	if (file_show(tool, id, QUEUE_DEFERRED, parts, &code) ||
+	    file_show(tool, id, QUEUE_HOLD, parts, &code))
 		return code;
 	if (!journal_read(&journal))
 		return not_readable(tool);
@@ -282,7 +284,7 @@ offline_show(struct tool *tool, const char *id)
 		if (stored_message_decode(journal.payloads.items[i], &commit, &envelope, &count) &&
 		    slice_equal(commit.queue_id, slice_from(id)) &&
 		    hash_get(&journal.live, commit.queue_id) != NULL)
-			code = payload_print(tool, journal.payloads.items[i], QUEUE_ACTIVE);
+			code = payload_print(tool, journal.payloads.items[i], QUEUE_ACTIVE, parts);
 	journal_free(&journal);
 	if (code == EX_DATAERR)
 		fprintf(stderr, "%s: %s: no such message\n", tool->name, id);

@@ -132,7 +132,7 @@ json_recipient(const struct msg_queue_recipient *recipient, bool is_first)
 {
 	printf("%s{\"address\": ", is_first ? "" : ", ");
 	json_string(recipient->address);
-	if (recipient->original.length > 0)
+	if (recipient->original.length > 0 && !slice_equal(recipient->original, recipient->address))
 		json_member("orig_address", recipient->original);
 	if (recipient->reason.length > 0)
 		json_member("delay_reason", recipient->reason);
@@ -159,7 +159,8 @@ entry_json(const struct msg_queue_entry *entry)
 	printf(", \"recipients\": [");
 	for (bool is_first = true; msg_queue_recipient_next(&list, &recipient); is_first = false) {
 		json_recipient(&recipient, is_first);
-		reason = recipient.reason;
+		if (recipient.reason.length > 0)
+			reason = recipient.reason;
 	}
 	printf("], \"next_attempt\": %lld, \"attempts\": %u",
 	       (long long)(entry->next_attempt_us / 1000000), (unsigned)entry->attempts);
@@ -212,8 +213,6 @@ envelope_print(const struct msg_queue_message *message)
 	struct buf                 date = BUF(200);
 
 	msg_envelope_next(&list, &envelope);
-	printf("*** ENVELOPE RECORDS %s/%.*s ***\n", state_name(message->state),
-	       SLICE_ARGS(message->queue_id));
 	printf("message_size: %llu\n",
 	       (unsigned long long)(message->file >= 0 ? message->file_length
 	                                               : message->content.length));
@@ -245,28 +244,49 @@ envelope_print(const struct msg_queue_message *message)
 	}
 }
 
-/* With the line ends of the machine, as postcat prints. */
+/* Content as it passes: header or body, with the line ends of the machine, as postcat prints. */
+struct content {
+	unsigned parts;
+	bool     is_body;
+	bool     is_line_start;
+	bool     has_cr; /* seen and not printed yet */
+};
+
 static void
-content_print(struct slice content)
+content_byte(struct content *content, char byte)
 {
-	for (size_t i = 0; i < content.length; i++)
-		if (content.data[i] != '\r' || i + 1 >= content.length ||
-		    content.data[i + 1] != '\n')
-			putchar(content.data[i]);
+	bool is_empty_line = byte == '\n' && content->is_line_start;
+	bool is_wanted = (content->parts & (content->is_body ? SHOW_BODY : SHOW_HEADER)) != 0;
+	/* The empty line between them is shown where both are. */
+	bool is_between = !content->is_body && is_empty_line;
+
+	if (is_wanted && (!is_between || (content->parts & SHOW_BODY) != 0))
+		putchar(byte);
+	content->is_body |= is_between;
+	content->is_line_start = byte == '\n';
 }
 
-bool
-print_message(const struct msg_queue_message *message, struct error *error)
+static void
+content_print(struct content *content, struct slice bytes)
+{
+	for (size_t i = 0; i < bytes.length; i++) {
+		char byte = bytes.data[i];
+
+		if (content->has_cr && byte != '\n')
+			content_byte(content, '\r');
+		content->has_cr = byte == '\r';
+		if (!content->has_cr)
+			content_byte(content, byte);
+	}
+}
+
+static bool
+file_print(const struct msg_queue_message *message, struct content *content, struct error *error)
 {
 	char     piece[4096];
 	uint64_t at = 0;
 
-	envelope_print(message);
-	printf("*** MESSAGE CONTENTS %s/%.*s ***\n", state_name(message->state),
-	       SLICE_ARGS(message->queue_id));
-	if (message->file < 0)
-		content_print(message->content);
-	while (message->file >= 0 && at < message->file_length) {
+	while (at < message->file_length) {
 		ssize_t got = pread(message->file, piece, sizeof(piece),
 		                    (off_t)(message->file_offset + at));
 
@@ -276,11 +296,34 @@ print_message(const struct msg_queue_message *message, struct error *error)
 			return error_set_errno(error, "read the body");
 		if (got == 0)
 			break;
-		/* LIMIT: a CR at the very end of a piece is printed. */
-		content_print(slice_of(piece, (size_t)got));
+		content_print(content, slice_of(piece, (size_t)got));
 		at += (uint64_t)got;
 	}
-	printf("*** MESSAGE FILE END %s/%.*s ***\n", state_name(message->state),
-	       SLICE_ARGS(message->queue_id));
+	return true;
+}
+
+static void
+separator_print(const struct msg_queue_message *message, unsigned parts, const char *what)
+{
+	if ((parts & SHOW_ENVELOPE) != 0)
+		printf("*** %s %s/%.*s ***\n", what, state_name(message->state),
+		       SLICE_ARGS(message->queue_id));
+}
+
+bool
+print_message(const struct msg_queue_message *message, unsigned parts, struct error *error)
+{
+	struct content content = { .parts = parts, .is_line_start = true };
+
+	separator_print(message, parts, "ENVELOPE RECORDS");
+	if ((parts & SHOW_ENVELOPE) != 0)
+		envelope_print(message);
+	separator_print(message, parts, "MESSAGE CONTENTS");
+	if (message->file < 0)
+		content_print(&content, message->content);
+	else if (!file_print(message, &content, error))
+		return false;
+	separator_print(message, parts, "HEADER EXTRACTED");
+	separator_print(message, parts, "MESSAGE FILE END");
 	return true;
 }

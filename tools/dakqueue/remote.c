@@ -10,6 +10,7 @@
 #include "tools/dakqueue/dakqueue.h"
 
 #define ANSWER_MS 60000
+#define IDS_MOST  (256u << 20)
 
 int
 remote_connect(struct tool *tool)
@@ -53,44 +54,60 @@ status_exit(struct tool *tool, const struct msg_queue_end *end)
 	return end->status <= CONTROL_FAILED ? codes[end->status] : EX_SOFTWARE;
 }
 
-int
-remote_list(struct tool *tool, const char *id, const char *site, enum list_form form)
+/* Asks for a listing and gives each entry to visit. */
+typedef bool entry_visit(void *context, const struct msg_queue_entry *entry);
+
+static int
+list_each(struct tool *tool, const struct msg_queue_list *ask, entry_visit *visit, void *context)
 {
-	struct msg_queue_list  ask = { .queue_id = slice_from(id),
-		                       .site = slice_from(site),
-		                       .want_recipients = true };
-	struct printer         printer = { .form = form };
 	struct msg_queue_entry entry;
 	struct msg_queue_end   end;
 	struct ipc_frame       frame;
 	int                    code;
 
 	enum ipc_result result =
-		ipc_send(&tool->channel, queue_list, &ask, clock_monotonic_ms() + ANSWER_MS);
+		ipc_send(&tool->channel, queue_list, ask, clock_monotonic_ms() + ANSWER_MS);
 	if (result != IPC_OK)
 		return lost(tool, result);
 	while ((code = answer_receive(tool, &frame)) == EX_OK) {
 		bool is_end = msg_queue_end_decode(&frame, &end);
 
-		if (is_end) {
+		if (is_end)
 			code = status_exit(tool, &end);
-			ipc_frame_close(&frame);
-			break;
-		}
-		if (!msg_queue_entry_decode(&frame, &entry)) {
-			ipc_frame_close(&frame);
-			return lost(tool, IPC_MALFORMED);
-		}
-		print_entry(&printer, &entry);
+		else if (!msg_queue_entry_decode(&frame, &entry))
+			code = lost(tool, IPC_MALFORMED);
+		else if (!visit(context, &entry))
+			code = EX_OSERR;
 		ipc_frame_close(&frame);
+		if (is_end || code != EX_OK)
+			break;
 	}
+	return code;
+}
+
+static bool
+visit_print(void *context, const struct msg_queue_entry *entry)
+{
+	print_entry(context, entry);
+	return true;
+}
+
+int
+remote_list(struct tool *tool, const struct arguments *arguments)
+{
+	struct msg_queue_list ask = { .queue_id = slice_from(arguments->list_id),
+		                      .site = slice_from(arguments->site),
+		                      .want_recipients = true };
+	struct printer        printer = { .form = arguments->form };
+	int                   code = list_each(tool, &ask, visit_print, &printer);
+
 	if (code == EX_OK)
 		print_end(&printer);
 	return code;
 }
 
 int
-remote_show(struct tool *tool, const char *id)
+remote_show(struct tool *tool, const char *id, unsigned parts)
 {
 	struct msg_queue_show    ask = { .queue_id = slice_from(id) };
 	struct msg_queue_message message;
@@ -110,7 +127,7 @@ remote_show(struct tool *tool, const char *id)
 	} else if (!msg_queue_message_decode(&frame, &message)) {
 		code = lost(tool, IPC_MALFORMED);
 	} else {
-		if (!print_message(&message, &error)) {
+		if (!print_message(&message, parts, &error)) {
 			fprintf(stderr, "%s: %s\n", tool->name, error.text);
 			code = EX_IOERR;
 		}
@@ -162,31 +179,74 @@ act_lines(struct tool *tool, struct msg_queue_act *act, uint64_t *count)
 	return EX_OK;
 }
 
-int
-remote_act(struct tool *tool, enum queue_action action, const char *site, char **ids, size_t count,
-           const char *done)
+struct chosen {
+	unsigned   states;
+	struct buf ids; /* each with a NUL behind it */
+};
+
+static bool
+visit_choose(void *context, const struct msg_queue_entry *entry)
 {
-	struct msg_queue_act act = { .action = action, .site = slice_from(site) };
+	struct chosen *chosen = context;
+
+	if ((chosen->states & (1u << (entry->state & 31))) == 0)
+		return true;
+	return buf_append(&chosen->ids, entry->queue_id) && buf_append_byte(&chosen->ids, '\0');
+}
+
+/* ALL, but only in some of the queues: listed first, then each by its id. */
+static int
+act_states(struct tool *tool, struct msg_queue_act *act, unsigned states, uint64_t *count)
+{
+	struct chosen         chosen = { .states = states, .ids = BUF(IDS_MOST) };
+	struct msg_queue_list ask = { .want_recipients = false };
+	int                   code = list_each(tool, &ask, visit_choose, &chosen);
+	struct slice          rest = buf_slice(&chosen.ids);
+
+	while (rest.length > 0 && (code == EX_OK || code == EX_DATAERR)) {
+		act->queue_id = slice_first(rest, slice_find_byte(rest, '\0'));
+		rest = slice_from_offset(rest, act->queue_id.length + 1);
+		code = act_one(tool, act, count);
+	}
+	buf_free(&chosen.ids);
+	return code == EX_DATAERR ? EX_OK : code; /* delivered meanwhile */
+}
+
+static int
+act_argument(struct tool *tool, const struct arguments *arguments, struct msg_queue_act *act,
+             const char *id, uint64_t *count)
+{
+	if (strcmp(id, "-") == 0)
+		return act_lines(tool, act, count);
+	if (strcmp(id, "ALL") == 0 && arguments->states != 0)
+		return act_states(tool, act, arguments->states, count);
+	act->queue_id = slice_from(id);
+	int code = act_one(tool, act, count);
+	if (code != EX_DATAERR)
+		return code;
+	fprintf(stderr, "%s: %s: no such message in the queue, or not in that state\n", tool->name,
+	        id);
+	return arguments->is_lenient ? EX_OK : EX_DATAERR;
+}
+
+int
+remote_act(struct tool *tool, const struct arguments *arguments, const struct step *step)
+{
+	struct msg_queue_act act = { .action = step->command->action,
+		                     .site = slice_from(arguments->site) };
 	uint64_t             changed = 0;
 	int                  code = EX_OK;
 
-	if (count == 0)
+	if (step->id_count == 0)
 		code = act_one(tool, &act, &changed);
-	for (size_t i = 0; i < count && code == EX_OK; i++) {
-		if (strcmp(ids[i], "-") == 0) {
-			code = act_lines(tool, &act, &changed);
-			continue;
-		}
-		act.queue_id = slice_from(ids[i]);
-		code = act_one(tool, &act, &changed);
-		if (code == EX_DATAERR) {
-			fprintf(stderr,
-			        "%s: %s: no such message in the queue, or not in that state\n",
-			        tool->name, ids[i]);
-		}
+	/* An id that is not there keeps the others from nothing; the exit code tells. */
+	for (size_t i = 0; i < step->id_count && (code == EX_OK || code == EX_DATAERR); i++) {
+		int one = act_argument(tool, arguments, &act, step->ids[i], &changed);
+
+		code = one == EX_OK ? code : one;
 	}
-	if (done != NULL && changed > 0)
-		fprintf(stderr, "%s: %s: %llu message%s\n", tool->name, done,
+	if (step->command->done != NULL && changed > 0)
+		fprintf(stderr, "%s: %s: %llu message%s\n", tool->name, step->command->done,
 		        (unsigned long long)changed, changed == 1 ? "" : "s");
 	return code;
 }

@@ -1,0 +1,335 @@
+"""dakqueue against a running host: listings byte for byte, every command, Postfix's names, and the
+queue while qmgr is down. Mail stays in the queue since transport_maps says retry: to it."""
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+import dakiya
+
+OK, USAGE, NO_INPUT, DOWN, NOT_ALLOWED = 0, 64, 65, 69, 77
+LONG = "the host said a great deal about why it would not take this mail today, and then more"
+ROUTES = {"one.test": "retry:4.2.1 first reason", "two.test": "retry:4.2.2 second reason",
+          "moving.test": "retry:4.2.9 old reason",
+          "long.test": f"retry:4.2.3 {LONG}", "slow.test": "smtp:[127.0.0.1]:9"}
+NOBODY = 65534
+
+
+@pytest.fixture(scope="module")
+def queue_host(authority):
+    directory = dakiya.new_directory("host")
+    host = dakiya.Host(directory, authority=authority, users=("alice",), settings={
+        "mynetworks": "127.0.0.0/8",
+        "transport_maps": f"hash:{directory}/etc/transport",
+        "virtual_alias_maps": f"hash:{directory}/etc/virtual"})
+    (host.config / "transport").write_text(
+        "".join(f"{domain} {where}\n" for domain, where in ROUTES.items()))
+    (host.config / "virtual").write_text("team@example.test member@one.test\n")
+    for name in ("transport", "virtual"):
+        host.tool("dakmap", f"hash:{host.config}/{name}")
+    host.start()
+    yield host
+    host.stop(check=False)
+    try:
+        host.check_log()
+    finally:
+        dakiya.remove_directory(directory)
+
+
+@pytest.fixture
+def queue(queue_host):
+    """The host with an empty queue and qmgr up."""
+    queue_host.tool("dakqueue", "delete", "ALL")
+    queue_host.wait_queue_empty()
+    return queue_host
+
+
+def defer(host, *recipients, sender="carol@client.test"):
+    """Commits a message that will be deferred; its id when it rests in its file."""
+    reply = host.send(sender, list(recipients), dakiya.message(to=recipients[0]))
+    queue_id = re.search(r"queued as (\w+)", reply).group(1)
+    dakiya.wait_for("the message to rest", lambda: [
+        path for path in host.queue.glob(f"deferred/?/{queue_id}")])
+    dakiya.wait_for("it to be listed as deferred",
+                    lambda: entry(host, queue_id)["queue_name"] == "deferred")
+    return queue_id
+
+
+def entry(host, queue_id):
+    return next((one for one in host.queue_list() if one["queue_id"] == queue_id), None)
+
+
+def run_as(host, name, *arguments, uid=None, stdin=""):
+    """The program under another name, perhaps by another user."""
+    link = host.directory / name
+    if not link.exists():
+        link.symlink_to(dakiya.BUILD / "bin" / "dakqueue")
+    return subprocess.run([str(link), "-c", str(host.config), *arguments], input=stdin, text=True,
+                          capture_output=True, timeout=60, check=False, user=uid)
+
+
+def expected_listing(*messages):
+    """Made by hand from FACTS 2.8: (id and mark, size, arrival, sender, lines) each."""
+    lines = ["----Queue ID----- --Size-- ---Arrival Time---- --Sender/Recipient------"]
+    for name, size, arrival, sender, rest in messages:
+        when = time.strftime("%a %b %e %H:%M:%S", time.localtime(arrival))
+        lines += [name.ljust(17) + " " + str(size).rjust(8) + " " + when + " " + sender, *rest, ""]
+    total = sum(size for _, size, *_ in messages) // 1024
+    plural = "" if len(messages) == 1 else "s"
+    return "\n".join(lines) + f"\n-- {total} Kbytes in {len(messages)} Request{plural}.\n"
+
+
+def to(address):
+    return " " * 47 + address
+
+
+def why(reason):
+    return f"({reason})".rjust(78)
+
+
+def test_a_listing_has_postfix_bytes(queue):
+    queue_id = defer(queue, "a@one.test", "b@one.test", "c@two.test", "d@one.test", "e@long.test")
+    known = entry(queue, queue_id)
+    assert queue.tool("dakqueue", "list").stdout == expected_listing(
+        (queue_id, known["message_size"], known["arrival_time"], "carol@client.test", [
+            why("first reason"), to("a@one.test"), to("b@one.test"),
+            why("second reason"), to("c@two.test"),
+            why("first reason"), to("d@one.test"),
+            f"({LONG})", to("e@long.test")]))
+
+
+def test_a_null_sender_and_the_hold_mark_are_listed(queue):
+    queue_id = defer(queue, "a@one.test", sender="")
+    queue.tool("dakqueue", "hold", queue_id)
+    dakiya.wait_for("hold", lambda: entry(queue, queue_id)["queue_name"] == "hold")
+    known = entry(queue, queue_id)
+    assert queue.tool("dakqueue", "list").stdout == expected_listing(
+        (queue_id + "!", known["message_size"], known["arrival_time"], "MAILER-DAEMON",
+         [why("first reason"), to("a@one.test")]))
+    assert known["sender"] == "MAILER-DAEMON"
+
+
+def test_a_message_that_is_to_be_returned_has_its_mark(queue):
+    """On the wire and on disk: expired, and its only way out, bounce, is not reachable."""
+    queue_id = defer(queue, "a@one.test", sender="alice@example.test")
+    path = next(queue.queue.glob(f"deferred/?/{queue_id}"))
+    for pid in queue.processes()["bounce"]:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        queue.tool("dakqueue", "expire", queue_id)
+        dakiya.wait_for("the mark", lambda: f"{queue_id}#" in queue.tool("dakqueue", "list").stdout)
+        assert entry(queue, queue_id)["forced_expire"] is True and path.exists()
+    finally:
+        for pid in queue.processes()["bounce"]:
+            os.kill(pid, signal.SIGCONT)
+    queue.wait_queue_empty()
+
+
+def test_an_empty_queue_is_said_to_be_empty(queue):
+    assert queue.tool("dakqueue", "list").stdout == "Mail queue is empty\n"
+    assert queue.tool("dakqueue", "-j").stdout == ""
+
+
+def test_json_has_every_member(queue):
+    before = int(time.time())
+    queue_id = defer(queue, "team@example.test", "x@slow.test")
+    line = queue.tool("dakqueue", "-j").stdout
+    assert line.count("\n") == 1
+    known = json.loads(line)
+    assert known["queue_name"] == "deferred" and known["queue_id"] == queue_id
+    assert before <= known["arrival_time"] <= time.time()
+    assert known["message_size"] > 50 and known["forced_expire"] is False
+    assert known["sender"] == "carol@client.test"
+    assert known["attempts"] == 1 and known["next_attempt"] > before + 200
+    aliased, slow = known["recipients"]
+    assert aliased == {"address": "member@one.test", "orig_address": "team@example.test",
+                       "delay_reason": "first reason", "transport": "retry"}
+    assert slow == {"address": "x@slow.test", "transport": "smtp", "nexthop": "[127.0.0.1]:9",
+                    "delay_reason": "connect to 127.0.0.1[127.0.0.1]:9: Connection refused"}
+    assert known["last_reply"] == slow["delay_reason"]
+
+
+def test_one_message_or_one_site_is_listed(queue):
+    one, two = defer(queue, "a@one.test"), defer(queue, "b@two.test")
+    assert two not in queue.tool("dakqueue", "list", "-i", one).stdout
+    only = queue.tool("dakqueue", "list", "-j", "-s", "two.test").stdout
+    assert json.loads(only)["queue_id"] == two
+
+
+def test_show_prints_the_parts_that_are_asked_for(queue):
+    queue_id = defer(queue, "a@one.test")
+    whole = queue.tool("dakqueue", "show", queue_id).stdout
+    marks = re.findall(r"^\*\*\* ([A-Z ]+) deferred/(\w+) \*\*\*$", whole, re.M)
+    assert [mark for mark, _ in marks] == ["ENVELOPE RECORDS", "MESSAGE CONTENTS",
+                                           "HEADER EXTRACTED", "MESSAGE FILE END"]
+    assert {name for _, name in marks} == {queue_id}
+    assert "sender: carol@client.test\n" in whole and "recipient: a@one.test\n" in whole
+    body = queue.tool("dakqueue", "show", "-b", queue_id).stdout
+    assert body == "Hello.\n"
+    header = queue.tool("dakqueue", "show", "-h", queue_id).stdout
+    assert header.endswith("Subject: test\n") and "Hello" not in header
+    both = run_as(queue, "postcat", "-bh", "-q", queue_id).stdout
+    assert both == header + "\n" + body
+    envelope = queue.tool("dakqueue", "show", "-e", queue_id).stdout
+    assert "Subject" not in envelope and "a@one.test" in envelope
+
+
+def test_hold_release_and_delete_say_how_many(queue):
+    ids = [defer(queue, f"a{number}@one.test") for number in range(3)]
+    held = queue.tool("dakqueue", "hold", *ids[:2])
+    assert held.stderr == "dakqueue: Placed on hold: 2 messages\n"
+    dakiya.wait_for("both on hold", lambda: len(list(queue.queue.glob("hold/*"))) == 2)
+    assert queue.tool("dakqueue", "release", "ALL").stderr == \
+        "dakqueue: Released from hold: 2 messages\n"
+    dakiya.wait_for("none on hold", lambda: not list(queue.queue.glob("hold/*")))
+    gone = queue.tool("dakqueue", "delete", "-", stdin=f"{ids[0]}\n\nnoSuchId1\n{ids[1]}\n")
+    assert gone.stderr == "dakqueue: Deleted: 2 messages\n"
+    # The answer comes when qmgr has forgotten them; their files go a moment later.
+    dakiya.wait_for("one to be left",
+                    lambda: [one["queue_id"] for one in queue.queue_list()] == [ids[2]])
+    assert queue.tool("dakqueue", "delete", "ALL").stderr == "dakqueue: Deleted: 1 message\n"
+    assert queue.log().count(f"{ids[2]}: removed") == 1
+
+
+def test_an_unknown_id_does_not_keep_the_others(queue):
+    queue_id = defer(queue, "a@one.test")
+    result = queue.tool("dakqueue", "delete", "noSuchId1", queue_id, check=False)
+    assert result.returncode == NO_INPUT
+    assert "noSuchId1: no such message" in result.stderr
+    assert "Deleted: 1 message\n" in result.stderr
+    queue.wait_queue_empty()
+
+
+def test_flush_tries_all_one_message_or_one_site(queue):
+    one, two = defer(queue, "a@one.test"), defer(queue, "b@two.test")
+
+    def attempts():
+        return [(entry(queue, queue_id) or {}).get("attempts") for queue_id in (one, two)]
+
+    assert attempts() == [1, 1]
+    queue.tool("dakqueue", "flush", "-i", one)
+    dakiya.wait_for("one tried", lambda: attempts() == [2, 1])
+    queue.tool("dakqueue", "flush", "-s", "two.test")
+    dakiya.wait_for("the site tried", lambda: attempts() == [2, 2])
+    queue.tool("dakqueue", "flush")
+    dakiya.wait_for("all tried", lambda: attempts() == [3, 3])
+
+
+def test_a_hold_is_heeded_while_the_message_is_being_put_back(queue):
+    """It was forgotten when it came between the end of a round and the file's update."""
+    ids = [defer(queue, f"a{number}@one.test") for number in range(10)]
+    for _ in range(5):
+        queue.tool("dakqueue", "flush")
+        queue.tool("dakqueue", "hold", *ids)
+        dakiya.wait_for("all on hold", lambda: len(list(queue.queue.glob("hold/*"))) == 10, 5)
+        queue.tool("dakqueue", "release", "ALL")
+        dakiya.wait_for("none on hold", lambda: not list(queue.queue.glob("hold/*")), 5)
+
+
+def test_requeue_routes_anew(queue):
+    queue_id = defer(queue, "a@moving.test")
+    transport = queue.config / "transport"
+    transport.write_text(transport.read_text().replace("old reason", "new reason"))
+    queue.tool("dakmap", f"hash:{transport}")
+
+    def has_new_route():
+        """A table that was replaced is seen within a second or so."""
+        said = queue.tool("dakqueue", "requeue", queue_id).stderr
+        assert said == "dakqueue: Requeued: 1 message\n"
+        time.sleep(0.3)
+        return "new reason" in json.dumps(entry(queue, queue_id) or {})
+
+    dakiya.wait_for("the new route", has_new_route)
+
+
+def test_expire_returns_the_message(queue):
+    defer(queue, "a@one.test", sender="alice@example.test")
+    said = queue.tool("dakqueue", "expire", "ALL").stderr
+    assert said == "dakqueue: Force-expired: 1 message\n"
+    queue.wait_log(r"from=<alice@example\.test>, status=force-expired, returned to sender")
+    notice = queue.wait_messages("alice")[-1]
+    assert b"Status: 4.2.1" in notice, notice.decode()
+    queue.wait_queue_empty()
+
+
+def test_wrong_usage_is_64(queue):
+    for arguments in ([], ["list", "x"], ["delete"], ["show"], ["nonsense"], ["-Z"]):
+        result = queue.tool("dakqueue", *arguments, check=False)
+        assert result.returncode == USAGE, arguments
+        assert result.stderr.splitlines()[-1].endswith("as postqueue"), arguments
+    for name, arguments in (("postqueue", []), ("postqueue", ["-p", "x"]), ("postsuper", []),
+                            ("postsuper", ["-d"]), ("postsuper", ["-d", "ALL", "nonsense"]),
+                            ("postcat", []), ("mailq", ["x"])):
+        result = run_as(queue, name, *arguments)
+        assert result.returncode == USAGE and f"usage: {name} " in result.stderr, (name, arguments)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_others_may_list_and_flush_and_no_more(queue):
+    queue_id = defer(queue, "a@one.test")
+    assert queue_id in run_as(queue, "mailq", uid=NOBODY).stdout
+    assert run_as(queue, "postqueue", "-i", queue_id, uid=NOBODY).returncode == OK
+    for name, arguments in (("postsuper", ["-d", queue_id]), ("postsuper", ["-h", "ALL"]),
+                            ("dakqueue", ["expire", queue_id])):
+        result = run_as(queue, name, *arguments, uid=NOBODY)
+        assert result.returncode == NOT_ALLOWED, (name, arguments)
+        assert result.stderr == f"{name}: only root may change the queue\n"
+    result = run_as(queue, "postcat", "-q", queue_id, uid=NOBODY)
+    assert (result.returncode, result.stderr) == (NOT_ALLOWED, "postcat: only root may read mail\n")
+    assert entry(queue, queue_id) is not None
+
+
+def test_postfix_names_take_postfix_options(queue):
+    ids = [defer(queue, f"a{number}@one.test") for number in range(4)]
+    assert run_as(queue, "postqueue", "-p").stdout == run_as(queue, "mailq").stdout
+    assert len(run_as(queue, "postqueue", "-j").stdout.splitlines()) == 4
+    for arguments in (["-f"], ["-i", ids[0]], ["-s", "one.test"]):
+        assert run_as(queue, "postqueue", *arguments).returncode == OK
+    dakiya.wait_for("them to rest", lambda: all(
+        one["queue_name"] == "deferred" for one in queue.queue_list()))
+    held = run_as(queue, "postsuper", "-h", ids[0], "-h", ids[1])
+    assert (held.returncode, held.stderr) == (OK, "postsuper: Placed on hold: 2 messages\n")
+    dakiya.wait_for("both on hold", lambda: len(list(queue.queue.glob("hold/*"))) == 2)
+    gone = run_as(queue, "postsuper", "-d", "ALL", "deferred")
+    assert gone.stderr == "postsuper: Deleted: 2 messages\n"
+    dakiya.wait_for("two to be left", lambda: {
+        one["queue_id"] for one in queue.queue_list()} == set(ids[:2]))
+    assert run_as(queue, "postsuper", "-H", "-", stdin=f"{ids[0]}\n").stderr == \
+        "postsuper: Released from hold: 1 message\n"
+    assert run_as(queue, "postsuper", "-r", "ALL").stderr == "postsuper: Requeued: 2 messages\n"
+    unknown = run_as(queue, "postsuper", "-d", "noSuchId1")
+    assert unknown.returncode == OK and "noSuchId1" in unknown.stderr
+    assert run_as(queue, "postsuper", "-s").returncode == OK
+
+
+def test_while_the_mail_system_is_down_the_owner_reads_the_queue(queue):
+    held, waiting = defer(queue, "a@one.test"), defer(queue, "b@two.test", "x@slow.test")
+    queue.tool("dakqueue", "hold", held)
+    dakiya.wait_for("hold", lambda: list(queue.queue.glob("hold/*")))
+    text, objects = queue.tool("dakqueue", "list").stdout, queue.queue_list()
+    shown = queue.tool("dakqueue", "show", waiting).stdout
+    queue.stop()
+    try:
+        down = queue.tool("dakqueue", "list")
+        assert down.stderr == \
+            "dakqueue: warning: the mail system is down, the queue is read from disk\n"
+        assert sorted(down.stdout.splitlines()) == sorted(text.splitlines())
+        by_id = {one["queue_id"]: one for one in queue.queue_list()}
+        assert by_id == {one["queue_id"]: one for one in objects}
+        assert queue.tool("dakqueue", "show", waiting).stdout == shown
+        assert queue.tool("dakqueue", "show", "noSuchId1", check=False).returncode == NO_INPUT
+        for arguments in (["flush"], ["delete", "ALL"], ["hold", held]):
+            result = queue.tool("dakqueue", *arguments, check=False)
+            assert result.returncode == DOWN and result.stdout == ""
+            assert result.stderr == "dakqueue: the mail system is down\n"
+        if os.geteuid() == 0:
+            result = run_as(queue, "postqueue", "-p", uid=NOBODY)
+            assert result.returncode == NOT_ALLOWED, result
+            assert result.stderr == ("postqueue: the mail system is down, and only root may read "
+                                     "the queue itself\n")
+    finally:
+        queue.start()

@@ -1,0 +1,233 @@
+/*
+ * arguments.c - dakqueue's own commands, and the options of the Postfix commands whose names it
+ * answers to: postqueue, mailq, postsuper, postcat.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tools/dakqueue/dakqueue.h"
+
+/* clang-format off */
+static const struct command commands[] = {
+	{ "list",    VERB_LIST, 0,                 false, NULL,                 "list [-j] [-i ID] [-s SITE]   what is in the queue" },
+	{ "show",    VERB_SHOW, 0,                 true,  NULL,                 "show [-ehb] ID ...            a message: envelope, header, body" },
+	{ "flush",   VERB_ACT,  QUEUE_ACT_FLUSH,   false, NULL,                 "flush [ID ... | -s SITE]      try to deliver now" },
+	{ "delete",  VERB_ACT,  QUEUE_ACT_DELETE,  true,  "Deleted",            "delete ID ... | ALL | -       without a notice to anybody" },
+	{ "hold",    VERB_ACT,  QUEUE_ACT_HOLD,    true,  "Placed on hold",     "hold ID ... | ALL | -         do not try any more" },
+	{ "release", VERB_ACT,  QUEUE_ACT_RELEASE, true,  "Released from hold", "release ID ... | ALL | -      try again" },
+	{ "requeue", VERB_ACT,  QUEUE_ACT_REQUEUE, true,  "Requeued",           "requeue ID ... | ALL | -      route anew and try now" },
+	{ "expire",  VERB_ACT,  QUEUE_ACT_EXPIRE,  true,  "Force-expired",      "expire ID ... | ALL | -       try once more, then return to the sender" },
+	/* postsuper's upkeep of the directories: qmgr does that at every start. */
+	{ "",        VERB_NOTHING, 0,              false, NULL,                 "" },
+};
+
+/* An option that is a command; it takes an id where the option string has a colon. */
+struct letter {
+	char        letter;
+	const char *command;
+};
+static const struct letter postqueue_letters[] = { { 'p', "list" }, { 'j', "list" }, { 'f', "flush" }, { 'i', "flush" }, { 's', "flush" }, { 0, NULL } };
+static const struct letter postsuper_letters[] = { { 'd', "delete" }, { 'e', "expire" }, { 'h', "hold" }, { 'H', "release" }, { 'r', "requeue" }, { 'p', "" }, { 's', "" }, { 'S', "" }, { 0, NULL } };
+static const struct letter no_letters[] = { { 0, NULL } };
+
+enum persona_flag { TAKES_COMMANDS = 1, IS_POSTQUEUE = 2, IS_POSTSUPER = 4, IS_POSTCAT = 8 };
+static const struct persona {
+	const char          *name;
+	const char          *options;
+	const struct letter *letters;
+	unsigned             flags;
+	const char          *first; /* the command when none is given */
+	const char          *usage;
+} personas[] = {
+	{ "postqueue", "+c:fi:jps:v",     postqueue_letters, IS_POSTQUEUE,   NULL,   "[-v] [-c directory] -p | -j | -f | -i ID | -s SITE" },
+	{ "mailq",     "+c:jpv",          postqueue_letters, IS_POSTQUEUE,   "list", "[-j] [-c directory]" },
+	{ "postsuper", "+c:d:e:h:H:r:psSv", postsuper_letters, IS_POSTSUPER, NULL,   "[-v] [-c directory] -d|-e|-h|-H|-r ID|ALL|- ... [queue ...]" },
+	{ "postcat",   "+c:behqv",        no_letters,        IS_POSTCAT,     "show", "[-v] [-c directory] [-beh] -q ID ..." },
+	{ "dakqueue",  "+c:beh" "jpfi:s:v", postqueue_letters, TAKES_COMMANDS, NULL, "[-c directory] command" },
+};
+/* clang-format on */
+#define PERSONA_COUNT (sizeof(personas) / sizeof(personas[0]))
+
+static const struct persona *
+persona_find(const char *name)
+{
+	size_t i = 0;
+
+	while (i + 1 < PERSONA_COUNT && strcmp(personas[i].name, name) != 0)
+		i++;
+	return &personas[i]; /* the last one by any other name */
+}
+
+void
+arguments_usage(FILE *to, const char *name)
+{
+	const struct persona *persona = persona_find(name);
+
+	fprintf(to, "usage: %s %s\n", name, persona->usage);
+	if ((persona->flags & TAKES_COMMANDS) == 0)
+		return;
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (commands[i].verb != VERB_NOTHING)
+			fprintf(to, "       %s %s\n", name, commands[i].help);
+	fprintf(to, "       %s -p | -j | -f | -i ID | -s SITE    as postqueue\n", name);
+}
+
+static const struct command *
+command_find(const char *name)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+/* The step with that command, a new one at its first mention; NULL when memory is out. */
+static struct step *
+step_of(struct arguments *arguments, const struct command *command, int argc)
+{
+	struct step *step = arguments->steps;
+
+	for (size_t i = 0; i < arguments->step_count; i++, step++)
+		if (step->command == command)
+			return step;
+	if (arguments->step_count == STEPS_MOST)
+		return NULL;
+	step->ids = calloc((size_t)argc + 1, sizeof(char *));
+	step->command = command;
+	if (step->ids != NULL)
+		arguments->step_count++;
+	return step->ids == NULL ? NULL : step;
+}
+
+/* The letters of postqueue and postsuper that are commands. */
+static bool
+letter_take(struct arguments *arguments, const struct persona *persona, int option, int argc)
+{
+	const struct letter *row = persona->letters;
+
+	while (row->letter != 0 && row->letter != option)
+		row++;
+	if (row->letter == 0)
+		return false;
+	if (option == 'j')
+		arguments->form = LIST_JSON;
+	if (option == 's' && (persona->flags & IS_POSTSUPER) == 0)
+		arguments->site = optarg;
+	if (option == 'i')
+		arguments->list_id = optarg;
+	/* Behind a command of dakqueue's own they only say more of it. */
+	if ((persona->flags & TAKES_COMMANDS) != 0 && arguments->step_count > 0)
+		return true;
+	struct step *step = step_of(arguments, command_find(row->command), argc);
+	if (step != NULL && (persona->flags & IS_POSTSUPER) != 0 && step->command->verb == VERB_ACT)
+		step->ids[step->id_count++] = optarg;
+	return step != NULL;
+}
+
+static bool
+option_take(struct arguments *arguments, const struct persona *persona, int option, int argc)
+{
+	bool shows = (persona->flags & (IS_POSTCAT | TAKES_COMMANDS)) != 0;
+
+	switch (option) {
+	case 'c': arguments->config_directory = optarg; return true;
+	case 'v': return true;
+	case 'q': return true; /* ids are all that we show */
+	case 'e':
+		if (shows)
+			arguments->parts |= SHOW_ENVELOPE;
+		break;
+	case 'h':
+		if (shows)
+			arguments->parts |= SHOW_HEADER;
+		break;
+	case 'b': arguments->parts |= SHOW_BODY; break;
+	case '?': return false;
+	default: break;
+	}
+	return (shows && strchr("ehb", option) != NULL) ||
+	       letter_take(arguments, persona, option, argc);
+}
+
+/* "postsuper -d ALL deferred": the queues that are meant. */
+static bool
+queues_take(struct arguments *arguments, char **names, size_t count)
+{
+	static const char *const queues[] = { "incoming", "active", "deferred", "hold", "corrupt" };
+
+	for (size_t i = 0; i < count; i++) {
+		unsigned state = 0;
+
+		while (state < 5 && strcmp(queues[state], names[i]) != 0)
+			state++;
+		if (state == 5)
+			return false;
+		arguments->states |= 1u << state;
+	}
+	return true;
+}
+
+/* What is left after the options: ids for the command, or queues. */
+static bool
+rest_take(struct arguments *arguments, const struct persona *persona, char **rest, int argc)
+{
+	struct step *step = arguments->steps;
+
+	if (arguments->step_count == 0 && persona->first != NULL &&
+	    step_of(arguments, command_find(persona->first), argc) == NULL)
+		return false;
+	if (arguments->step_count == 0)
+		return false;
+	arguments->is_lenient = (persona->flags & IS_POSTSUPER) != 0;
+	if ((persona->flags & IS_POSTSUPER) != 0)
+		return queues_take(arguments, rest, (size_t)argc);
+	if ((persona->flags & IS_POSTQUEUE) != 0 && (argc > 0 || arguments->step_count != 1))
+		return false;
+	for (int i = 0; i < argc; i++)
+		step->ids[step->id_count++] = rest[i];
+	if (step->command->verb == VERB_LIST)
+		return step->id_count == 0;
+	if (arguments->list_id != NULL && step->id_count == 0)
+		step->ids[step->id_count++] = (char *)(uintptr_t)arguments->list_id;
+	return !step->command->needs_id || step->id_count > 0 ||
+	       (arguments->site != NULL && step->command->verb == VERB_ACT);
+}
+
+bool
+arguments_read(struct arguments *arguments, const char *name, int argc, char **argv)
+{
+	const struct persona *persona = persona_find(name);
+	int                   option;
+
+	/* Options may stand in front of dakqueue's command and behind it. */
+	for (;;) {
+		while ((option = getopt(argc, argv, persona->options)) != -1)
+			if (!option_take(arguments, persona, option, argc))
+				return false;
+		if ((persona->flags & TAKES_COMMANDS) == 0 || optind >= argc)
+			break;
+		const struct command *command = command_find(argv[optind]);
+		if (strcmp(argv[optind], "--json") == 0) {
+			letter_take(arguments, persona, 'j', argc);
+		} else if (command == NULL || command->verb == VERB_NOTHING ||
+		           arguments->step_count > 0) {
+			break;
+		} else if (step_of(arguments, command, argc) == NULL) {
+			return false;
+		}
+		optind++;
+	}
+	if (arguments->parts == 0)
+		arguments->parts = SHOW_ALL;
+	return rest_take(arguments, persona, argv + optind, argc - optind);
+}
+
+void
+arguments_free(struct arguments *arguments)
+{
+	for (size_t i = 0; i < arguments->step_count; i++)
+		free(arguments->steps[i].ids);
+	*arguments = (struct arguments){ 0 };
+}
