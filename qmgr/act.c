@@ -27,9 +27,13 @@ file_act(struct qmgr *qmgr, const struct waiting *waiting, enum file_verb verb, 
 static bool
 act_on_message(struct qmgr *qmgr, struct message *message, enum queue_action action)
 {
+	bool is_held = message->is_held || message->wants_hold;
+
+	if (is_held && (action == QUEUE_ACT_FLUSH || action == QUEUE_ACT_EXPIRE))
+		return false;
 	switch (action) {
+	case QUEUE_ACT_REQUEUE: message->wants_hold = false; /* FALLTHROUGH */
 	case QUEUE_ACT_FLUSH:
-	case QUEUE_ACT_REQUEUE:
 		message->is_flushed = true;
 		/* During a round: once more when it ends, for what it had tried already. */
 		message->wants_flush = true;
@@ -38,7 +42,7 @@ act_on_message(struct qmgr *qmgr, struct message *message, enum queue_action act
 	case QUEUE_ACT_HOLD: message->wants_hold = true; break;
 	case QUEUE_ACT_RELEASE:
 		/* Not on hold yet, or on its way there: what was taken out of line goes on. */
-		if (message->is_round && !message->wants_hold)
+		if (!is_held)
 			return false;
 		message->wants_hold = false;
 		message->wants_flush = true;

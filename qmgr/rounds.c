@@ -34,7 +34,7 @@ round_begin(struct qmgr *qmgr, struct message *message)
 {
 	message->is_round = true;
 	message->has_notice_trouble = false;
-	message->wants_flush = false;
+	message->wants_flush = message->is_held = false;
 	message->notice = JOB_DELIVER;
 	message->active_us = qmgr->now_us;
 	message->unsettled = 0;
@@ -248,7 +248,8 @@ static void
 message_hold(struct qmgr *qmgr, struct message *message)
 {
 	message_withdraw(qmgr, message);
-	message->wants_hold = false;
+	message->wants_hold = message->wants_flush = message->is_flushed = false;
+	message->is_held = true;
 	message->is_round = false;
 	message->next_attempt_us = qmgr->now_us;
 	store_rest(qmgr, message, PLACE_HOLD);
