@@ -13,6 +13,7 @@
 
 #include "lib/base/buf.h"
 #include "lib/base/clock.h"
+#include "lib/base/mutex.h"
 
 #define LINE_MOST 4000
 
@@ -28,6 +29,13 @@ static struct {
 } log_state = { .name = "dakiya", .host = "", .fd = 2, .facility = LOG_MAIL };
 
 static __thread uint64_t log_session;
+
+#define PROBLEM_MOST 200
+
+static struct {
+	struct mutex lock; /* guards everything below */
+	char         text[PROBLEM_MOST];
+} log_problem = { .lock = MUTEX_INIT };
 
 void
 log_open(const char *name, const char *host, enum log_target target, int fd, int facility)
@@ -79,6 +87,25 @@ append_head(struct buf *line, int severity)
 	                                                                             : getpid()));
 }
 
+static void
+keep_problem(struct slice text)
+{
+	struct slice first = slice_first(text, PROBLEM_MOST - 1);
+
+	mutex_lock(&log_problem.lock);
+	memcpy(log_problem.text, first.data, first.length);
+	log_problem.text[first.length] = '\0';
+	mutex_unlock(&log_problem.lock);
+}
+
+void
+log_last_problem(char *text, size_t size)
+{
+	mutex_lock(&log_problem.lock);
+	snprintf(text, size, "%s", log_problem.text);
+	mutex_unlock(&log_problem.lock);
+}
+
 /* One write, so that lines of several processes in one file do not mix (O_APPEND). */
 static void
 write_line(int severity, const char *label, const char *format, va_list arguments)
@@ -92,7 +119,10 @@ write_line(int severity, const char *label, const char *format, va_list argument
 		buf_clear(&text);
 		buf_append_text(&text, "(a log line that was too long was left out)");
 	}
+	size_t text_begins = line.length;
 	buf_append_printable(&line, slice_first(buf_slice(&text), LINE_MOST));
+	if (severity <= LOG_WARNING)
+		keep_problem(slice_from_offset(buf_slice(&line), text_begins));
 	if (log_state.target == LOG_TO_STREAM)
 		buf_append_byte(&line, '\n');
 	/* A log that cannot be written must not stop mail: the result is looked at by nobody. */

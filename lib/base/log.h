@@ -10,6 +10,7 @@
 #define DAKIYA_BASE_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum log_target {
@@ -27,6 +28,12 @@ void log_set_session(uint64_t number);
 /* Whether log_debug writes (-v). */
 void log_set_verbose(bool is_verbose);
 bool log_is_verbose(void);
+
+/*
+ * The last warning or error of this process, as it was written (control bytes escaped), cut to
+ * size - 1 bytes; empty when there was none. For `dakiya status`.
+ */
+void log_last_problem(char *text, size_t size);
 
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));

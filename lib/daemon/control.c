@@ -87,6 +87,7 @@ control_tell_alive(struct daemon_core *core, int64_t now_ms)
 	struct msg_daemon_alive alive = msg_daemon_alive_clear();
 	int32_t                 sessions = atomic_load(&core->sessions);
 	int32_t                 busy = atomic_load(&core->busy);
+	char                    problem[200];
 
 	if (now_ms < core->next_alive_ms || core->control.is_broken)
 		return;
@@ -94,6 +95,8 @@ control_tell_alive(struct daemon_core *core, int64_t now_ms)
 	alive.sessions = (uint32_t)(sessions > 0 ? sessions : 0);
 	alive.busy_threads = (uint32_t)(busy > 0 ? busy : 0);
 	alive.sessions_total = atomic_load(&core->sessions_total);
+	log_last_problem(problem, sizeof(problem));
+	alive.last_error = slice_from(problem);
 	/* Master that does not read for so long that the socket is full is waited for by nobody. */
 	if (!ipc_has_output(&core->control))
 		(void)ipc_queue(&core->control, daemon_alive, &alive);

@@ -420,3 +420,67 @@ def test_a_daemon_user_may_see_the_state_and_stop_nothing(mock):
     assert mock.tool("stop", check=False).returncode == 77
     mock.prefix = []
     assert mock.status()["state"] == "running"
+
+
+def test_a_port_added_and_one_taken_out_by_reload(mock):
+    text = (mock.config / "master.cf").read_text()
+    mock.write(master_cf=text.replace(f":{PORT} ", f":{PORT + 1} "))
+    mock.tool("reload")
+    with socket.create_connection((mock.address, PORT + 1), timeout=10) as client:
+        assert client.recv(100).split()[0] == b"smtpd"
+    wait_for("the old port's end", lambda: not _is_open(mock.address, PORT))
+
+
+def _is_open(address, port):
+    try:
+        socket.create_connection((address, port), timeout=5).close()
+        return True
+    except ConnectionRefusedError:
+        return False
+
+
+@pytest.mark.parametrize("damage", ["no main.cf", "no master.cf", "empty master.cf",
+                                    "main.cf is a directory", "unknown parameter"])
+def test_reload_of_a_damaged_configuration_is_refused_and_the_old_one_goes_on(mock, damage):
+    before = mock.ask()[0]
+    main, master = mock.config / "main.cf", mock.config / "master.cf"
+    saved = main.read_text(), master.read_text()
+    if damage in ("no main.cf", "main.cf is a directory"):
+        main.unlink()
+    if damage == "main.cf is a directory":
+        main.mkdir()
+    if damage == "no master.cf":
+        master.unlink()
+    if damage == "empty master.cf":
+        master.write_text("# nothing\n")
+    if damage == "unknown parameter":
+        main.write_text(saved[0] + "relay_hots = x\n")
+    result = mock.tool("reload", check=False)
+    assert result.returncode == 78, result.stdout + result.stderr
+    assert result.stderr
+    assert mock.ask()[0] == before
+    if main.is_dir():
+        main.rmdir()
+    main.write_text(saved[0])
+    master.write_text(saved[1])
+    mock.tool("reload")
+    wait_for("the new one", lambda: mock.ask()[0][2] != before[2])
+
+
+def test_two_reloads_at_once_both_take_effect_in_turn(mock):
+    both = [subprocess.Popen([BUILD / "bin/dakiya", "-c", mock.config, "reload"])
+            for _ in range(2)]
+    assert [one.wait(20) for one in both] == [0, 0]
+    assert mock.status()["generation"] == 3
+    wait_for("one smtpd", lambda: [p["generation"] for p in mock.processes("smtpd")] == [3])
+
+
+def test_reload_during_stop_is_refused_and_the_stop_goes_on(mock):
+    held = mock.hold()
+    stop = subprocess.Popen([BUILD / "bin/dakiya", "-c", mock.config, "stop"])
+    wait_for("stopping", lambda: mock.status()["state"] == "stopping")
+    result = mock.tool("reload", check=False)
+    assert result.returncode == 75
+    assert "stopping" in result.stderr
+    held.close()
+    assert stop.wait(20) == 0

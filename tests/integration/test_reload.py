@@ -1,4 +1,5 @@
 """Reload, stop and start with the real daemons, while mail is on the move."""
+import json
 import os
 import signal
 import smtplib
@@ -151,6 +152,22 @@ def test_each_daemon_is_back_after_kill_9(shared_host, program):
 
 def test_flush_is_taken_by_qmgr(shared_host):
     assert shared_host.tool("dakiya", "flush").returncode == 0
+
+
+def test_status_shows_a_daemons_last_warning(make_host):
+    host = make_host().start()
+    with host.smtp("submission") as client:
+        client.starttls(context=host.tls_context())
+        with pytest.raises(smtplib.SMTPAuthenticationError):
+            client.login("alice@example.test", "wrong")
+    host.wait_log("warning: .*authentication failed")
+
+    def errors():
+        status = json.loads(host.tool("dakiya", "status", "--json").stdout)
+        return [process["last_error"] for process in status["processes"] if process["last_error"]]
+
+    assert "authentication failed" in wait_for("a last error", errors, 12, 0.5)[0]
+    assert "last error: " in host.tool("dakiya", "status").stdout
 
 
 def test_status_shows_each_service_once(shared_host):

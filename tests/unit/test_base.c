@@ -572,11 +572,16 @@ a_log_line_is_one_line_and_names_the_session(void **unused)
 	assert_non_null(strstr(text, " mail postfix/smtpd[4711]: warning: from=<a?b??[1m"));
 	assert_ptr_equal(strchr(text, '\n'), text + length - 1);
 	assert_null(strchr(text, '\x1b'));
+	log_last_problem(text, 13);
+	assert_string_equal(text, "from=<a?b??["); /* cut */
 	log_set_session(0);
 	while (much.length < 15000)
 		buf_append_text(&much, "abcdefghij");
 	log_info("%s", buf_text(&much));
 	length = read(ends[0], text, sizeof(text));
+	char kept[6];
+	log_last_problem(kept, sizeof(kept));
+	assert_string_equal(kept, "from="); /* what is no problem changes nothing */
 	assert_in_range(length, 3000, 4300);
 	assert_int_equal(text[length - 1], '\n');
 	log_set_verbose(false);
