@@ -78,6 +78,14 @@ end_when_too_many(struct session *session)
 	session->is_ending = true;
 }
 
+/* Whether a command was carried out: not so the greeting, a challenge, or being sent away. */
+static bool
+is_success(const struct session *session, int code)
+{
+	return session->has_command && code != 334 && code != 354 &&
+	       (session->verb != SMTP_VERB_UNKNOWN || code == 250);
+}
+
 void
 answer_reply(struct session *session, const struct smtp_reply *given)
 {
@@ -103,7 +111,7 @@ answer_reply(struct session *session, const struct smtp_reply *given)
 	}
 	if (is_error)
 		session->error_count++;
-	else if (reply.code != 334 && reply.code != 354)
+	else if (is_success(session, reply.code))
 		session->counts[session->verb].good++;
 	put_answer(session, buf_slice(&out), is_error);
 	buf_free(&text);
