@@ -13,6 +13,7 @@
 #include "lib/queue/stored.h"
 
 #define DIRECTORY_COUNT 18 /* 16 of deferred/, hold/, spool/ */
+#define AT_ONCE         256
 #define DIRECTORY_HOLD  16
 #define DIRECTORY_SPOOL 17
 
@@ -443,6 +444,18 @@ files_work(struct files *files, struct task_list *list)
 	handoff_give(files->config.inbox, &done);
 }
 
+/* Each may hold a descriptor until the syncs: thousands at once would use them all up. */
+static struct task_list
+part_take(struct task_list *list)
+{
+	struct task_list part;
+
+	task_list_init(&part);
+	for (size_t i = 0; i < AT_ONCE && list->first != NULL; i++)
+		task_list_append(&part, task_list_take(list));
+	return part;
+}
+
 static void *
 files_run(void *argument)
 {
@@ -451,7 +464,11 @@ files_run(void *argument)
 
 	task_list_init(&list);
 	while (handoff_wait(&files->requests, &list, 0))
-		files_work(files, &list);
+		while (list.first != NULL) {
+			struct task_list part = part_take(&list);
+
+			files_work(files, &part);
+		}
 	return NULL;
 }
 

@@ -34,8 +34,9 @@ struct journal {
 	uint64_t         epoch;
 	uint64_t         at; /* offset behind the last record */
 	bool             is_unsynced;
-	struct task_list retry;    /* results that could not be written */
-	int64_t          retry_ms; /* when to try them again */
+	int64_t          sync_by_ms; /* while it is */
+	struct task_list retry;      /* results that could not be written */
+	int64_t          retry_ms;   /* when to try them again */
 
 	struct mutex lock; /* guards everything below */
 	uint64_t     tail; /* smaller epochs are free */
@@ -261,6 +262,8 @@ batch_write(struct journal *journal, struct batch *batch)
 	if (!is_written)
 		return false;
 	journal->at = at;
+	if (!journal->is_unsynced)
+		journal->sync_by_ms = clock_monotonic_ms() + LAZY_MS;
 	journal->is_unsynced = true;
 	return true;
 }
@@ -353,7 +356,7 @@ static int64_t
 journal_deadline(const struct journal *journal)
 {
 	if (journal->is_unsynced)
-		return clock_monotonic_ms() + LAZY_MS;
+		return journal->sync_by_ms;
 	return journal->retry.first != NULL ? journal->retry_ms : 0;
 }
 
@@ -377,7 +380,10 @@ journal_run(void *argument)
 	while (!is_over) {
 		task_list_init(&list);
 		is_over = !handoff_wait(&journal->requests, &list, journal_deadline(journal));
-		if (list.first == NULL && !journal_sync(journal)) {
+		/* Also while results keep coming: a power cut repeats little of what is delivered.
+		 */
+		bool is_due = list.first == NULL || clock_monotonic_ms() >= journal->sync_by_ms;
+		if (is_due && !journal_sync(journal)) {
 			close(journal->fd);
 			journal->fd = -1;
 			journal->is_unsynced = false;

@@ -225,6 +225,9 @@ void resolve_forget(struct message *message);
 void store_result(struct qmgr *qmgr, struct message *message);
 /* The message is done with: forgets it on disk and in memory. */
 void store_finish(struct qmgr *qmgr, struct message *message);
+/* Found in a file as well as in the journal, which forgets it: otherwise a later start, when the
+ * file is done with, would deliver it again. */
+void store_supersede(struct qmgr *qmgr, struct message *message);
 /* It rests in a file until next_attempt_us (or on hold) and leaves memory. */
 void store_rest(struct qmgr *qmgr, struct message *message, enum place place);
 /* Moves what is live in the oldest segments to files when there are too many segments. */

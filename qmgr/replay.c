@@ -252,7 +252,7 @@ message_resume(struct qmgr *qmgr, struct message *message)
 
 	snprintf(spool, sizeof(spool), "spool/%s", message->id);
 	if (has_file(qmgr, message->id)) {
-		message_free(qmgr, message);
+		store_supersede(qmgr, message);
 		return;
 	}
 	if (message->is_spooled && !exists(qmgr, spool)) {

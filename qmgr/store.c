@@ -200,6 +200,16 @@ store_result(struct qmgr *qmgr, struct message *message)
 }
 
 void
+store_supersede(struct qmgr *qmgr, struct message *message)
+{
+	struct owned_write *owned = done_write_new(message);
+
+	if (owned != NULL)
+		owned_write_give(qmgr, owned);
+	message_free(qmgr, message);
+}
+
+void
 store_finish(struct qmgr *qmgr, struct message *message)
 {
 	struct waiting *waiting = backlog_find(&qmgr->backlog, slice_from(message->id));

@@ -3,6 +3,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import threading
 import time
@@ -308,3 +309,47 @@ def test_the_queue_is_listed_while_qmgr_is_up_and_while_it_is_down(host):
     for listener in host.listeners.values():
         listener.close()
     assert {e["queue_id"] for e in listing(host)} == ids
+
+
+def test_a_message_found_in_a_file_and_in_the_journal_is_delivered_once(host):
+    """As a stop leaves it between the file's rename and the note of it in the journal."""
+    active, saved = host.path("active"), host.path("saved")
+    seen, never = [], threading.Event()
+
+    def run(answer):
+        def deliver(job):
+            seen.append(job["queue_id"].decode())
+            return never.wait(60) if seen[-1] == ids[1] else answer
+        host.start()
+        agent = Agent(host, deliver, window=1)
+        second = Agent(host, deliver, window=1)
+        return agent, second
+
+    def kill(agents):
+        for agent in agents:
+            agent.is_over = True
+        host.kill()
+
+    host.start()
+    intake = Intake(host)
+    ids = [intake.commit(recipients=[f"{name}@{name}.example"])[0] for name in "ab"]
+    host.kill()
+    shutil.copytree(active, saved)
+    agents = run(2)
+    wait_for("a deferred", lambda: list(host.path("deferred").glob(f"*/{ids[0]}")))
+    kill(agents)
+    shutil.rmtree(active)
+    saved.rename(active)
+    seen.clear()
+    agents = run(0)
+    wait_for("a delivered", lambda: not list(host.path("deferred").glob(f"*/{ids[0]}")))
+    assert seen.count(ids[0]) == 1
+    time.sleep(0.3)
+    kill(agents)
+    seen.clear()
+    agents = run(0)
+    wait_for("b tried", lambda: ids[1] in seen)
+    time.sleep(0.5)
+    assert ids[0] not in seen
+    kill(agents)
+    never.set()
