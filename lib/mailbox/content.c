@@ -33,6 +33,7 @@ content_measure(struct content_count *count, struct slice stored)
 		at = newline + 1;
 	}
 	count->after_cr = end[-1] == '\r';
+	count->ends_line = end[-1] == '\n';
 }
 
 bool
@@ -67,7 +68,9 @@ content_finish(struct content_count *count, struct buf *out)
 	bool held = count->holds_cr;
 
 	count->holds_cr = false;
-	return !held || give_out(count, SLICE("\r"), out);
+	if (held && !give_out(count, SLICE("\r"), out))
+		return false;
+	return count->size == 0 || count->ends_line || give_out(count, SLICE("\n"), out);
 }
 
 bool

@@ -16,11 +16,12 @@ struct content_count {
 	uint64_t virtual_size; /* the same with CRLF line ends */
 	bool     holds_cr;     /* a CR at the end of the last piece was not given out yet */
 	bool     after_cr;     /* the last byte given out was a CR */
+	bool     ends_line;    /* the last byte given out was a LF */
 };
 
 /*
  * Appends input with LF line ends to *out. A message may come in pieces with one count (zeroed at
- * first); end it with content_finish. False when out is full.
+ * first); end it with content_finish, which also ends the last line. False when out is full.
  */
 bool content_convert(struct content_count *count, struct slice input, struct buf *out);
 bool content_finish(struct content_count *count, struct buf *out);

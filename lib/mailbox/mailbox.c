@@ -65,7 +65,8 @@ measure(const struct mailbox *mailbox, const struct entry *entry, uint64_t *size
 	if (fd >= 0)
 		close(fd);
 	free(piece);
-	*size = count.virtual_size;
+	/* A last line without end is sent with one. */
+	*size = count.virtual_size + (count.size > 0 && !count.ends_line ? 2 : 0);
 	return got == 0;
 }
 

@@ -2,6 +2,7 @@
 import collections
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -149,6 +150,21 @@ def test_delivered_file_has_own_fields_lf_line_ends_and_exact_sizes(place):
         assert not files(place, "example.test/alice", "tmp")
     assert "to=<alice@example.test>, relay=virtual, delay=" in daemon.log()
     assert "status=sent (delivered to maildir)" in daemon.log()
+
+
+def test_sizes_in_the_name_are_those_of_the_file_and_of_what_is_sent(place):
+    contents = [b"", b"a", b"a\r", b"\r", b"\r\r\n", b"\n", b"\0\r\0\n", b"x" * 70000 + b"\r",
+                b"y" * 65535 + b"\r\n.\r\n", b"a\rb\r\nc"]
+    with launch(place) as daemon:
+        queue = Queue(daemon)
+        queue.hello()
+        for number, content in enumerate(contents):
+            queue.deliver([("a@x.test", f"x.test/u{number}/")], content=b"A: b\r\n\r\n" + content)
+            file, = files(place, f"x.test/u{number}")
+            stored = file.read_bytes()
+            assert stored.endswith(b"\n")
+            sent = re.sub(rb"\r?\n", b"\r\n", stored)
+            assert file.name.endswith(f"S={len(stored)},W={len(sent)}"), content[:20]
 
 
 def test_each_recipient_of_a_job_has_its_own_copy_and_outcome(place):

@@ -3,6 +3,7 @@ import contextlib
 import os
 import pathlib
 import poplib
+import random
 import re
 import signal
 import socket
@@ -87,6 +88,39 @@ def test_poplib_sees_every_octet_over_tls(pop3_host):
     listing = [line.split() for line in client.list()[1]]
     assert [int(size) for _, size in listing] == [len(wire(message)) for message in MESSAGES]
     client.quit()
+
+
+def odd_messages(count=60):
+    """Any bytes: bare CR, NUL, 8-bit, dots, no last line end, empty, very long lines."""
+    random_numbers = random.Random(20)
+    pieces = [b"\r", b"\n", b"\r\n", b".", b"\0", b"\xff", b"a", b"text " * 50, b"\r\r\n"]
+    yield from (b"", b"\r", b"\n", b".", b"\n.", b"a", b"a\r", b"x" * 300000, b"\r" * 70000,
+                b"y" * 65535 + b"\r\n", b"z" * 65536 + b"\r", b"." * 65537)
+    for _ in range(count):
+        yield b"".join(random_numbers.choices(pieces, k=random_numbers.randrange(400)))
+
+
+def test_sizes_are_the_octets_sent_whatever_the_content(pop3_host):
+    messages = list(odd_messages())
+    for number, message in enumerate(messages):
+        pop3_host.put("bob", message, f"{1700000000 + number}.M{number}P1.mail")
+    connection, _ = raw(pop3_host, "pop3s")
+    tls = pop3_host.tls_context().wrap_socket(connection)
+    reader = tls.makefile("rb")
+    reader.readline()
+    tls.sendall(f"USER bob@{pop3_host.domain}\r\nPASS {PASSWORD}\r\nLIST\r\n".encode())
+    tls.sendall(b"".join(b"RETR %d\r\n" % (i + 1) for i in range(len(messages))) + b"QUIT\r\n")
+    lines = iter(reader.read().split(b"\r\n"))
+    assert [next(lines), next(lines)] == [b"+OK", b"+OK Logged in."]
+    assert next(lines).startswith(b"+OK")
+    sizes = [int(line.split()[1]) for line in iter(lambda: next(lines), b".")]
+    assert len(sizes) == len(messages)
+    for size, message in zip(sizes, messages):
+        assert next(lines) == b"+OK %d octets" % size
+        sent = b"".join(line[line.startswith(b"."):] + b"\r\n"
+                        for line in iter(lambda: next(lines), b"."))
+        assert len(sent) == size, message[:100]
+        assert b"\r" not in sent.replace(b"\r\n", b"") and sent.count(b"\n") == sent.count(b"\r\n")
 
 
 def test_unique_ids_stay_and_deletions_happen_only_at_quit(pop3_host):

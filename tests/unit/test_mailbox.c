@@ -129,8 +129,8 @@ line_ends_become_lf_whatever_the_pieces(void **state)
 		const char *in, *out;
 		uint64_t    virtual_size;
 	} rows[] = {
-		{ "a\r\nb\r\n", "a\nb\n", 6 }, { "a\rb\r\n", "a\rb\n", 5 }, { "a\nb", "a\nb", 4 },
-		{ "a\r", "a\r", 2 },           { "\r\r\n", "\r\n", 2 },     { "", "", 0 },
+		{ "a\r\nb\r\n", "a\nb\n", 6 }, { "a\rb\r\n", "a\rb\n", 5 }, { "a\nb", "a\nb\n", 6 },
+		{ "a\r", "a\r\n", 3 },         { "\r\r\n", "\r\n", 2 },     { "", "", 0 },
 		{ "\r\n\r\n", "\n\n", 4 },     { "\n", "\n", 2 },
 	};
 
