@@ -18,12 +18,12 @@
 enum session_state {
 	SESSION_READY,   /* for a message */
 	SESSION_CROWDED, /* the message at the front waits for its turn to be hashed */
-	SESSION_HELD,    /* the answer to a failed login waits */
 };
 
-/* The answer that is held back, and what the log says of the exchange. */
+/* The answer at the end, and what the log says of the exchange. */
 struct login {
 	enum auth_status status;
+	int64_t          delay_ms; /* for the client: smtpd and pop3d wait, nobody here */
 	char             user[USER_NAME_MOST + 1];
 	char             reason[200];
 	char             service[32];
@@ -62,13 +62,19 @@ session_begin(struct daemon_context *context, struct stream *stream,
 	return session;
 }
 
-/* The exchange is over, or never mind. */
 static void
-exchange_drop(struct session *session)
+login_uncount(struct session *session)
 {
 	if (session->login.is_counted)
 		client_ended(session->authd->clients, slice_from(session->login.client_address));
 	session->login.is_counted = false;
+}
+
+/* The exchange is over, or never mind. */
+static void
+exchange_drop(struct session *session)
+{
+	login_uncount(session);
 	exchange_end(&session->exchange);
 }
 
@@ -78,8 +84,6 @@ session_end(void *argument, enum session_end why)
 	struct session *session = argument;
 
 	(void)why;
-	if (session->state == SESSION_HELD)
-		client_released(session->authd->clients, slice_from(session->login.client_address));
 	exchange_drop(session);
 	session->out.fd = -1; /* the stream's */
 	ipc_channel_close(&session->out);
@@ -126,6 +130,7 @@ send_done(struct session *session, int mailbox)
 	done.status = session->login.status;
 	done.user = slice_from(session->login.user);
 	done.reason = slice_from(session->login.reason);
+	done.delay_ms = (uint32_t)session->login.delay_ms;
 	done.mailbox = mailbox;
 	enum ipc_result result =
 		ipc_send(&session->out, auth_done, &done, clock_monotonic_ms() + SEND_TIMEOUT_MS);
@@ -177,25 +182,21 @@ login_succeeded(struct session *session)
 	return send_done(session, mailbox);
 }
 
-/* Wrong credentials wait, parked; everything else is answered at once. */
+/* Wrong credentials take longer and longer to be answered; everything else is answered at once. */
 static enum session_next
 login_failed(struct session *session)
 {
+	struct login *login = &session->login;
+
 	login_log(session, false);
-	if (session->login.status != AUTH_FAILED) {
-		exchange_drop(session);
-		return send_done(session, -1);
+	if (login->status == AUTH_FAILED && login->is_counted) {
+		login->is_counted = false;
+		login->delay_ms =
+			client_failed(session->authd->clients, slice_from(login->client_address),
+		                      clock_monotonic_ms());
 	}
-	session->login.is_counted = false;
-	session->pause_ms =
-		client_failed(session->authd->clients, slice_from(session->login.client_address),
-	                      clock_monotonic_ms());
-	if (session->pause_ms == 0) {
-		client_released(session->authd->clients, slice_from(session->login.client_address));
-		return send_done(session, -1);
-	}
-	session->state = SESSION_HELD;
-	return SESSION_PAUSE;
+	exchange_drop(session);
+	return send_done(session, -1);
 }
 
 static enum session_next
@@ -204,6 +205,8 @@ answer(struct session *session, const struct exchange_answer *answer)
 	struct msg_auth_challenge challenge = msg_auth_challenge_clear();
 
 	if (answer->status == AUTH_CONTINUE) {
+		/* How long the client takes for its response is no matter of ours. */
+		login_uncount(session);
 		challenge.challenge = answer->challenge;
 		return after_send(session, ipc_send(&session->out, auth_challenge, &challenge,
 		                                    clock_monotonic_ms() + SEND_TIMEOUT_MS));
@@ -269,27 +272,43 @@ crowd_wait(struct session *session)
 	return false;
 }
 
+/* Counts the login among those of its address being checked; false: *next says what instead. */
+static bool
+login_count(struct session *session, enum session_next *next)
+{
+	struct login      *login = &session->login;
+	enum client_answer answer = client_begin(
+		session->authd->clients, slice_from(login->client_address), clock_monotonic_ms());
+
+	login->is_counted = answer == CLIENT_MAY;
+	if (login->is_counted)
+		return true;
+	if (answer == CLIENT_WAITS && !crowd_wait(session)) {
+		*next = SESSION_PAUSE;
+		return false;
+	}
+	/* Nothing was tried, so nothing can be learnt; asking again is slowed, too. */
+	login->status = AUTH_TRY_LATER;
+	login->delay_ms = session->authd->parameters->auth_failure_delay * 1000;
+	text_keep(login->reason, sizeof(login->reason),
+	          SLICE("too many failed logins from this address"));
+	*next = login_failed(session);
+	return false;
+}
+
 static enum session_next
 on_start(struct session *session, struct ipc_frame *frame)
 {
 	struct msg_auth_start  start;
 	struct exchange_answer first;
+	enum session_next      next;
 
 	exchange_drop(session);
 	if (!msg_auth_start_decode(frame, &start))
 		return SESSION_CLOSE;
 	login_begin(session, &start);
-	session->login.is_counted =
-		client_begin(session->authd->clients, slice_from(session->login.client_address),
-	                     clock_monotonic_ms());
-	if (!session->login.is_counted && !crowd_wait(session))
-		return SESSION_PAUSE;
-	if (!session->login.is_counted) {
-		session->login.status = AUTH_TRY_LATER;
-		text_keep(session->login.reason, sizeof(session->login.reason),
-		          SLICE("too many failed logins from this address"));
-		return login_failed(session);
-	}
+	if (!login_count(session, &next))
+		return next;
 	session->exchange = exchange_start(session->authd, &start, &first);
 	return answer(session, &first);
 }
@@ -298,12 +317,15 @@ static enum session_next
 on_response(struct session *session, struct ipc_frame *frame)
 {
 	struct msg_auth_response response;
-	struct exchange_answer   next;
+	struct exchange_answer   answered;
+	enum session_next        next;
 
 	if (session->exchange == NULL || !msg_auth_response_decode(frame, &response))
 		return SESSION_CLOSE;
-	exchange_step(session->exchange, response.response, &next);
-	return answer(session, &next);
+	if (!login_count(session, &next))
+		return next;
+	exchange_step(session->exchange, response.response, &answered);
+	return answer(session, &answered);
 }
 
 static enum session_next
@@ -412,11 +434,6 @@ session_input(void *argument)
 	size_t            whole;
 	enum session_next next = SESSION_AGAIN;
 
-	if (session->state == SESSION_HELD) {
-		session->state = SESSION_READY;
-		client_released(session->authd->clients, slice_from(session->login.client_address));
-		return send_done(session, -1);
-	}
 	session->state = SESSION_READY;
 	switch (frame_read(stream_input(session->stream), &frame, &whole)) {
 	case FRAME_MORE: return SESSION_WAIT;

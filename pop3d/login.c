@@ -1,4 +1,5 @@
 /* login.c - USER and PASS, AUTH (RFC 5034), and what a login that worked yields. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "lib/base/clock.h"
@@ -123,14 +124,46 @@ enter_mailbox(struct pop3_session *session, struct auth_outcome *outcome)
 
 /* ---- what authd said ---- */
 
-static enum session_next
-login_failed(struct pop3_session *session, const char *code, const char *text)
+enum session_next
+pop3_pause_end(struct pop3_session *session)
 {
-	pop3_error(session, code, text);
-	if (++session->failed_logins < session->room->parameters->pop3_login_attempt_limit)
+	struct pop3_pause over = session->pause;
+
+	session->pause = (struct pop3_pause){ 0 };
+	pop3_error(session, over.code, over.text);
+	if (!over.is_failed_login ||
+	    session->failed_logins < session->room->parameters->pop3_login_attempt_limit)
 		return SESSION_AGAIN;
 	session->end_words = "Too many failed logins";
 	return SESSION_CLOSE;
+}
+
+/* The failure counts at once, also when the client does not wait for the answer. */
+static enum session_next
+refuse_login(struct pop3_session *session, const struct pop3_pause *refusal, int64_t delay_ms)
+{
+	session->pause = *refusal;
+	session->failed_logins += refusal->is_failed_login;
+	if (delay_ms <= 0)
+		return pop3_pause_end(session);
+	session->pause.until_ms = clock_monotonic_ms() + delay_ms;
+	return SESSION_PAUSE;
+}
+
+static enum session_next
+login_failed(struct pop3_session *session, const char *code, const char *text, int64_t delay_ms)
+{
+	return refuse_login(session, &(struct pop3_pause){ 0, true, code, text }, delay_ms);
+}
+
+static enum session_next
+login_try_later(struct pop3_session *session, const struct auth_outcome *outcome)
+{
+	static const struct pop3_pause refusal = { .code = "SYS/TEMP",
+		                                   .text = "Temporary authentication failure." };
+
+	log_warning("login of %s cannot be checked: %s", session->client, outcome->reason);
+	return refuse_login(session, &refusal, outcome->delay_ms);
 }
 
 static enum session_next
@@ -174,21 +207,56 @@ take_outcome(struct pop3_session *session, struct auth_outcome *outcome)
 	case AUTH_OK:
 		return outcome->challenge.length > 0 ? grant_later(session, outcome)
 		                                     : enter_mailbox(session, outcome);
-	case AUTH_FAILED: return login_failed(session, "AUTH", "Authentication failed.");
+	case AUTH_FAILED:
+		return login_failed(session, "AUTH", "Authentication failed.", outcome->delay_ms);
 	case AUTH_MALFORMED:
-		return login_failed(session, NULL, "Malformed authentication response.");
+		return login_failed(session, NULL, "Malformed authentication response.", 0);
 	case AUTH_BAD_MECHANISM:
-		return login_failed(session, NULL, "Unsupported authentication mechanism.");
-	case AUTH_CANCELLED: return login_failed(session, NULL, "Authentication cancelled.");
+		return login_failed(session, NULL, "Unsupported authentication mechanism.", 0);
+	case AUTH_CANCELLED: return login_failed(session, NULL, "Authentication cancelled.", 0);
 	case AUTH_NO_MAILBOX:
 		return no_mailbox(session, "SYS/TEMP", "The mailbox cannot be opened now.",
 		                  outcome->reason);
 	case AUTH_CONTINUE:
 	case AUTH_TRY_LATER: break;
 	}
-	log_warning("login of %s cannot be checked: %s", session->client, outcome->reason);
-	pop3_error(session, "SYS/TEMP", "Temporary authentication failure.");
-	return SESSION_AGAIN;
+	return login_try_later(session, outcome);
+}
+
+/* ---- turns ---- */
+
+bool
+pop3_login_may_proceed(struct pop3_session *session, struct slice line)
+{
+	int64_t now_ms = clock_monotonic_ms(), pause_ms = 0;
+
+	if (session->state == POP3_SASL ? session->granted != NULL
+	                                : session->state != POP3_AUTHORIZATION ||
+	                                          (!slice_starts_with_fold(line, SLICE("PASS")) &&
+	                                           !slice_starts_with_fold(line, SLICE("AUTH"))))
+		return true;
+	if (auth_turn_take(&session->room->turns, &session->turn, now_ms, &pause_ms) !=
+	    AUTH_TURN_WAIT)
+		return true;
+	session->pause = (struct pop3_pause){ .until_ms = now_ms + pause_ms };
+	return false;
+}
+
+void
+pop3_login_turn_end(struct pop3_session *session)
+{
+	auth_turn_end(&session->room->turns, &session->turn);
+}
+
+/* False: there was no turn to ask authd. */
+static bool
+may_ask(const struct pop3_session *session, struct auth_outcome *outcome)
+{
+	if (session->turn.is_taken)
+		return true;
+	outcome->status = AUTH_TRY_LATER;
+	snprintf(outcome->reason, sizeof(outcome->reason), "too many logins at a time");
+	return false;
 }
 
 static enum session_next
@@ -211,14 +279,11 @@ start_exchange(struct pop3_session *session, struct slice mechanism, bool has_in
 		request.channel_binding = buf_slice(&binding);
 	pop3_login_forget(session);
 	auth_outcome_init(&outcome);
-	session->exchange = auth_start(session->room->auth, &request, &outcome);
-	enum session_next next;
-	if (session->exchange != NULL) {
-		next = take_outcome(session, &outcome);
-	} else {
-		pop3_error(session, "SYS/TEMP", "Temporary authentication failure.");
-		next = SESSION_AGAIN;
-	}
+	if (may_ask(session, &outcome))
+		session->exchange = auth_start(session->room->auth, &request, &outcome);
+	pop3_login_turn_end(session);
+	enum session_next next = session->exchange != NULL ? take_outcome(session, &outcome)
+	                                                   : login_try_later(session, &outcome);
 	auth_outcome_free(&outcome);
 	buf_free(&binding);
 	return next;
@@ -363,7 +428,7 @@ grant(struct pop3_session *session, struct slice line)
 	if (slice_is_empty(line))
 		next = enter_mailbox(session, outcome);
 	else
-		next = login_failed(session, NULL, "Authentication cancelled.");
+		next = login_failed(session, NULL, "Authentication cancelled.", 0);
 	auth_outcome_free(outcome);
 	free(outcome);
 	return next;
@@ -382,10 +447,13 @@ pop3_sasl_response(struct pop3_session *session, struct slice line)
 		buf_free(&decoded);
 		return login_failed(session, NULL,
 		                    slice_equal(line, SLICE("*")) ? "Authentication cancelled."
-		                                                  : "That is not base64.");
+		                                                  : "That is not base64.",
+		                    0);
 	}
 	auth_outcome_init(&outcome);
-	auth_respond(session->exchange, buf_slice(&decoded), &outcome);
+	if (may_ask(session, &outcome))
+		auth_respond(session->exchange, buf_slice(&decoded), &outcome);
+	pop3_login_turn_end(session);
 	enum session_next next = take_outcome(session, &outcome);
 	auth_outcome_free(&outcome);
 	if (decoded.data != NULL)

@@ -15,6 +15,7 @@ prepare(struct daemon_context *context, struct error *error)
 	room->auth = auth_client_create("private/auth");
 	if (room->auth == NULL)
 		return error_set(error, "out of memory");
+	auth_turns_init(&room->turns, context->thread_limit);
 	pop3_counts_init(&room->counts);
 	room->tls = tls_server_create(context->parameters, &tls_error);
 	if (room->tls == NULL && tls_error.text[0] != '\0')

@@ -15,6 +15,7 @@
 #include "lib/daemon/daemon.h"
 #include "lib/ipc/channel.h"
 #include "lib/sasl/auth.h"
+#include "lib/sasl/turns.h"
 #include "lib/smtp/data.h"
 #include "lib/tls/tls.h"
 
@@ -32,6 +33,7 @@ struct pop3_counts {
 struct pop3_room {
 	const struct parameters *parameters;
 	struct auth_client      *auth;
+	struct auth_turns        turns;
 	struct tls_server       *tls; /* NULL: not configured */
 	struct pop3_counts       counts;
 };
@@ -79,6 +81,13 @@ struct pop3_mailbox {
 	struct buf         uids;
 };
 
+/* Nothing of the session is done meanwhile. */
+struct pop3_pause {
+	int64_t     until_ms; /* 0: none */
+	bool        is_failed_login;
+	const char *code, *text; /* the -ERR that is due then; text NULL: none */
+};
+
 struct pop3_session {
 	struct pop3_room     *room;
 	struct stream        *stream;
@@ -97,6 +106,8 @@ struct pop3_session {
 	char                 *count_key; /* in room->counts while logged in */
 	const char           *method;    /* of the last login attempt, for the log */
 	struct auth_exchange *exchange;
+	struct auth_turn      turn;  /* to ask authd */
+	struct pop3_pause     pause; /* before the reply to a login, or for a turn */
 	/* A login that worked, while the server's last word (SCRAM) waits for an empty line. */
 	struct auth_outcome *granted;
 	struct pop3_mailbox *mailbox; /* NULL before login */
@@ -134,6 +145,11 @@ enum session_next pop3_after_error(struct pop3_session *session);
 enum session_next pop3_command_user(struct pop3_session *session, struct slice argument);
 enum session_next pop3_command_pass(struct pop3_session *session, struct slice argument);
 enum session_next pop3_command_auth(struct pop3_session *session, struct slice argument);
+/* Before a line that may ask authd is taken: false when it has to wait (pause is set). */
+bool pop3_login_may_proceed(struct pop3_session *session, struct slice line);
+void pop3_login_turn_end(struct pop3_session *session);
+/* The pause is over. */
+enum session_next pop3_pause_end(struct pop3_session *session);
 /* A line while in POP3_SASL. */
 enum session_next pop3_sasl_response(struct pop3_session *session, struct slice line);
 /* Whether a password may travel as things are. */

@@ -104,6 +104,9 @@ pop3_session_input(void *pointer)
 		return tls_begun(session);
 	if (session->sender.what != SENDING_NOTHING)
 		return pop3_send_more(session);
+	if (session->pause.text != NULL)
+		return pop3_pause_end(session);
+	session->pause.until_ms = 0;
 	size_t end = slice_find_byte(input, '\n');
 	if (end == SLICE_NOT_FOUND && (session->is_skipping || input.length >= most)) {
 		stream_consume(session->stream, input.length);
@@ -114,6 +117,9 @@ pop3_session_input(void *pointer)
 	}
 	if (end == SLICE_NOT_FOUND)
 		return SESSION_WAIT;
+	if (!session->is_skipping && end < most &&
+	    !pop3_login_may_proceed(session, slice_first(input, end)))
+		return SESSION_PAUSE;
 	stream_consume(session->stream, end + 1);
 	if (session->is_skipping) {
 		session->is_skipping = false;
@@ -123,7 +129,9 @@ pop3_session_input(void *pointer)
 		return line_too_long(session);
 	if (end > 0 && input.data[end - 1] == '\r')
 		end--;
-	return take_line(session, slice_first(input, end));
+	enum session_next next = take_line(session, slice_first(input, end));
+	pop3_login_turn_end(session);
+	return next;
 }
 
 /* ---- the end ---- */
@@ -190,6 +198,7 @@ pop3_session_end(void *pointer, enum session_end why)
 	log_end(session, session->end_words != NULL ? session->end_words : words[why]);
 	/* Marks are forgotten with the session: only QUIT deletes (RFC 1939 section 6). */
 	pop3_send_stop(session);
+	pop3_login_turn_end(session);
 	pop3_login_forget(session);
 	pop3_mailbox_close(&session->mailbox);
 	if (session->count_key != NULL)
@@ -205,7 +214,10 @@ pop3_session_timeout(void *pointer)
 {
 	const struct pop3_session *session = pointer;
 	const struct parameters   *parameters = session->room->parameters;
+	int64_t                    left_ms = session->pause.until_ms - clock_monotonic_ms();
 
+	if (session->pause.until_ms != 0)
+		return left_ms > 0 ? left_ms : 0;
 	return 1000 * (session->state == POP3_TRANSACTION ? parameters->pop3_idle_timeout
 	                                                  : parameters->pop3_login_timeout);
 }

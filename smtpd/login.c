@@ -2,7 +2,9 @@
  * login.c - AUTH (RFC 4954): base64 in and out; authd decides. Nothing of it reaches a log.
  */
 #include <openssl/crypto.h>
+#include <stdio.h>
 
+#include "lib/base/clock.h"
 #include "lib/base/encode.h"
 #include "lib/base/log.h"
 #include "lib/smtp/extensions.h"
@@ -124,6 +126,20 @@ send_challenge(struct session *session, const struct auth_outcome *outcome)
 	buf_free(&text);
 }
 
+/* fail2ban passes over who is not to blame by the words before the reason. */
+static void
+login_try_later(struct session *session, const struct auth_outcome *outcome)
+{
+	char why[sizeof(outcome->reason) + 60];
+
+	snprintf(why, sizeof(why), "Connection lost to authentication server%s%s%s",
+	         outcome->reason[0] != '\0' ? " (" : "", outcome->reason,
+	         outcome->reason[0] != '\0' ? ")" : "");
+	log_failure(session, outcome, why);
+	answer(session, 454, "4.7.0",
+	       "Temporary authentication failure: Connection lost to authentication server");
+}
+
 /* What authd said: a further challenge, or the end of the exchange. */
 static void
 login_step(struct session *session, struct auth_outcome *outcome)
@@ -134,16 +150,12 @@ login_step(struct session *session, struct auth_outcome *outcome)
 	}
 	auth_end(&session->exchange);
 	session->state = STATE_COMMAND;
+	session_delay(session, outcome->delay_ms);
 	switch (outcome->status) {
 	case AUTH_OK: login_granted(session, outcome); break;
 	case AUTH_CANCELLED: answer(session, 501, "5.7.0", "Authentication aborted"); break;
 	case AUTH_TRY_LATER:
-	case AUTH_NO_MAILBOX:
-		log_failure(session, outcome, "Connection lost to authentication server");
-		answer(session, 454, "4.7.0",
-		       "Temporary authentication failure: Connection lost to authentication "
-		       "server");
-		break;
+	case AUTH_NO_MAILBOX: login_try_later(session, outcome); break;
 	case AUTH_MALFORMED:
 		log_failure(session, outcome, "malformed response");
 		answer(session, 501, "5.5.2", "Error: malformed authentication response");
@@ -170,6 +182,39 @@ wipe(struct buf *secret)
 	buf_free(secret);
 }
 
+/* ---- turns ---- */
+
+bool
+login_may_proceed(struct session *session, struct slice line)
+{
+	int64_t pause_ms = 0;
+
+	if (session->state != STATE_AUTH && !slice_starts_with_fold(line, SLICE("AUTH")))
+		return true;
+	if (auth_turn_take(&session->room->turns, &session->turn, clock_monotonic_ms(),
+	                   &pause_ms) != AUTH_TURN_WAIT)
+		return true;
+	session_delay(session, pause_ms);
+	return false;
+}
+
+void
+login_turn_end(struct session *session)
+{
+	auth_turn_end(&session->room->turns, &session->turn);
+}
+
+/* False: there was no turn to ask authd. */
+static bool
+may_ask(const struct session *session, struct auth_outcome *outcome)
+{
+	if (session->turn.is_taken)
+		return true;
+	outcome->status = AUTH_TRY_LATER;
+	snprintf(outcome->reason, sizeof(outcome->reason), "too many logins at a time");
+	return false;
+}
+
 void
 login_response(struct session *session, struct slice line)
 {
@@ -185,7 +230,9 @@ login_response(struct session *session, struct slice line)
 		session->state = STATE_COMMAND;
 		answer(session, 501, "5.5.2", "Error: cannot decode authentication response");
 	} else {
-		auth_respond(session->exchange, buf_slice(&response), &outcome);
+		if (may_ask(session, &outcome))
+			auth_respond(session->exchange, buf_slice(&response), &outcome);
+		login_turn_end(session);
 		login_step(session, &outcome);
 	}
 	wipe(&response);
@@ -213,7 +260,9 @@ login_start(struct session *session, struct slice mechanism, struct slice initia
 	request.channel_binding = buf_slice(&binding);
 	auth_outcome_init(&outcome);
 	outcome.status = AUTH_TRY_LATER;
-	session->exchange = auth_start(session->room->auth, &request, &outcome);
+	if (may_ask(session, &outcome))
+		session->exchange = auth_start(session->room->auth, &request, &outcome);
+	login_turn_end(session);
 	if (session->exchange == NULL && outcome.status == AUTH_CONTINUE)
 		outcome.status = AUTH_TRY_LATER;
 	login_step(session, &outcome);

@@ -119,6 +119,7 @@ room_create(const struct daemon_context *context, struct error *error)
 	room->snapshot = context->snapshot;
 	room->parameters = context->parameters;
 	room->extensions = extensions_offered(room->parameters);
+	auth_turns_init(&room->turns, context->thread_limit);
 	room->is_auth_enabled = room->parameters->smtpd_sasl_auth_enable;
 	room->session_limit = room_session_limit(context);
 	if (!open_match_lists(room, error) || !open_tables(room, error) || !open_tls(room, error) ||
@@ -148,6 +149,7 @@ room_destroy(struct room **pointer)
 	limits_destroy(&room->limits);
 	dns_client_destroy(&room->dns);
 	auth_client_destroy(&room->auth);
+	auth_turns_destroy(&room->turns);
 	router_destroy(&room->intake.router);
 	intake_client_destroy(&room->intake.queue);
 	tls_server_destroy(&room->tls);

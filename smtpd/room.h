@@ -13,6 +13,7 @@
 #include "lib/intake/intake.h"
 #include "lib/route/route.h"
 #include "lib/sasl/auth.h"
+#include "lib/sasl/turns.h"
 #include "lib/table/match.h"
 #include "lib/table/table.h"
 #include "lib/tls/tls.h"
@@ -26,6 +27,7 @@ struct room {
 	struct intake_context    intake;
 	struct tls_server       *tls; /* NULL: no TLS */
 	struct auth_client      *auth;
+	struct auth_turns        turns;
 	struct dns_client       *dns;
 	struct restrictions     *restrictions;
 	struct limits           *limits;

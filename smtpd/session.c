@@ -31,6 +31,7 @@ static void
 session_free(struct session *session)
 {
 	transaction_reset(session);
+	login_turn_end(session);
 	if (session->exchange != NULL)
 		auth_end(&session->exchange);
 	limits_disconnect(session->room->limits, &session->limit, clock_monotonic_ms());
@@ -206,11 +207,14 @@ line_input(struct session *session)
 		               session->parameters->myhostname);
 		return SESSION_AGAIN;
 	}
+	if (!login_may_proceed(session, line))
+		return SESSION_PAUSE;
 	struct buf copy = BUF(limit);
 	if (!buf_append(&copy, line))
 		return SESSION_CLOSE;
 	stream_consume(session->stream, length);
 	line_execute(session, buf_slice(&copy));
+	login_turn_end(session);
 	buf_free(&copy);
 	return SESSION_AGAIN;
 }

@@ -114,6 +114,7 @@ struct session {
 	bool         was_tls_logged;
 	/* login */
 	struct auth_exchange *exchange;
+	struct auth_turn      turn; /* to ask authd */
 	struct slice          sasl_method, sasl_user, sasl_sender;
 	char                  sasl_attempt[32]; /* the mechanism of the exchange */
 	/* errors and counters */
@@ -192,6 +193,12 @@ command_handler command_helo, command_ehlo, command_mail, command_rcpt, command_
 	command_auth, command_starttls, command_xclient;
 /* Content that has come; what session_input returns. */
 enum session_next content_input(struct session *session);
+/*
+ * Before a line that may ask authd is taken: false when it has to wait for that (session_delay was
+ * called). login_turn_end after the line.
+ */
+bool login_may_proceed(struct session *session, struct slice line);
+void login_turn_end(struct session *session);
 /* An AUTH response line. */
 void login_response(struct session *session, struct slice line);
 bool login_is_offered(struct session *session);

@@ -78,7 +78,7 @@ enum session_next {
 	 * pieces of some 32 KB, so that a slow reader costs no thread. */
 	SESSION_CONTINUE,
 	/* Flush, leave input alone for session_timeout ms (a penalty that holds no thread), then
-	 * call me again, input or not. */
+	 * call me again, input or not. Not called when the peer resets meanwhile. */
 	SESSION_PAUSE,
 };
 /* Why a session is over when the room did not ask for it. */

@@ -339,8 +339,12 @@ seat_resume(struct pool *pool, struct seat *seat)
 		seat_end(pool, seat, SESSION_END_DRAIN);
 		return;
 	}
-	if (seat->phase == PHASE_PAUSE && kick != KICK_DRAIN) {
-		/* Without a kick the peer is gone; the room learns it when it is called. */
+	if (seat->phase == PHASE_PAUSE && kick == KICK_NONE) {
+		/* Nothing was waited for: the socket is ready because it is broken. */
+		seat_end(pool, seat, SESSION_END_LOST);
+		return;
+	}
+	if (seat->phase == PHASE_PAUSE && kick == KICK_TIMEOUT) {
 		seat->is_renewed = true;
 		seat->phase = PHASE_CALL;
 	} else if (kick == KICK_TIMEOUT) {

@@ -10,7 +10,8 @@
 #include "lib/base/mutex.h"
 #include "lib/ipc/channel.h"
 
-#define ANSWER_TIMEOUT_MS 60000 /* authd holds answers to failed logins back for some seconds */
+#define ANSWER_TIMEOUT_MS 70000 /* under a flood of logins a hash waits its turn in authd */
+#define DELAY_MOST_MS     600000
 #define LIST_TIMEOUT_MS   5000
 #define LIST_KEPT_MS      10000
 #define IDLE_MOST         16
@@ -159,6 +160,7 @@ static void
 outcome_clear(struct auth_outcome *outcome)
 {
 	outcome->status = AUTH_TRY_LATER;
+	outcome->delay_ms = 0;
 	buf_clear(&outcome->challenge);
 	outcome->user[0] = outcome->reason[0] = '\0';
 }
@@ -198,6 +200,8 @@ outcome_from_done(struct ipc_frame *frame, struct auth_outcome *outcome)
 	text_copy(outcome->reason, sizeof(outcome->reason), done.reason);
 	if (outcome->status == AUTH_OK && done.user.length >= sizeof(outcome->user))
 		outcome_try_later(outcome, "user name too long");
+	if (outcome->status != AUTH_OK)
+		outcome->delay_ms = done.delay_ms < DELAY_MOST_MS ? done.delay_ms : DELAY_MOST_MS;
 	buf_append(&outcome->challenge, done.success_data);
 	return true;
 }

@@ -37,7 +37,10 @@ struct auth_outcome {
 	struct buf       challenge; /* AUTH_CONTINUE: not yet base64; AUTH_OK: success data */
 	char             user[256];
 	char             reason[256];
-	int              mailbox_fd; /* -1 unless asked for and granted; then the caller's */
+	/* The client is to wait so long for its answer, to slow down who guesses: a pause of the
+	 * session, in which nothing else of it is done. Never with AUTH_CONTINUE and AUTH_OK. */
+	int64_t delay_ms;
+	int     mailbox_fd; /* -1 unless asked for and granted; then the caller's */
 };
 
 struct auth_client; /* for one daemon; safe from several threads */

@@ -171,6 +171,8 @@ fake_login(struct slice user, struct slice password, struct auth_outcome *outcom
 	outcome->status = AUTH_FAILED;
 	if (slice_equal(user, SLICE("later")))
 		outcome->status = AUTH_TRY_LATER;
+	if (slice_equal(user, SLICE("slow")))
+		outcome->delay_ms = 20;
 	if (!slice_equal(password, SLICE("secret")))
 		return;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -282,6 +284,7 @@ fake_session(struct pop3_room *room, struct slice input, size_t step, struct buf
 	struct stream        *stream = stream_from_memory(input, step, output);
 	enum session_next     next = SESSION_WAIT;
 	enum session_end      why = SESSION_END_LOST;
+	bool                  has_paused = false;
 
 	peer.client.ss_family = AF_INET;
 	peer.server.ss_family = AF_INET;
@@ -297,7 +300,15 @@ fake_session(struct pop3_room *room, struct slice input, size_t step, struct buf
 			break;
 		}
 		size_t left = stream_input(stream).length;
-		if (next == SESSION_CONTINUE || (next == SESSION_AGAIN && left != before))
+		if (next == SESSION_PAUSE) {
+			usleep((useconds_t)(1000 * pop3_session_timeout(session) + 1000));
+			has_paused = true;
+			continue;
+		}
+		bool may_stall = has_paused; /* the answer that waited takes no input */
+		has_paused = false;
+		if (next == SESSION_CONTINUE ||
+		    (next == SESSION_AGAIN && (left != before || may_stall)))
 			continue;
 		if (stream_fill(stream) != STREAM_OK)
 			break;

@@ -13,7 +13,7 @@ OK, CONTINUE, FAILED, TRY_LATER, CANCELLED, BAD_MECHANISM, MALFORMED, NO_MAILBOX
 
 
 class Done(types.SimpleNamespace):
-    """auth_done: status, user, reason, success_data, and the mailbox's descriptor or None."""
+    """auth_done: status, user, reason, success_data, delay_ms, and the mailbox's descriptor or None."""
 
 
 def connected(path):

@@ -249,29 +249,42 @@ def test_flood_of_wrong_passwords_does_not_stop_a_known_user(host):
     assert len(times) > 5 and statistics.median(times) < 0.5, times
 
 
-def test_failures_of_an_address_take_longer_and_longer(start_host):
-    host = start_host({"auth_failure_delay": "1s", "auth_failure_delay_limit": "2s",
-                       "auth_client_held_limit": "2"})
+def test_failures_of_an_address_are_to_wait_longer_and_longer(start_host):
+    host = start_host({"auth_failure_delay": "1s", "auth_failure_delay_limit": "2s"})
     with authchannel.channel(host) as auth:
-        times = []
-        for _ in range(3):
-            begin = time.monotonic()
-            assert auth.plain(ALICE, "wrong password", address="192.0.2.9").status == FAILED
-            times.append(round(time.monotonic() - begin))
-        assert times == [1, 2, 2]
         begin = time.monotonic()
-        assert auth.plain(ALICE, PASSWORD, address="192.0.2.9").status == OK
-        assert auth.plain(ALICE, "wrong password", address="2001:db8::1").status == FAILED
-        assert time.monotonic() - begin < 1.8
+        delays = []
+        for _ in range(3):
+            done = auth.plain(ALICE, "wrong password", address="192.0.2.9")
+            assert done.status == FAILED
+            delays.append(done.delay_ms)
+            time.sleep(done.delay_ms / 1000)
+        assert delays == [1000, 2000, 2000]
+        assert time.monotonic() - begin < 8, "authd itself keeps nobody waiting"
+        done = auth.plain(ALICE, PASSWORD, address="192.0.2.9")
+        assert (done.status, done.delay_ms) == (OK, 0)
+        assert auth.plain(ALICE, "wrong", address="2001:db8::1").delay_ms == 1000
+        assert 1900 < auth.plain(ALICE, "wrong", address="2001:db8::2").delay_ms < 3000
 
-    def try_one(_):
+
+def test_channels_that_are_dropped_shorten_nothing(start_host):
+    host = start_host({"auth_failure_delay": "4s", "auth_client_held_limit": "3"})
+
+    def try_one(_, password="wrong password"):
         with authchannel.channel(host) as auth:
-            return auth.plain(ALICE, "wrong password", address="192.0.2.9").status
+            done = auth.plain(ALICE, password, address="192.0.2.9")
+            return done.status, done.delay_ms
 
     begin = time.monotonic()
-    with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        statuses = list(pool.map(try_one, range(6)))
-    assert statuses == [FAILED] * 6 and time.monotonic() - begin > 5.5
+    answers = [try_one(number) for number in range(8)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers += list(pool.map(try_one, range(8)))
+    assert time.monotonic() - begin < 4, "no answer is held back here"
+    assert [status for status, _ in answers] == [FAILED] * 3 + [TRY_LATER] * 13
+    assert answers[0][1] == 4000 and answers[1][1] > 8000 and answers[2][1] > 15000
+    assert all(delay == 4000 for _, delay in answers[3:])
+    time.sleep(4)
+    assert try_one(0, PASSWORD) == (OK, 0), "the first one's time is over"
 
 
 def test_login_lines_name_the_client_and_never_the_password(host, auth):

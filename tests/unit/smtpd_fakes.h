@@ -19,6 +19,7 @@ struct fake_world {
 	struct buf intake; /* one line for each thing that reached the queue */
 	bool       is_queue_down;
 	bool       is_auth_down;
+	int64_t    auth_delay_ms; /* of failures */
 	bool       has_tls;
 	bool       wants_handshake;
 	unsigned   messages;
@@ -192,6 +193,7 @@ static void
 fake_decide(struct auth_outcome *outcome, bool is_good)
 {
 	outcome->status = is_good ? AUTH_OK : AUTH_FAILED;
+	outcome->delay_ms = is_good ? 0 : fake_world.auth_delay_ms;
 	snprintf(outcome->user, sizeof(outcome->user), "alice@example.test");
 }
 void

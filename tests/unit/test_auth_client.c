@@ -73,6 +73,7 @@ answer(struct ipc_channel *channel, char what)
 	case 'f':
 		done.status = AUTH_FAILED;
 		done.reason = SLICE("authentication\nfailure");
+		done.delay_ms = 1500;
 		assert_int_equal(ipc_send(channel, auth_done, &done, deadline_ms), 0);
 		break;
 	case '9': /* a status from another version */
@@ -185,6 +186,7 @@ challenges_are_passed_on_and_the_channel_is_kept(void **state)
 	auth_respond(exchange, SLICE("pw"), &outcome);
 	assert_int_equal(outcome.status, AUTH_FAILED);
 	assert_string_equal(outcome.reason, "authentication?failure");
+	assert_int_equal(outcome.delay_ms, 1500);
 	/* It is over: nothing more is sent. */
 	auth_respond(exchange, SLICE("again"), &outcome);
 	assert_int_equal(outcome.status, AUTH_TRY_LATER);

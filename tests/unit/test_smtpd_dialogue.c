@@ -3,15 +3,13 @@
  *
  *   # comment
  *   = name = value     a parameter, before the first C:
- *   @ word             client ADDRESS, queue-down, auth-down, advance (waits a pause out), lost
- *   C: text            a line to send, with CRLF. Lines up to the next S: are sent in one piece.
- *   C< text            bytes to send: \r \n \0 \t \\ \xHH are understood; *N* repeats, "a*3*" = aaa
- *   S: regex           the next line from the server, whole, extended regular expression
- *   S: END             the server closes
- *   Q: regex           the next thing that reached the queue (at the end of the dialogue)
- *   Q: NONE            nothing did
- *   L: regex           somewhere in the log
- *   L! regex           nowhere in the log
+ *   @ word             client ADDRESS, queue-down, auth-down, auth-slow (failures wait), advance
+ * (waits a pause out), lost C: text            a line to send, with CRLF. Lines up to the next S:
+ * are sent in one piece. C< text            bytes to send: \r \n \0 \t \\ \xHH are understood; *N*
+ * repeats, "a*3*" = aaa S: regex           the next line from the server, whole, extended regular
+ * expression S: END             the server closes Q: regex           the next thing that reached
+ * the queue (at the end of the dialogue) Q: NONE            nothing did L: regex somewhere in the
+ * log L! regex           nowhere in the log
  */
 /* links: smtpd/access.c smtpd/answer.c smtpd/blocklists.c smtpd/checks.c smtpd/client.c */
 /* links: smtpd/commands.c smtpd/content.c smtpd/dispatch.c smtpd/limits.c smtpd/login.c */
@@ -240,6 +238,8 @@ do_word(struct dialogue *run, const char *word)
 		fake_world.is_queue_down = true;
 	} else if (slice_equal(slice_from(word), SLICE("auth-down"))) {
 		fake_world.is_auth_down = true;
+	} else if (slice_equal(slice_from(word), SLICE("auth-slow"))) {
+		fake_world.auth_delay_ms = 100;
 	} else if (slice_equal(slice_from(word), SLICE("advance"))) {
 		send_pending(run);
 		if (run->next != SESSION_PAUSE)
