@@ -1,6 +1,7 @@
 """Connections that serve more than one message: when they are kept, and when never."""
 import os
 import re
+import subprocess
 import threading
 import time
 
@@ -143,14 +144,13 @@ def test_load_on_few_connections_loses_nothing(pair):
 
 
 def test_a_large_message_goes_through_in_bounded_memory(make_host):
-    sink = dakiya.BUILD / "bench" / "smtp-sink"
+    sink = dakiya.TOP / "build" / "bench" / "smtp-sink"
     if not sink.exists():
-        dakiya.run("make", "-C", dakiya.TOP, "-s", sink, timeout=120)
+        dakiya.run("make", "-C", dakiya.TOP, "-s", "OUT=build", "build/bench/smtp-sink", timeout=120)
     address = dakiya.new_address()
     host = make_host(users=["alice"], settings=ONE | {"message_size_limit": "60000000"},
                      dns_records=["peer.test. 300 IN MX 10 mx.peer.test.",
                                   f"mx.peer.test. 300 IN A {address}"]).start()
-    import subprocess
     with subprocess.Popen([sink, "-n", "1", f"{address}:2525"], stdout=subprocess.PIPE) as process:
         try:
             send_body = ("x" * 70 + "\n") * 420000
