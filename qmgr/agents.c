@@ -190,8 +190,10 @@ agent_accept(struct qmgr *qmgr, struct source *source, uint32_t events)
 	for (;;) {
 		int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-		if (fd < 0)
+		if (fd < 0) {
+			accept_pause();
 			return;
+		}
 		if (!daemon_peer_is_allowed(qmgr->context, fd, PEER_NET | PEER_MAIL | PEER_ROOT)) {
 			log_warning("jobs: connection by a user that may not");
 			close(fd);

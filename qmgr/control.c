@@ -450,6 +450,8 @@ control_run(void *argument)
 		int fd = accept4(control->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (fd >= 0)
 			client_serve(control, fd);
+		else
+			accept_pause();
 	}
 	mutex_lock(&control->lock);
 	control->running--;

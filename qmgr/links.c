@@ -2,6 +2,8 @@
  */
 #include "qmgr/qmgr.h"
 
+#include <time.h>
+#include <errno.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -65,4 +67,13 @@ links_flush(struct qmgr *qmgr)
 		list_remove(node);
 		link_flush(qmgr, CONTAINER_OF(node, struct link, in_dirty));
 	}
+}
+
+void
+accept_pause(void)
+{
+	const struct timespec pause = { .tv_nsec = 20 * 1000000L };
+
+	if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+		nanosleep(&pause, NULL);
 }

@@ -52,15 +52,19 @@ message_create(struct qmgr *qmgr, char *block, struct slice payload)
 	list_init(&message->in_touched);
 	list_init(&message->in_segment);
 	list_init(&message->lanes);
-	if (!payload_open(message, &message->count) || !recipients_open(message) ||
+	bool is_open = payload_open(message, &message->count) && recipients_open(message);
+	if (is_open)
+		message->sender = arena_copy(&message->arena, message->envelope.sender);
+	/* Without memory for it the sender would look like the null sender. */
+	if (!is_open || message->sender.data == NULL ||
 	    !hash_put(&qmgr->messages, message->commit.queue_id, message, NULL)) {
+		arena_reset(&message->arena);
 		free(message->recipients);
 		free(message);
 		return NULL;
 	}
 	/* Ids are at most 31 bytes: checked when the payload was decoded. */
 	memcpy(message->id, message->commit.queue_id.data, message->commit.queue_id.length);
-	message->sender = arena_copy(&message->arena, message->envelope.sender);
 	message->size = message->envelope.size;
 	message->is_spooled = message->commit.is_spooled;
 	message->block = block;

@@ -245,6 +245,10 @@ struct file_task *file_task_new(struct qmgr *qmgr, enum file_verb verb, const ch
 
 /* ---- channels: intake.c, agents.c ---- */
 
+/* After accept() failed: without descriptors or memory a listener stays readable, and the loop
+ * would spin. Clients wait in the backlog meanwhile. */
+void accept_pause(void);
+
 enum link_kind { LINK_INTAKE, LINK_AGENT };
 struct link {
 	struct source      source;

@@ -74,7 +74,8 @@ ipc_channel_connect(struct ipc_channel *channel, const char *path, struct error 
 	if (length >= sizeof(address.sun_path))
 		return error_set(error, "connect to %s: the path is too long", path);
 	memcpy(address.sun_path, path, length);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	/* A full backlog is an error at once, not a wait without end in a scheduler. */
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return error_set_errno(error, "socket for %s", path);
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
