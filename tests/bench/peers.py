@@ -114,7 +114,7 @@ class Postfix:
             "virtual_mailbox_maps": f"hash:{self.config}/mailboxes",
             "virtual_uid_maps": f"static:{PEER_UID}", "virtual_gid_maps": f"static:{PEER_UID}",
             "relayhost": relayhost, "smtp_host_lookup": "native", "biff": "no",
-            "smtp_bind_address": address,
+            "smtp_bind_address": address, "smtpd_peername_lookup": "no",
             # What our side gets as defaults, too: no limit that only tests of one client hit.
             "smtpd_client_connection_count_limit": "0", "default_process_limit": "150",
         }
