@@ -36,7 +36,8 @@ def flooded():
     host = FloodHost(directory, settings={
         "auth_allow_cleartext": "yes", "auth_failure_delay": f"{DELAY}s", "mynetworks": "192.0.2.1",
         "resolver_local_data": "{ 127.in-addr.arpa. SOA . . 1 1 1 1 1 }",
-        "smtpd_peername_lookup": "no", "smtpd_junk_command_limit": "10000"})
+        "smtpd_peername_lookup": "no", "smtpd_junk_command_limit": "10000",
+        "smtpd_client_connection_count_limit": "0"})
     host.start()
     yield host
     host.stop(check=False)
