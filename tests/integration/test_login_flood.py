@@ -111,6 +111,7 @@ def test_failing_logins_of_many_addresses_stop_nobody_else(flooded, protocol):
         assert other.ask(protocol.again)[0] in "2+"
         Client(flooded, protocol.port, f"127.{network}.2.2").socket.close()
         worst = max(worst, time.monotonic() - asked)
+        time.sleep(0.01)  # or a fast machine gets to smtpd_junk_command_limit
     assert worst < 1
     asked = time.monotonic()
     assert other.ask(plain("alice@example.test", PASSWORD)).startswith(protocol.done)
