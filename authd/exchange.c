@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "lib/base/log.h"
+#include "lib/sasl/library.h"
 
 #define MECHANISM_MOST 32
 #define STEPS_MOST     10
@@ -301,41 +302,10 @@ auxiliary_start(const sasl_utils_t *utils, int most_version, int *version,
 	return SASL_OK;
 }
 
-static void *
-mutex_make(void)
-{
-	struct mutex *mutex = malloc(sizeof(*mutex));
-
-	if (mutex != NULL)
-		mutex_init(mutex);
-	return mutex;
-}
-
-static int
-mutex_take(void *mutex)
-{
-	mutex_lock(mutex);
-	return SASL_OK;
-}
-
-static int
-mutex_give(void *mutex)
-{
-	mutex_unlock(mutex);
-	return SASL_OK;
-}
-
-static void
-mutex_drop(void *mutex)
-{
-	mutex_destroy(mutex);
-	free(mutex);
-}
-
 bool
 exchange_library_start(struct error *error)
 {
-	sasl_set_mutex(mutex_make, mutex_take, mutex_give, mutex_drop);
+	sasl_library_use_mutexes();
 	int result = sasl_server_init(library_callbacks, NULL);
 	if (result == SASL_OK)
 		result = sasl_auxprop_add_plugin("dakiya", auxiliary_start);

@@ -11,7 +11,7 @@
 
 #include "lib/base/encode.h"
 #include "lib/base/log.h"
-#include "lib/base/mutex.h"
+#include "lib/sasl/library.h"
 #include "smtp/sasl.h"
 
 #define SECRET_MOST     1024
@@ -72,44 +72,13 @@ static const sasl_callback_t library_callbacks[] = {
 	{ SASL_CB_LIST_END, NULL, NULL },
 };
 
-static void *
-mutex_make(void)
-{
-	struct mutex *mutex = malloc(sizeof(*mutex));
-
-	if (mutex != NULL)
-		mutex_init(mutex);
-	return mutex;
-}
-
-static int
-mutex_take(void *mutex)
-{
-	mutex_lock(mutex);
-	return SASL_OK;
-}
-
-static int
-mutex_give(void *mutex)
-{
-	mutex_unlock(mutex);
-	return SASL_OK;
-}
-
-static void
-mutex_drop(void *mutex)
-{
-	mutex_destroy(mutex);
-	free(mutex);
-}
-
 bool
 sasl_library_start(struct error *error)
 {
 	sasl_conn_t *connection = NULL;
 	int          result;
 
-	sasl_set_mutex(mutex_make, mutex_take, mutex_give, mutex_drop);
+	sasl_library_use_mutexes();
 	result = sasl_client_init(library_callbacks);
 	if (result != SASL_OK)
 		return error_set(error, "libsasl2: %s", sasl_errstring(result, NULL, NULL));
