@@ -4,23 +4,7 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
-
-static void
-append_string(struct buf *out, const char *key, const char *value)
-{
-	buf_append_format(out, "\"%s\":\"", key);
-	for (const char *at = value; *at != '\0'; at++) {
-		unsigned char c = (unsigned char)*at;
-
-		if (c == '"' || c == '\\')
-			buf_append_byte(out, '\\');
-		if (c < 32 || c >= 127)
-			buf_append_format(out, "\\u%04x", c); /* bytes as Latin-1: valid JSON */
-		else
-			buf_append_byte(out, *at);
-	}
-	buf_append_byte(out, '"');
-}
+#include "lib/base/json.h"
 
 static const char *
 state_word(enum process_state state)
@@ -37,18 +21,18 @@ static void
 append_process(struct buf *out, const struct process *process, int64_t now)
 {
 	buf_append_byte(out, '{');
-	append_string(out, "service", process->name);
+	json_append_member(out, "service", slice_from(process->name));
 	buf_append_byte(out, ',');
-	append_string(out, "program", process->program->name);
+	json_append_member(out, "program", slice_from(process->program->name));
 	buf_append_format(out, ",\"pid\":%d,\"generation\":%u,", (int)process->pid,
 	                  process->generation);
-	append_string(out, "state", state_word(process->state));
+	json_append_member(out, "state", slice_from(state_word(process->state)));
 	buf_append_format(out,
 	                  ",\"uptime_s\":%lld,\"sessions\":%u,\"busy_threads\":%u,"
 	                  "\"sessions_total\":%llu,",
 	                  (long long)(now - process->started_ms) / 1000, process->sessions,
 	                  process->busy_threads, (unsigned long long)process->sessions_total);
-	append_string(out, "last_error", process->last_error);
+	json_append_member(out, "last_error", slice_from(process->last_error));
 	buf_append_byte(out, '}');
 }
 
@@ -56,12 +40,12 @@ static void
 append_run(struct buf *out, const struct service_run *run)
 {
 	buf_append_byte(out, '{');
-	append_string(out, "service", run->service->name);
+	json_append_member(out, "service", slice_from(run->service->name));
 	buf_append_byte(out, ',');
-	append_string(out, "program", run->service->program->name);
+	json_append_member(out, "program", slice_from(run->service->program->name));
 	buf_append_format(out, ",\"pid\":%d,\"restarts\":%u,",
 	                  run->process == NULL ? 0 : (int)run->process->pid, run->restarts);
-	append_string(out, "last_end", run->last_end);
+	json_append_member(out, "last_end", slice_from(run->last_end));
 	buf_append_byte(out, '}');
 }
 
@@ -104,12 +88,12 @@ status_json(const struct master *master, struct buf *out)
 
 	buf_append_format(out, "{\"pid\":%d,\"generation\":%u,\"uptime_s\":%lld,", (int)getpid(),
 	                  master->generation->number, (long long)(now - master->started_ms) / 1000);
-	append_string(out, "state",
-	              master->state == MASTER_STOPPING ? "stopping"
-	              : master->was_ready              ? "running"
-	                                               : "starting");
+	json_append_member(out, "state",
+	                   slice_from(master->state == MASTER_STOPPING ? "stopping"
+	                              : master->was_ready              ? "running"
+	                                                               : "starting"));
 	buf_append_byte(out, ',');
-	append_string(out, "config_directory", master->config_directory);
+	json_append_member(out, "config_directory", slice_from(master->config_directory));
 	buf_append_text(out, ",\"services\":[");
 	for (size_t i = 0; i < master->generation->runs.count; i++) {
 		buf_append_text(out, i == 0 ? "" : ",");

@@ -149,8 +149,8 @@ ids_visit(struct slice key, void *value, void *context)
 	buf_append_byte(out, '\n');
 }
 
-static enum queue_state
-state_of(const struct message *message)
+enum queue_state
+message_queue_state(const struct message *message)
 {
 	if (message->is_round)
 		return QUEUE_ACTIVE;
@@ -187,7 +187,7 @@ entry_append(struct qmgr *qmgr, struct message *message, struct ask *ask)
 		return;
 	recipients_list(message, ask->site, &list, &is_wanted);
 	struct msg_queue_entry entry = { .queue_id = slice_from(message->id),
-		                         .state = state_of(message),
+		                         .state = message_queue_state(message),
 		                         .arrival_us = message->envelope.arrival_us,
 		                         .size = message->size,
 		                         .sender = message->sender,
@@ -236,7 +236,7 @@ ask_payload(struct qmgr *qmgr, struct ask *ask)
 	    !message_load(qmgr, message, &error))
 		return;
 	ask->count = 1;
-	ask->state = state_of(message);
+	ask->state = message_queue_state(message);
 	buf_append(&ask->out, message->payload);
 	message_trim(qmgr, message);
 }
@@ -252,6 +252,7 @@ ask_answer(struct qmgr *qmgr, struct task *task)
 	case ASK_ACT: ask_each(qmgr, ask); break;
 	case ASK_PAYLOAD: ask_payload(qmgr, ask); break;
 	case ASK_FLUSH_ALL: ask->count = flush_all(qmgr); break;
+	case ASK_TOTALS: ask_totals(qmgr, ask); break;
 	}
 	ask_done(qmgr->control, ask);
 }

@@ -7,6 +7,7 @@
  */
 #include "qmgr/control.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -385,6 +386,50 @@ serve_act(struct client *client, struct ipc_frame *frame)
 	return end_send(client, CONTROL_OK, count, "");
 }
 
+/* ---- totals ---- */
+
+static uint64_t
+corrupt_count(int queue_fd)
+{
+	int            fd = openat(queue_fd, "corrupt", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR           *directory = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+	uint64_t       count = 0;
+
+	if (directory == NULL) {
+		if (fd >= 0)
+			close(fd);
+		return 0;
+	}
+	while ((entry = readdir(directory)) != NULL)
+		count += entry->d_name[0] != '.';
+	closedir(directory);
+	return count;
+}
+
+static bool
+serve_count(struct client *client, struct ipc_frame *frame)
+{
+	struct msg_queue_count  question;
+	struct msg_queue_totals totals;
+	struct ask              ask = { .kind = ASK_TOTALS, .out = BUF(OUT_MOST) };
+
+	if (!msg_queue_count_decode(frame, &question))
+		return false;
+	ask_wait(client->control, &ask);
+	struct ipc_frame answer = { .type = MSG_queue_totals, .payload = buf_slice(&ask.out) };
+	bool             is_good = msg_queue_totals_decode(&answer, &totals);
+	if (is_good) {
+		totals.corrupt = corrupt_count(client->control->qmgr->queue_fd);
+		is_good = ipc_send(&client->channel, queue_totals, &totals,
+		                   clock_monotonic_ms() + CLIENT_MS) == IPC_OK;
+	} else {
+		is_good = end_send(client, CONTROL_FAILED, 0, "out of memory");
+	}
+	buf_free(&ask.out);
+	return is_good;
+}
+
 /* ---- clients ---- */
 
 static bool
@@ -394,6 +439,7 @@ serve_frame(struct client *client, struct ipc_frame *frame)
 	case MSG_queue_list: return serve_list(client, frame);
 	case MSG_queue_show: return serve_show(client, frame);
 	case MSG_queue_act: return serve_act(client, frame);
+	case MSG_queue_count: return serve_count(client, frame);
 	default: return false;
 	}
 }

@@ -11,6 +11,7 @@ enum ask_kind {
 	ASK_PAYLOAD, /* of the one id given, if it is in memory: count 1 */
 	ASK_ACT,     /* on the ids given; count = how many that concerned */
 	ASK_FLUSH_ALL,
+	ASK_TOTALS, /* a queue_totals payload, in out */
 };
 struct ask {
 	struct task       task;
@@ -27,6 +28,11 @@ struct ask {
 };
 /* In the scheduler: answers. */
 void ask_answer(struct qmgr *qmgr, struct task *task);
+/* summary.c: for ASK_TOTALS. */
+void ask_totals(struct qmgr *qmgr, struct ask *ask);
 void ask_done(struct control *control, struct ask *ask);
+
+/* act.c: what a message in memory counts as. */
+enum queue_state message_queue_state(const struct message *message);
 
 #endif

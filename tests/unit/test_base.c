@@ -16,6 +16,7 @@
 #include "lib/base/error.h"
 #include "lib/base/hash.h"
 #include "lib/base/heap.h"
+#include "lib/base/json.h"
 #include "lib/base/list.h"
 #include "lib/base/log.h"
 #include "lib/base/number.h"
@@ -598,6 +599,20 @@ a_log_line_is_one_line_and_names_the_session(void **unused)
 	buf_free(&much);
 }
 
+static void
+any_bytes_become_valid_json(void **state)
+{
+	struct buf out = BUF(100);
+
+	(void)state;
+	assert_true(json_append_member(&out, "a", SLICE("x\"y\\\n\x01\xc3\xa4\x7f")));
+	assert_slice(buf_slice(&out), "\"a\":\"x\\\"y\\\\\\u000a\\u0001\xc3\xa4\\u007f\"");
+	buf_clear(&out);
+	assert_true(json_append_string(&out, SLICE("\xff\xc3\xa4")));
+	assert_slice(buf_slice(&out), "\"???\"");
+	buf_free(&out);
+}
+
 int
 main(void)
 {
@@ -621,6 +636,7 @@ main(void)
 		cmocka_unit_test(base64_is_rfc_4648_and_nothing_else),
 		cmocka_unit_test(an_encoder_does_not_pass_the_outputs_limit),
 		cmocka_unit_test(hexadecimal_and_xtext_go_there_and_back),
+		cmocka_unit_test(any_bytes_become_valid_json),
 		cmocka_unit_test(errors_carry_context_and_the_systems_words),
 		cmocka_unit_test(a_log_line_is_one_line_and_names_the_session),
 	};

@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/base/json.h"
 #include "lib/mail/address.h"
 #include "lib/mail/header.h"
 #include "tools/dakqueue/dakqueue.h"
@@ -100,24 +101,14 @@ entry_print(const struct printer *printer, const struct msg_queue_entry *entry)
 
 /* ---- JSON ---- */
 
-/* RFC 8259; bytes that are no UTF-8 become '?'. */
 static void
 json_string(struct slice bytes)
 {
-	bool is_utf8 = slice_is_utf8(bytes);
+	struct buf text = BUF(6 * bytes.length + 3);
 
-	putchar('"');
-	for (size_t i = 0; i < bytes.length; i++) {
-		unsigned char c = (unsigned char)bytes.data[i];
-
-		if (c == '"' || c == '\\')
-			printf("\\%c", c);
-		else if (c < 32 || c == 127)
-			printf("\\u%04x", c);
-		else
-			putchar(c >= 128 && !is_utf8 ? '?' : c);
-	}
-	putchar('"');
+	json_append_string(&text, bytes);
+	fwrite(text.data, 1, text.length, stdout);
+	buf_free(&text);
 }
 
 static void

@@ -1,0 +1,29 @@
+/* json.c - see json.h. */
+#include "lib/base/json.h"
+
+bool
+json_append_string(struct buf *out, struct slice text)
+{
+	bool is_utf8 = slice_is_utf8(text);
+
+	buf_append_byte(out, '"');
+	for (size_t i = 0; i < text.length; i++) {
+		unsigned char c = (unsigned char)text.data[i];
+
+		if (c == '"' || c == '\\')
+			buf_append_byte(out, '\\');
+		if (c < 32 || c == 127)
+			buf_append_format(out, "\\u%04x", c);
+		else
+			buf_append_byte(out, c >= 128 && !is_utf8 ? '?' : text.data[i]);
+	}
+	return buf_append_byte(out, '"');
+}
+
+bool
+json_append_member(struct buf *out, const char *name, struct slice text)
+{
+	json_append_string(out, slice_from(name));
+	buf_append_byte(out, ':');
+	return json_append_string(out, text);
+}
