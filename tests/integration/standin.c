@@ -163,6 +163,7 @@ main(int argc, char **argv)
 	struct ipc_frame frame;
 
 	(void)argc;
+	signal(SIGPIPE, SIG_IGN); /* a client that did not wait for the greeting */
 	standin.name = argv[0];
 	ipc_channel_init(&standin.master, 3);
 	for (;;) {

@@ -2,7 +2,6 @@
 #include "tools/dakiya/dakiya.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,19 +30,14 @@ report_no_queue(const struct tool *tool, const char *path)
 	return status;
 }
 
-/*
- * Only queue_directory is needed: errors elsewhere in main.cf do not keep one from stopping.
- * EX_OK, or what to exit with; words are printed. master makes the directory at the first start.
- */
-static int
-enter_queue(const struct tool *tool)
+/* Only main.cf is needed: errors elsewhere do not keep one from stopping. */
+int
+tool_setting(const struct tool *tool, const char *name, struct buf *text)
 {
 	struct configuration *configuration = configuration_create();
 	struct report         report = REPORT_NONE;
 	struct error          error = ERROR_NONE;
-	struct buf            path = BUF(4096);
-	struct slice          text = SLICE_EMPTY;
-	int                   status = EX_OK;
+	struct slice          value = SLICE_EMPTY;
 	bool                  is_ok;
 
 	if (configuration == NULL)
@@ -51,26 +45,35 @@ enter_queue(const struct tool *tool)
 	is_ok = configuration_read_main(configuration, tool->config_directory, &report);
 	if (!is_ok)
 		tool_print(tool, &report);
-	else if (!settings_text(&configuration->settings, SLICE("queue_directory"), &text) ||
-	         !settings_expand(&configuration->settings, NULL, SLICE("queue_directory"), text,
-	                          &path, &error))
-		is_ok = error_set(&error, "queue_directory cannot be found out");
-	else if (chdir(buf_text(&path)) < 0)
-		status = report_no_queue(tool, buf_text(&path));
+	else if (!settings_text(&configuration->settings, slice_from(name), &value) ||
+	         !settings_expand(&configuration->settings, NULL, slice_from(name), value, text,
+	                          &error))
+		is_ok = error_set(&error, "%s cannot be found out", name);
 	if (!is_ok && error.text[0] != '\0')
 		fprintf(stderr, "%s: %s\n", tool->name, error.text);
-	buf_free(&path);
 	configuration_destroy(&configuration);
 	report_free(&report);
-	return is_ok ? status : EX_CONFIG;
+	return is_ok ? EX_OK : EX_CONFIG;
 }
 
-/* EX_OK, or what to exit with; words are printed. */
-static int
-connect_to(const struct tool *tool, const char *path, struct ipc_channel *channel)
+/* master makes the directory at the first start. */
+int
+tool_enter_queue(const struct tool *tool)
+{
+	struct buf path = BUF(4096);
+	int        status = tool_setting(tool, "queue_directory", &path);
+
+	if (status == EX_OK && chdir(buf_text(&path)) < 0)
+		status = report_no_queue(tool, buf_text(&path));
+	buf_free(&path);
+	return status;
+}
+
+int
+tool_connect(const struct tool *tool, const char *path, struct ipc_channel *channel)
 {
 	struct error error = ERROR_NONE;
-	int          status = enter_queue(tool);
+	int          status = tool_enter_queue(tool);
 
 	if (status != EX_OK)
 		return status;
@@ -93,9 +96,8 @@ print_text(FILE *to, struct slice text)
 		fputc('\n', to);
 }
 
-/* Sends the verb and prints the answer. */
-static int
-ask_master(const struct tool *tool, const char *verb, int64_t most_ms)
+int
+tool_ask_master(const struct tool *tool, const char *verb, int64_t most_ms, struct buf *text)
 {
 	struct ipc_channel        channel;
 	struct msg_master_command command = { .verb = slice_from(verb) };
@@ -103,7 +105,7 @@ ask_master(const struct tool *tool, const char *verb, int64_t most_ms)
 	struct ipc_frame          frame;
 	int64_t                   deadline = clock_monotonic_ms() + most_ms;
 	enum ipc_result           result;
-	int                       status = connect_to(tool, "public/master", &channel);
+	int                       status = tool_connect(tool, "public/master", &channel);
 
 	if (status != EX_OK)
 		return status;
@@ -114,13 +116,26 @@ ask_master(const struct tool *tool, const char *verb, int64_t most_ms)
 		result = IPC_MALFORMED;
 	if (result == IPC_OK) {
 		status = (int)reply.status;
-		print_text(status == EX_OK ? stdout : stderr, reply.text);
+		buf_append(text, reply.text);
 	} else {
 		fprintf(stderr, "%s: master does not answer: %s\n", tool->name,
 		        ipc_result_text(result));
 		status = EX_TEMPFAIL;
 	}
 	ipc_channel_close(&channel);
+	return status;
+}
+
+/* Sends the verb and prints the answer. */
+static int
+ask_master(const struct tool *tool, const char *verb, int64_t most_ms)
+{
+	struct buf text = BUF(TOOL_TEXT_MOST);
+	int        status = tool_ask_master(tool, verb, most_ms, &text);
+
+	if (text.length > 0)
+		print_text(status == EX_OK ? stdout : stderr, buf_slice(&text));
+	buf_free(&text);
 	return status;
 }
 
@@ -135,37 +150,6 @@ tool_command(struct tool *tool, const char *verb)
 	return status;
 }
 
-/* `postfix status`: in Postfix's words, on standard error; 1 when it is not running. */
-static int
-postfix_status(struct tool *tool)
-{
-	char  pid[32] = "";
-	FILE *file;
-
-	if (enter_queue(tool) != EX_OK)
-		return EXIT_FAILURE;
-	file = fopen("pid/master.pid", "re");
-	/* A crash leaves the number there, but not the lock. */
-	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
-	bool         is_running = file != NULL && fscanf(file, " %20[0-9]", pid) == 1 &&
-	                  fcntl(fileno(file), F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-	if (!is_running)
-		pid[0] = '\0';
-	if (file != NULL)
-		fclose(file);
-	fprintf(stderr, "postfix/postfix-script: the Postfix mail system is %s%s\n",
-	        is_running ? "running: PID: " : "not running", pid);
-	return is_running ? EX_OK : EXIT_FAILURE;
-}
-
-int
-tool_status(struct tool *tool)
-{
-	if (tool->is_postfix)
-		return postfix_status(tool);
-	return ask_master(tool, tool->wants_json ? "status" : "status-text", COMMAND_MOST_MS);
-}
-
 int
 tool_flush(struct tool *tool)
 {
@@ -175,7 +159,7 @@ tool_flush(struct tool *tool)
 	struct ipc_frame     frame;
 	int64_t              deadline = clock_monotonic_ms() + COMMAND_MOST_MS;
 	enum ipc_result      result;
-	int                  status = connect_to(tool, "public/queue", &channel);
+	int                  status = tool_connect(tool, "public/queue", &channel);
 
 	if (status != EX_OK)
 		return status;

@@ -16,6 +16,9 @@ struct tool {
 	bool        is_verbose;
 	bool        wants_json;
 	bool        is_postfix; /* called as postfix(1): its words, for what reads them */
+	const char *argument;   /* of commands that take one; NULL = none was given */
+	const char *logs[16];   /* --log, for trace */
+	size_t      log_count;
 };
 
 /* Each returns a sysexits code; what it has to say is printed. */
@@ -24,6 +27,20 @@ int tool_check(struct tool *tool);
 int tool_command(struct tool *tool, const char *verb); /* stop, abort, reload, logrotate */
 int tool_status(struct tool *tool);
 int tool_flush(struct tool *tool);
+int tool_trace(struct tool *tool, const char *verb);
+
+/* ---- command.c: for those who ask the running system; words are printed on failure ---- */
+
+struct ipc_channel;
+#define TOOL_TEXT_MOST (4u << 20)
+/* A setting of main.cf, expanded, appended to *text: EX_OK, or what to exit with. */
+int tool_setting(const struct tool *tool, const char *name, struct buf *text);
+/* Into queue_directory: EX_OK, or what to exit with. */
+int tool_enter_queue(const struct tool *tool);
+/* The same, and connects to a socket below it. */
+int tool_connect(const struct tool *tool, const char *path, struct ipc_channel *channel);
+/* Sends a verb to master; its answer's text is appended also when the status is another. */
+int tool_ask_master(const struct tool *tool, const char *verb, int64_t most_ms, struct buf *text);
 
 /* Prints all problems; info only with -v. To standard error. */
 void tool_print(const struct tool *tool, const struct report *report);

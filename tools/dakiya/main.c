@@ -45,6 +45,7 @@ static const struct command commands[] = {
 	{ "abort", tool_command, "stop at once" },
 	{ "reload", tool_command, "check the configuration and, when it is sound, use it" },
 	{ "status", run_status, "show daemons and sessions; --json for programs" },
+	{ "trace", tool_trace, "tell a message's story: trace ADDRESS|ID [--log FILE]; --json" },
 	{ "check", run_check, "show everything that is wrong with the configuration" },
 	{ "flush", run_flush, "try to deliver all waiting mail now" },
 	{ "logrotate", tool_command, "open the log file anew" },
@@ -108,12 +109,19 @@ parse_options(struct tool *tool, int argc, char **argv)
 			exit(EX_OK);
 		} else if (strcmp(argv[i], "--json") == 0) {
 			tool->wants_json = true;
+		} else if (strcmp(argv[i], "--log") == 0) {
+			if (++i >= argc ||
+			    tool->log_count == sizeof(tool->logs) / sizeof(tool->logs[0]))
+				usage("--log needs a file, and there are at most 16", "");
+			tool->logs[tool->log_count++] = argv[i];
 		} else if (strcmp(argv[i], "-v") == 0) {
 			tool->is_verbose = true;
 		} else if (strcmp(argv[i], "-c") == 0) {
 			if (++i >= argc)
 				usage("-c needs a directory", "");
 			directory = argv[i];
+		} else if (verb != NULL && strcmp(verb, "trace") == 0 && tool->argument == NULL) {
+			tool->argument = argv[i];
 		} else if (argv[i][0] == '-') {
 			usage("unknown option ", argv[i]);
 		} else if (verb != NULL) {
@@ -126,6 +134,8 @@ parse_options(struct tool *tool, int argc, char **argv)
 		usage("which command?", "");
 	if (command_find(verb) == NULL)
 		usage("there is no command ", verb);
+	if (strcmp(verb, "trace") == 0 && (tool->argument == NULL || tool->argument[0] == '\0'))
+		usage("trace what? An address, @domain or a queue id", "");
 	set_directory(tool, directory);
 	return verb;
 }
