@@ -67,7 +67,7 @@ log_is_verbose(void)
 }
 
 static void
-append_head(struct buf *line, int severity)
+append_head(struct buf *line, int severity, const char *program)
 {
 	static const char months[12][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun",
 		                            "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
@@ -81,7 +81,15 @@ append_head(struct buf *line, int severity)
 	                  date.tm_hour, date.tm_min, date.tm_sec);
 	if (log_state.target == LOG_TO_STREAM && log_state.host[0] != '\0')
 		buf_append_format(line, "%s ", log_state.host);
-	buf_append_format(line, "%s[%llu]: ", log_state.name,
+	const char  *slash = strchr(log_state.name, '/'); /* submission is smtpd's word only */
+	struct slice name = slice_from(log_state.name);
+	if (program != NULL) {
+		name.length = slash == NULL ? 0 : (size_t)(slash + 1 - log_state.name);
+		buf_append(line, name);
+		name = slice_from(program);
+	}
+	buf_append(line, name);
+	buf_append_format(line, "[%llu]: ",
 	                  log_session != 0 ? (unsigned long long)log_session
 	                                   : (unsigned long long)(log_state.pid != 0 ? log_state.pid
 	                                                                             : getpid()));
@@ -108,12 +116,13 @@ log_last_problem(char *text, size_t size)
 
 /* One write, so that lines of several processes in one file do not mix (O_APPEND). */
 static void
-write_line(int severity, const char *label, const char *format, va_list arguments)
+write_line_as(const char *program, int severity, const char *label, const char *format,
+              va_list arguments)
 {
 	struct buf line = BUF(LINE_MOST + 200);
 	struct buf text = BUF(LINE_MOST * 4);
 
-	append_head(&line, severity);
+	append_head(&line, severity, program);
 	buf_append_text(&line, label);
 	if (!buf_append_vformat(&text, format, arguments)) {
 		buf_clear(&text);
@@ -132,6 +141,22 @@ write_line(int severity, const char *label, const char *format, va_list argument
 	(void)written;
 	buf_free(&text);
 	buf_free(&line);
+}
+
+static void
+write_line(int severity, const char *label, const char *format, va_list arguments)
+{
+	write_line_as(NULL, severity, label, format, arguments);
+}
+
+void
+log_info_as(const char *program, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	write_line_as(program, LOG_INFO, "", format, arguments);
+	va_end(arguments);
 }
 
 #define LOG_FUNCTION(name, severity, label)                                                        \

@@ -39,6 +39,12 @@ void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2))); /* "warning: " */
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));   /* "error: " */
+/*
+ * log_info with another program's name in place of the last part of ours: log readers look for
+ * what happens to content under "postfix/cleanup", whichever daemon took the message in.
+ */
+void log_info_as(const char *program, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 /* "fatal: " and exit(1): for the start of a program only, never for what a peer sent. */
 void log_fatal(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 

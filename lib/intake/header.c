@@ -191,10 +191,10 @@ step_note_message_id(struct intake *intake)
 	if (intake->envelope.message_id.data == NULL)
 		intake->envelope.message_id = SLICE_EMPTY;
 	if (intake->envelope.message_id.length > 0)
-		log_info("%s: message-id=%.*s", intake->id,
-		         SLICE_ARGS(intake->envelope.message_id));
+		log_info_as("cleanup", "%s: message-id=%.*s", intake->id,
+		            SLICE_ARGS(intake->envelope.message_id));
 	else
-		log_info("%s: message-id=<>", intake->id);
+		log_info_as("cleanup", "%s: message-id=<>", intake->id);
 	buf_free(&text);
 	return true;
 }

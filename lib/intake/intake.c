@@ -101,7 +101,7 @@ log_refusal(const struct intake *intake)
 	buf_append_text(&line, " helo=<");
 	buf_append_printable(&line, envelope->client_helo);
 	buf_append_byte(&line, '>');
-	log_info("%s", buf_text(&line));
+	log_info_as("cleanup", "%s", buf_text(&line));
 	buf_free(&line);
 }
 

@@ -7,7 +7,7 @@ import pytest
 
 import dakiya
 
-PLACE = dakiya.TOP / "build" / "packages"
+PLACE = dakiya.TOP / "build-packages"
 
 
 def unpacked(package):
