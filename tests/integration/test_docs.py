@@ -2,6 +2,7 @@
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 
 import dakiya
@@ -30,3 +31,39 @@ def test_first_mail_guide_works_as_written():
     for wanted in ("Ok: queued as", "First mail.", "status=sent (delivered to maildir)",
                    "Mail queue is empty", f"inet_interfaces = {address}"):
         assert wanted in result.stdout, f"{wanted!r} is not in\n{result.stdout}{result.stderr}"
+
+
+def blocks(guide, kind="sh"):
+    text = (dakiya.TOP / "docs" / guide).read_text()
+    return "\n".join(re.findall(rf"^```{kind}\n(.*?)^```", text, re.M | re.S))
+
+
+def test_backup_guide_brings_a_lost_host_back(make_host, tmp_path):
+    host = make_host(settings={
+        "mynetworks": "127.0.0.0/8",
+        "transport_maps": "inline:{ dead.test=smtp:[127.0.0.1]:9 }"}).start()
+    host.send("carol@elsewhere.test", ["alice@example.test"], dakiya.message(subject="kept"))
+    host.send("alice@example.test", ["x@dead.test"], dakiya.message(subject="waits"))
+    host.wait_messages("alice")
+    host.wait_log(r"to=<x@dead.test>.*status=deferred")
+    environment = dict(os.environ, MAIL_CONFIG=str(host.config), BACKUP=str(tmp_path / "backup"),
+                       PATH=f"{dakiya.BUILD}/bin:{os.environ['PATH']}")
+
+    def bash(script):
+        result = subprocess.run(["bash", "-ec", script], env=environment, text=True, check=False,
+                                capture_output=True, timeout=120)
+        assert result.returncode == 0, result.stdout + result.stderr
+
+    bash(blocks("backup.md"))
+    host.stop()
+    for lost in (host.config, host.data, host.mail, host.queue):
+        shutil.rmtree(lost)
+    # The places are known without main.cf, which is lost.
+    places = (f"CONFIG={host.config} DATA={host.data} MAIL={host.mail} QUEUE={host.queue}\n")
+    bash(places + blocks("backup.md", "sh stopped"))
+    host.is_running = True
+    assert [b"kept" in message for message in host.messages("alice")] == [True]
+    assert "x@dead.test" in host.tool("dakqueue", "list").stdout
+    client = host.pop3()
+    assert len(client.list()[1]) == 1
+    client.quit()
