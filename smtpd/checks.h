@@ -12,6 +12,7 @@
 
 enum verdict { VERDICT_DUNNO, VERDICT_PERMIT, VERDICT_REFUSE };
 
+struct policy_service;
 struct entry;
 struct entry_list;
 struct check;
@@ -24,6 +25,7 @@ struct entry {
 	const char              *text; /* argument as written */
 	int64_t                  number;
 	struct table            *table;
+	struct policy_service   *policy;
 	const struct entry_list *list;       /* of a restriction class */
 	bool                     is_warning; /* warn_if_reject stood before it */
 };
@@ -61,6 +63,8 @@ enum verdict tempfail(struct check *check, const char *action, const char *statu
 /* Remembers a deferral for the end of the stage. */
 void hold_reply(struct check *check, struct held_reply *held, int code, const char *status,
                 const char *format, ...) __attribute__((format(printf, 5, 6)));
+/* What the log calls this place: the command, CONNECT or END-OF-MESSAGE. */
+const char *check_place_word(const struct check *check);
 /* A line about something that was not refused: "hold", "warn", "reject_warning" ... */
 void         check_log(struct check *check, const char *action, const char *text);
 enum verdict evaluate_list(struct check *check, const struct entry_list *list);
@@ -75,6 +79,9 @@ struct slice domain_of(struct slice address);
 /* "192.0.2.1" of an A or AAAA record. */
 bool address_from_record(const struct dns_record *record, char *text, size_t size);
 
+/* policy.c: NULL and *error for a service that cannot be. */
+struct policy_service *policy_open(const struct parameters *parameters, struct slice text,
+                                   struct error *error);
 /* access.c */
 enum verdict access_result(struct check *check, const char *table, struct slice value,
                            struct slice subject, const char *class);

@@ -35,8 +35,12 @@ static const char *const readable[] = {
 static bool
 prepare(struct daemon_context *context, struct error *error)
 {
-	context->room = room_create(context, error);
-	return context->room != NULL;
+	struct room *room = room_create(context, error);
+
+	context->room = room;
+	if (room != NULL && restrictions_need_network(room->restrictions))
+		context->extra_doors |= DOOR_INET_CONNECT;
+	return room != NULL;
 }
 
 static const struct daemon smtpd = {

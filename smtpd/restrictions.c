@@ -10,6 +10,7 @@
 #include "lib/base/array.h"
 #include "lib/base/log.h"
 #include "lib/base/number.h"
+#include "lib/policy/policy.h"
 #include "smtpd/checks.h"
 
 /* Classes within classes, and names that an access table gives. */
@@ -58,11 +59,18 @@ struct open_table {
 	struct table      *table;
 };
 
+struct open_policy {
+	struct open_policy    *next;
+	const char            *text;
+	struct policy_service *service;
+};
+
 struct restrictions {
 	const struct snapshot   *snapshot;
 	const struct parameters *parameters;
 	struct arena             arena; /* names and arguments */
 	struct open_table       *tables;
+	struct open_policy      *policies;
 	struct entry_list       *lists;
 	struct entry_list *client, *helo, *sender, *relay, *recipient, *data, *end_of_data, *etrn;
 };
@@ -108,6 +116,28 @@ open_table(struct restrictions *restrictions, struct slice spec, struct error *e
 	open->next = restrictions->tables;
 	restrictions->tables = open;
 	return table;
+}
+
+/* Lists that name the same server share its connections. */
+static struct policy_service *
+open_policy(struct restrictions *restrictions, const char *text, struct error *error)
+{
+	struct open_policy *open = restrictions->policies;
+
+	while (open != NULL && strcmp(open->text, text) != 0)
+		open = open->next;
+	if (open != NULL)
+		return open->service;
+	struct policy_service *service =
+		policy_open(restrictions->parameters, slice_from(text), error);
+	open = service != NULL ? calloc(1, sizeof(*open)) : NULL;
+	if (open == NULL) {
+		policy_service_destroy(&service);
+		return NULL;
+	}
+	*open = (struct open_policy){ restrictions->policies, text, service };
+	restrictions->policies = open;
+	return service;
 }
 
 static struct entry_list *compile_list(struct restrictions *restrictions, const char *name,
@@ -188,6 +218,10 @@ compile_argument(struct restrictions *restrictions, const struct restriction_row
 	if (row->argument == WITH_TABLE) {
 		entry->table = open_table(restrictions, item, error);
 		return entry->table != NULL;
+	}
+	if (row->argument == WITH_SERVICE) {
+		entry->policy = open_policy(restrictions, entry->text, error);
+		return entry->policy != NULL;
 	}
 	if (row->argument == WITH_NUMBER && !number_parse_seconds(item, 's', &entry->number))
 		return error_set(error, "%s: %s is no time", row->name, entry->text);
@@ -370,6 +404,12 @@ restrictions_destroy(struct restrictions **pointer)
 		table_close(&open->table);
 		free(open);
 	}
+	while (restrictions->policies != NULL) {
+		struct open_policy *open = restrictions->policies;
+		restrictions->policies = open->next;
+		policy_service_destroy(&open->service);
+		free(open);
+	}
 	while (restrictions->lists != NULL) {
 		struct entry_list *list = restrictions->lists;
 		restrictions->lists = list->next;
@@ -378,6 +418,16 @@ restrictions_destroy(struct restrictions **pointer)
 	}
 	arena_reset(&restrictions->arena);
 	free(restrictions);
+}
+
+bool
+restrictions_need_network(const struct restrictions *restrictions)
+{
+	for (const struct open_policy *open = restrictions->policies; open != NULL;
+	     open = open->next)
+		if (!policy_service_is_unix(open->service))
+			return true;
+	return false;
 }
 
 /* ---- words and log ---- */
@@ -404,8 +454,8 @@ domain_of(struct slice address)
 	return at == SLICE_NOT_FOUND ? SLICE_EMPTY : slice_from_offset(address, at + 1);
 }
 
-static const char *
-where_word(const struct check *check)
+const char *
+check_place_word(const struct check *check)
 {
 	const struct session *session = check->session;
 
@@ -422,7 +472,7 @@ check_log(struct check *check, const char *action, const char *text)
 	struct buf                         line = BUF(8000);
 
 	buf_append_format(&line, "%s: %s: %s from %s: %s;", transaction_id(session), action,
-	                  where_word(check), client_label(session), text);
+	                  check_place_word(check), client_label(session), text);
 	if (question->has_sender) {
 		buf_append_text(&line, " from=<");
 		address_append_external(&line, question->sender_as_given);

@@ -19,6 +19,8 @@ struct recipient;
 /* Opens every table that the lists name. NULL and *error for a name or table that cannot work. */
 struct restrictions *restrictions_create(const struct snapshot *snapshot, struct error *error);
 void                 restrictions_destroy(struct restrictions **restrictions);
+/* Whether a policy server is asked by TCP. */
+bool restrictions_need_network(const struct restrictions *restrictions);
 
 enum restriction_stage {
 	STAGE_CLIENT,

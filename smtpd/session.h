@@ -131,6 +131,7 @@ struct session {
 	bool               has_ended_badly;  /* the reason is in the log already */
 	bool               is_denied;        /* refused at the greeting: only QUIT is left */
 	bool               is_skipping_line; /* the rest of a line that was too long */
+	uint32_t           transactions;     /* so far */
 	struct transaction mail;
 };
 

@@ -36,6 +36,7 @@ transaction_reset(struct session *session)
 	free(mail->recipients);
 	arena_reset(&mail->arena);
 	transaction_init(mail);
+	session->transactions++;
 	mail->arena.limit =
 		BASE_MOST + RECIPIENT_MOST * (size_t)session->parameters->smtpd_recipient_limit;
 	if (session->phase > PHASE_GREETED)

@@ -248,7 +248,7 @@ close_doors(struct daemon_core *core, struct error *error)
 	if (!paths_add(&readable, core->context.snapshot, daemon->readable) ||
 	    !paths_add(&writable, core->context.snapshot, daemon->writable))
 		return error_set(error, "out of memory");
-	struct sandbox sandbox = { .doors = daemon->doors,
+	struct sandbox sandbox = { .doors = daemon->doors | core->context.extra_doors,
 		                   .readable = readable.list.items,
 		                   .readable_count = readable.list.count,
 		                   .writable = writable.list.items,

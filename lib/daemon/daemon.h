@@ -54,9 +54,11 @@ struct daemon_context {
 	const struct parameters *parameters;
 	size_t                   thread_limit; /* maxproc column */
 	bool                     is_unprivileged;
-	void                    *room;      /* what prepare made */
-	const struct listener   *listeners; /* for rooms with their own loop */
-	size_t                   listener_count;
+	void                    *room; /* what prepare made */
+	/* DOOR_* that the configuration asks for beside struct daemon's: set in prepare. */
+	unsigned               extra_doors;
+	const struct listener *listeners; /* for rooms with their own loop */
+	size_t                 listener_count;
 	/* Readable when master asks to drain or is gone; for rooms with their own loop. Rooms with
 	 * is_single_threaded call daemon_control then, and look at daemon_is_draining. */
 	int                 drain_fd;
