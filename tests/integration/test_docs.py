@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 
+import pytest
+
 import dakiya
 
 
@@ -67,3 +69,49 @@ def test_backup_guide_brings_a_lost_host_back(make_host, tmp_path):
     client = host.pop3()
     assert len(client.list()[1]) == 1
     client.quit()
+
+
+def manual_examples():
+    """(page, number, table type, text, [(key, value)]) of each example in the manual pages."""
+    for page in sorted((dakiya.TOP / "docs" / "man").glob("*.[158]")):
+        found = re.finditer(r'^\.\\" example (\w+)\n\.Bd[^\n]*\n(.*?)^\.Ed\n((?:\.\\" ask [^\n]*\n)*)',
+                            page.read_text(), re.M | re.S)
+        for number, match in enumerate(found):
+            asked = re.findall(r'^\.\\" ask (\S+) = (.*)$', match.group(3), re.M)
+            text = re.sub(r"^\\&", "", match.group(2), flags=re.M)
+            yield pytest.param(match.group(1), text, asked, id=f"{page.name}-{number}")
+
+
+@pytest.mark.parametrize("kind, text, asked", manual_examples())
+def test_examples_of_tables_in_the_manual_answer_as_they_say(kind, text, asked, tmp_path):
+    source = tmp_path / "table"
+    source.write_text(text)
+    dakmap = dakiya.BUILD / "bin" / "dakmap"
+    if kind in ("hash", "btree"):
+        assert dakiya.run(dakmap, f"{kind}:{source}").stderr == ""
+    assert asked
+    for key, value in asked:
+        assert dakiya.run(dakmap, "-q", key, f"{kind}:{source}").stdout == value + "\n"
+
+
+@pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed")
+@pytest.mark.parametrize("page", sorted(path.name for path in (dakiya.TOP / "docs/man").iterdir()))
+def test_manual_pages_are_well_formed(page):
+    result = dakiya.run("mandoc", "-T", "lint", "-W", "error", dakiya.TOP / "docs/man" / page,
+                        check=False)
+    assert result.returncode == 0, result.stdout
+
+
+def test_every_page_that_a_page_refers_to_is_there():
+    """Of ours; pages of the system and of other packages are not looked for."""
+    ours = {path.name.rsplit(".", 1)[0] for path in (dakiya.TOP / "docs/man").iterdir()}
+    ours |= {f"dak{name}" for name in ("iya", "conf", "map", "queue", "user", "log")}
+    ours |= {"sendmail", "mailq", "newaliases", "main.cf", "master.cf", "aliases", "pipe", "pickup"}
+    pages = {path.name for path in (dakiya.TOP / "docs/man").iterdir()}
+    missing = []
+    for page in sorted(pages):
+        text = (dakiya.TOP / "docs/man" / page).read_text()
+        for name, section in re.findall(r"^\.Xr (\S+) (\d)", text, re.M):
+            if name in ours and f"{name}.{section}" not in pages:
+                missing.append(f"{page}: {name}({section})")
+    assert not missing

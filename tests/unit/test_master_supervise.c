@@ -76,7 +76,7 @@ status_is_json_whatever_a_daemon_says(void **state)
 	list_append(&master.processes, &process.node);
 	assert_true(status_json(&master, &out));
 	assert_non_null(strstr(buf_text(&out), "\"config_directory\":\"/etc/\\\"x\\\"\""));
-	assert_non_null(strstr(buf_text(&out), "\"last_error\":\"a\\\\b\\u000a\\u00ff\""));
+	assert_non_null(strstr(buf_text(&out), "\"last_error\":\"a\\\\b\\u000a?\""));
 	buf_free(&out);
 }
 
