@@ -11,6 +11,7 @@ static const size_t timeouts[] = {
 	[STEP_LHLO] = offsetof(struct parameters, smtp_helo_timeout),
 	[STEP_STARTTLS] = offsetof(struct parameters, smtp_starttls_timeout),
 	[STEP_AUTH] = offsetof(struct parameters, smtp_helo_timeout),
+	[STEP_XFORWARD] = offsetof(struct parameters, smtp_xforward_timeout),
 	[STEP_MAIL] = offsetof(struct parameters, smtp_mail_timeout),
 	[STEP_RCPT] = offsetof(struct parameters, smtp_rcpt_timeout),
 	[STEP_DATA] = offsetof(struct parameters, smtp_data_init_timeout),

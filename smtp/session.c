@@ -25,6 +25,7 @@ static const struct offer_row {
 	{ "CHUNKING", OFFER_CHUNKING },
 	{ "REQUIRETLS", OFFER_REQUIRETLS },
 	{ "ENHANCEDSTATUSCODES", OFFER_ENHANCEDSTATUSCODES },
+	{ "XFORWARD", OFFER_XFORWARD },
 };
 
 struct session *
@@ -136,6 +137,9 @@ take_offer(struct session *session, unsigned offer, struct slice arguments)
 	session->offers |= offer;
 	if (offer == OFFER_SIZE && number_parse(slice_trim(arguments), 0, INT64_MAX, &size))
 		session->size_limit = (uint64_t)size;
+	if (offer == OFFER_XFORWARD)
+		snprintf(session->forwards, sizeof(session->forwards), "%.*s",
+		         SLICE_ARGS(slice_first(arguments, sizeof(session->forwards) - 1)));
 	if (offer == OFFER_AUTH)
 		snprintf(session->mechanisms, sizeof(session->mechanisms), "%.*s",
 		         SLICE_ARGS(slice_first(arguments, sizeof(session->mechanisms) - 1)));

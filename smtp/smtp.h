@@ -144,6 +144,7 @@ enum offer {
 	OFFER_CHUNKING = 1 << 7,
 	OFFER_REQUIRETLS = 1 << 8,
 	OFFER_ENHANCEDSTATUSCODES = 1 << 9,
+	OFFER_XFORWARD = 1 << 10,
 };
 
 enum step {
@@ -153,6 +154,7 @@ enum step {
 	STEP_LHLO,
 	STEP_STARTTLS,
 	STEP_AUTH,
+	STEP_XFORWARD,
 	STEP_MAIL,
 	STEP_RCPT,
 	STEP_DATA,
@@ -170,8 +172,9 @@ struct session {
 	unsigned                 offers;       /* OFFER_* */
 	uint64_t                 size_limit;   /* 0 = none told */
 	char                     mechanisms[512];
-	struct arena             replies; /* the reply in hand */
-	struct arena            *words;   /* for verdicts: the delivery's */
+	char                     forwards[256]; /* attributes that XFORWARD takes there */
+	struct arena             replies;       /* the reply in hand */
+	struct arena            *words;         /* for verdicts: the delivery's */
 	const char              *queue_id;
 	unsigned                 uses; /* transactions, this one included */
 	int64_t                  opened_ms;
@@ -227,6 +230,10 @@ const char *reply_text(struct arena *arena, const struct smtp_reply *reply);
 /* AUTH by smtp_sasl_password_maps, when there is a password for this host. False: *verdict. */
 bool session_authenticate(struct session *session, const struct session_plan *plan,
                           struct verdict *verdict);
+
+struct agent_job;
+/* XFORWARD with what is known of the job's client, when it is wanted. False (is_dead): *verdict. */
+bool session_forward(struct session *session, const struct agent_job *job, struct verdict *verdict);
 
 /* ---- deliveries ---- */
 

@@ -441,6 +441,10 @@ transaction_run(struct session *session, struct delivery *delivery)
 	session->uses++;
 	if (!collect(&transaction) || !is_possible(&transaction))
 		return;
+	if (!session_forward(session, delivery->job, &verdict)) {
+		lose_all(&transaction, verdict);
+		return;
+	}
 	if (!exchange_envelope(&transaction))
 		return;
 	if (session->is_tainted && !transaction.has_go) {

@@ -17,6 +17,7 @@ static const struct step_row {
 	[STEP_LHLO] = { "LHLO command", "performing the LHLO handshake" },
 	[STEP_STARTTLS] = { "STARTTLS command", "performing the STARTTLS handshake" },
 	[STEP_AUTH] = { "AUTH command", "performing SASL authentication" },
+	[STEP_XFORWARD] = { "XFORWARD command", "sending XFORWARD" },
 	[STEP_MAIL] = { "MAIL FROM command", "sending MAIL FROM" },
 	[STEP_RCPT] = { "RCPT TO command", "sending RCPT TO" },
 	[STEP_DATA] = { "DATA command", "sending DATA command" },

@@ -73,6 +73,8 @@ offered_extensions(struct session *session)
 		bits &= ~(unsigned)SMTP_AUTH;
 	if (!client_is_in(session, session->room->xclient_hosts))
 		bits &= ~(unsigned)SMTP_XCLIENT;
+	if (!client_is_in(session, session->room->xforward_hosts))
+		bits &= ~(unsigned)SMTP_XFORWARD;
 	return bits;
 }
 
@@ -89,6 +91,8 @@ append_keyword(struct session *session, struct buf *text, unsigned bit, const ch
 	if (bit == SMTP_XCLIENT)
 		buf_append_text(text, " NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT "
 		                      "REVERSE_NAME");
+	if (bit == SMTP_XFORWARD)
+		buf_append_text(text, " NAME ADDR PROTO HELO SOURCE PORT IDENT");
 	if (bit == SMTP_AUTH && login_mechanisms(session, &names)) {
 		buf_append_format(text, " %s", buf_text(&names));
 		if (session->parameters->broken_sasl_auth_clients)

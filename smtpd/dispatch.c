@@ -53,6 +53,7 @@ static const struct command_row command_rows[SMTP_VERB_UNKNOWN] = {
 [SMTP_VERB_HELO]     = { command_helo,     { RUN,              RUN,       RUN,            RUN,            RUN            }, IS_LAST | IS_JUNK },
 [SMTP_VERB_EHLO]     = { command_ehlo,     { RUN,              RUN,       RUN,            RUN,            RUN            }, IS_LAST | IS_JUNK | IS_PRE_TLS },
 [SMTP_VERB_XCLIENT]  = { command_xclient,  { RUN,              RUN,       IN_TRANSACTION, IN_TRANSACTION, IN_TRANSACTION }, IS_LAST },
+[SMTP_VERB_XFORWARD] = { command_xforward, { RUN,              RUN,       IN_TRANSACTION, IN_TRANSACTION, IN_TRANSACTION }, 0 },
 [SMTP_VERB_STARTTLS] = { command_starttls, { RUN,              RUN,       IN_TRANSACTION, IN_TRANSACTION, IN_TRANSACTION }, IS_PRE_TLS },
 [SMTP_VERB_AUTH]     = { command_auth,     { NEED_HELO,        RUN,       IN_TRANSACTION, IN_TRANSACTION, IN_TRANSACTION }, 0 },
 [SMTP_VERB_MAIL]     = { command_mail,     { IF_HELO_OPTIONAL, RUN,       NESTED_MAIL,    NESTED_MAIL,    NESTED_MAIL    }, 0 },

@@ -24,6 +24,7 @@ static const char *const readable[] = {
 	"$smtpd_end_of_data_restrictions",
 	"$smtpd_discard_ehlo_keyword_address_maps",
 	"$smtpd_authorized_xclient_hosts",
+	"$smtpd_authorized_xforward_hosts",
 	"$smtpd_client_event_limit_exceptions",
 	"$smtpd_forbid_bare_newline_exclusions",
 	/* Where the tables of restriction classes are, as a rule: they may be replaced, too. */

@@ -37,6 +37,7 @@ struct room {
 	bool                     is_auth_enabled;
 	struct match_list       *mynetworks;
 	struct match_list       *xclient_hosts;
+	struct match_list       *xforward_hosts;
 	struct match_list       *bare_newline_exclusions;
 	struct match_list       *event_exceptions;
 	struct match_list       *sasl_exceptions;

@@ -36,6 +36,7 @@ session_free(struct session *session)
 		auth_end(&session->exchange);
 	limits_disconnect(session->room->limits, &session->limit, clock_monotonic_ms());
 	arena_reset(&session->mail.arena);
+	arena_reset(&session->forwarded.arena);
 	arena_reset(&session->arena);
 	buf_free(&session->held);
 	buf_free(&session->helo_text);

@@ -56,6 +56,16 @@ struct recipient {
 };
 
 /*
+ * What XFORWARD told of the next message's client, for log and envelope alone: it decides nothing.
+ * Gone with the transaction.
+ */
+struct forwarded {
+	struct arena arena;
+	bool         is_set;
+	struct slice name, address, port, helo, protocol, ident; /* empty = not told */
+};
+
+/*
  * Everything that MAIL begins and that must be gone afterwards: one struct, one reset
  * (transaction_reset), so that nothing of one message can leak into the next.
  */
@@ -101,6 +111,7 @@ struct session {
 	enum session_state       state;
 	enum session_phase       phase;
 	struct client            client;
+	struct forwarded         forwarded;
 	struct slice             server_address;
 	struct slice             server_port;
 	struct limit_client     *limit;
@@ -191,7 +202,13 @@ void content_skip_chunk(struct session *session, const struct smtp_command *comm
 
 command_handler command_helo, command_ehlo, command_mail, command_rcpt, command_rset, command_noop,
 	command_vrfy, command_help, command_quit, command_etrn, command_data, command_bdat,
-	command_auth, command_starttls, command_xclient;
+	command_auth, command_starttls, command_xclient, command_xforward;
+/*
+ * A value of XCLIENT or XFORWARD: xtext without control bytes, in the arena; empty for
+ * "[UNAVAILABLE]" and "[TEMPUNAVAIL]" (*is_trouble). False when it is none.
+ */
+bool xattribute_decode(struct slice raw, struct arena *arena, struct slice *value,
+                       bool *is_trouble);
 /* Content that has come; what session_input returns. */
 enum session_next content_input(struct session *session);
 /*

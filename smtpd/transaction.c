@@ -33,6 +33,11 @@ transaction_reset(struct session *session)
 
 	if (mail->intake != NULL)
 		intake_end(&mail->intake);
+	/* Before MAIL it is about the message that is to come. */
+	if (mail->has_begun) {
+		arena_reset(&session->forwarded.arena);
+		session->forwarded = (struct forwarded){ 0 };
+	}
 	free(mail->recipients);
 	arena_reset(&mail->arena);
 	transaction_init(mail);
@@ -64,6 +69,20 @@ session_protocol(const struct session *session)
 		    [session->sasl_user.length > 0];
 }
 
+/* The client of the host in front of the filter, as far as it was told. */
+static void
+forward_envelope(const struct forwarded *forwarded, struct msg_envelope *envelope)
+{
+	const struct slice unknown = SLICE("unknown");
+
+	envelope->client_name = forwarded->name.length > 0 ? forwarded->name : unknown;
+	envelope->client_address = forwarded->address.length > 0 ? forwarded->address : unknown;
+	envelope->client_port = forwarded->port.length > 0 ? forwarded->port : unknown;
+	envelope->client_helo = forwarded->helo;
+	if (forwarded->protocol.length > 0)
+		envelope->client_protocol = forwarded->protocol;
+}
+
 static struct msg_envelope
 make_envelope(const struct session *session)
 {
@@ -87,6 +106,10 @@ make_envelope(const struct session *session)
 		      .service = slice_from(session->room->service),
 	};
 
+	if (session->forwarded.is_set)
+		forward_envelope(&session->forwarded, &envelope);
+	if (mail->filter.length == 0)
+		envelope.filter = slice_trim(slice_from(session->parameters->content_filter));
 	if (mail->mail.body == SMTP_BODY_8BITMIME)
 		envelope.flags |= ENVELOPE_8BIT;
 	if (mail->mail.is_smtputf8)
@@ -99,7 +122,7 @@ transaction_open(struct session *session, struct smtp_reply *reply)
 {
 	struct transaction *mail = &session->mail;
 	struct error        error = ERROR_NONE;
-	struct buf          login = BUF(1024);
+	struct buf          login = BUF(4096);
 
 	if (mail->intake != NULL)
 		return true;
@@ -117,6 +140,17 @@ transaction_open(struct session *session, struct smtp_reply *reply)
 		buf_append_printable(&login, session->sasl_method);
 		buf_append_text(&login, ", sasl_username=");
 		buf_append_printable(&login, session->sasl_user);
+	}
+	if (session->forwarded.ident.length > 0) {
+		buf_append_text(&login, ", orig_queue_id=");
+		buf_append_printable(&login, session->forwarded.ident);
+	}
+	if (session->forwarded.is_set) {
+		buf_append_text(&login, ", orig_client=");
+		buf_append_printable(&login, envelope.client_name);
+		buf_append_byte(&login, '[');
+		buf_append_printable(&login, envelope.client_address);
+		buf_append_byte(&login, ']');
 	}
 	log_info("%s: client=%s%s", transaction_id(session), client_label(session),
 	         buf_text(&login));

@@ -139,6 +139,22 @@ static const struct {
 	{ "DESTPORT", take_destport },
 };
 
+bool
+xattribute_decode(struct slice raw, struct arena *arena, struct slice *value, bool *is_trouble)
+{
+	struct buf decoded = BUF(VALUE_MOST);
+
+	*value = SLICE_EMPTY;
+	*is_trouble = slice_equal_fold(raw, SLICE("[TEMPUNAVAIL]"));
+	if (*is_trouble || slice_equal_fold(raw, SLICE("[UNAVAILABLE]")))
+		return true;
+	bool is_good = xtext_decode(raw, &decoded) && !slice_has_control(buf_slice(&decoded));
+	if (is_good)
+		*value = arena_copy(arena, buf_slice(&decoded));
+	buf_free(&decoded);
+	return is_good && value->data != NULL;
+}
+
 /* One NAME=value word. */
 static bool
 claim_take(struct session *session, struct claim *claim, struct slice word)
@@ -149,18 +165,10 @@ claim_take(struct session *session, struct claim *claim, struct slice word)
 		return false;
 	struct slice name = slice_first(word, equals);
 	struct slice raw = slice_from_offset(word, equals + 1);
-	bool         is_trouble = slice_equal_fold(raw, SLICE("[TEMPUNAVAIL]"));
-	struct slice value = SLICE_EMPTY;
-	if (!is_trouble && !slice_equal_fold(raw, SLICE("[UNAVAILABLE]"))) {
-		struct buf decoded = BUF(VALUE_MOST);
-		bool       is_good =
-			xtext_decode(raw, &decoded) && !slice_has_control(buf_slice(&decoded));
-		if (is_good)
-			value = arena_copy(&session->arena, buf_slice(&decoded));
-		buf_free(&decoded);
-		if (!is_good || value.data == NULL)
-			return false;
-	}
+	struct slice value;
+	bool         is_trouble;
+	if (!xattribute_decode(raw, &session->arena, &value, &is_trouble))
+		return false;
 	for (size_t i = 0; i < sizeof(claim_rows) / sizeof(claim_rows[0]); i++)
 		if (slice_equal_fold(name, slice_from(claim_rows[i].name)))
 			return claim_rows[i].take(claim, value, is_trouble);

@@ -17,6 +17,7 @@
 	VERB(HELO, "HELO")                                                                         \
 	VERB(EHLO, "EHLO")                                                                         \
 	VERB(XCLIENT, "XCLIENT")                                                                   \
+	VERB(XFORWARD, "XFORWARD")                                                                 \
 	VERB(STARTTLS, "STARTTLS")                                                                 \
 	VERB(AUTH, "AUTH")                                                                         \
 	VERB(MAIL, "MAIL")                                                                         \

@@ -22,6 +22,7 @@ enum smtp_extension {
 	SMTP_SMTPUTF8 = 1 << 10,           /* RFC 6531 */
 	SMTP_CHUNKING = 1 << 11,           /* RFC 3030 */
 	SMTP_REQUIRETLS = 1 << 12,         /* RFC 8689 */
+	SMTP_XFORWARD = 1 << 13,
 };
 
 /* The bit of a keyword in any case; 0 when it is not known. */

@@ -9,7 +9,7 @@ import pytest
 from dakiya import BUILD, OWNERS, TOP, new_directory, remove_directory, run
 
 CONFIGS = TOP / "tests/integration/configs"
-REFUSED = {"amavis", "dovecot-pipe", "lmtp-dovecot"}
+REFUSED = {"dovecot-pipe", "lmtp-dovecot"}
 
 
 @pytest.fixture(scope="module")

@@ -172,5 +172,5 @@ def test_status_shows_a_daemons_last_warning(make_host):
 
 def test_status_shows_each_service_once(shared_host):
     lines = shared_host.tool("dakiya", "status").stdout.splitlines()
-    names = [line.split()[0] for line in lines[2:]]
+    names = [line.split()[0] for line in lines[2:lines.index("")]]
     assert len(names) == len(set(names)) == 13
