@@ -5,8 +5,8 @@
  * nothing but CRLF ends a line that goes out, nobody is "sent" without a final dot, and nobody is
  * left between accepted and done.
  */
-/* links: smtp/session.c smtp/command.c smtp/transaction.c smtp/xforward.c smtp/content.c
- * smtp/verdict.c */
+/* links: smtp/session.c smtp/command.c smtp/transaction.c smtp/xforward.c smtp/content.c */
+/* links: smtp/verdict.c */
 /* links: smtp/policy.c smtp/route.c smtp/connect.c smtp/deliver.c smtp/sasl.c smtp/dane.c */
 #include <fcntl.h>
 #include <stdio.h>

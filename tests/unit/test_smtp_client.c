@@ -13,8 +13,8 @@
  *   => ADDRESS STATE STATUS TEXT    state: sent relayed-dsn delivered deferred bounced todo
  *   => session usable|over
  */
-/* links: smtp/session.c smtp/command.c smtp/transaction.c smtp/xforward.c smtp/content.c
- * smtp/verdict.c */
+/* links: smtp/session.c smtp/command.c smtp/transaction.c smtp/xforward.c smtp/content.c */
+/* links: smtp/verdict.c */
 /* links: smtp/policy.c smtp/route.c smtp/connect.c smtp/deliver.c smtp/sasl.c smtp/dane.c */
 #include <setjmp.h>
 #include <stdarg.h>
