@@ -2,6 +2,7 @@
 #include "lib/conf/configuration.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/conf/check.h"
 #include "lib/conf/computed.h"
@@ -55,6 +56,45 @@ configuration_read_main(struct configuration *configuration, const char *directo
 	return is_read;
 }
 
+/* ---- services that a master.cf written for Postfix does not have ---- */
+
+static bool
+has_program(const struct master_file *master, const char *name)
+{
+	for (size_t i = 0; i < master->services.count; i++) {
+		const struct service *service = &master->services.items[i];
+
+		if (service->program != NULL && strcmp(service->program->name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+asks_for_logins(const struct values *values)
+{
+	const struct conf_value *value = values_get(values, SLICE("smtpd_sasl_auth_enable"));
+
+	/* "$other" may be yes: an authd that nobody asks does no harm. */
+	return value != NULL && !slice_equal(slice_trim(slice_from(value->text)), SLICE("no"));
+}
+
+/* Names come from the resolver and passwords from authd, whoever wrote master.cf. */
+static void
+add_needed_services(struct configuration *configuration, struct report *report)
+{
+	struct master_file *master = &configuration->master;
+	bool needs_authd = has_program(master, "pop3d") || asks_for_logins(&configuration->values);
+
+	for (size_t i = 0; i < master->services.count; i++)
+		needs_authd |= asks_for_logins(&master->services.items[i].overrides);
+	if (!has_program(master, "resolver") &&
+	    (has_program(master, "smtpd") || has_program(master, "smtp")))
+		master_file_add(master, "resolver unix - - n - 1 resolver", report);
+	if (!has_program(master, "authd") && needs_authd)
+		master_file_add(master, "authd unix - - n - 10 authd", report);
+}
+
 bool
 configuration_load(struct configuration *configuration, const char *directory,
                    struct report *report)
@@ -63,6 +103,8 @@ configuration_load(struct configuration *configuration, const char *directory,
 
 	is_read &= master_file_read(&configuration->master, path_of(configuration, "master.cf"),
 	                            report);
+	if (is_read)
+		add_needed_services(configuration, report);
 	/* Without one of the files every name would look unknown: say only that. */
 	if (is_read)
 		configuration_check(configuration, report);

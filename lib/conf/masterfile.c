@@ -406,6 +406,16 @@ master_file_parse(struct master_file *file, const char *path, struct slice text,
 		parse_text(file, text, report);
 }
 
+void
+master_file_add(struct master_file *file, const char *text, struct report *report)
+{
+	size_t first = file->services.count;
+
+	parse_text(file, slice_from(text), report);
+	for (size_t i = first; i < file->services.count; i++)
+		file->services.items[i].line = 0;
+}
+
 bool
 master_file_read(struct master_file *file, const char *path, struct report *report)
 {

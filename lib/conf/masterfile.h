@@ -55,6 +55,11 @@ bool master_file_read(struct master_file *file, const char *path, struct report 
 /* Parses text, for tests and fuzzing; path only for the report. */
 void master_file_parse(struct master_file *file, const char *path, struct slice text,
                        struct report *report);
+/*
+ * A service that the file does not have, as a line of it: for what every system of ours needs and
+ * another's master.cf cannot know. Its line is 0.
+ */
+void master_file_add(struct master_file *file, const char *text, struct report *report);
 void master_file_free(struct master_file *file);
 
 /* "inet", "unix" ... as in the file. */

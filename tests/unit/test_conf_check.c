@@ -189,10 +189,12 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		  "virtual_mailbox_limit (51200000): a message between them is accepted and then "
 		  "bounced\n" },
 		{ "smtpd_sasl_auth_enable = yes\n", SERVICES,
+		  "./master.cf: error: daemon libexec/authd: No such file or directory\n"
 		  "./master.cf:1: warning: service 2525 takes passwords without TLS: "
 		  "smtpd_tls_auth_only = yes\n" },
 		{ "smtpd_sasl_auth_enable = yes\nsmtpd_tls_auth_only = yes\n",
 		  "smtp inet n - n - - smtpd\n" REST,
+		  "./master.cf: error: daemon libexec/authd: No such file or directory\n"
 		  "./master.cf:1: warning: service smtp offers logins on port 25, where only "
 		  "servers call: use submission and submissions\n" },
 		{ "relay_domains = a.example\nrelay_recipient_maps =\n", SERVICES,
@@ -212,8 +214,8 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		  "./main.cf:9: error: smtpd_tls_chain_files: /nonexistent/key: No such file or "
 		  "directory\n" },
 		{ "", "2110 inet n - n - - pop3d\n" REST,
-		  "./master.cf: warning: there is no service authd, which pop3d needs: nobody can "
-		  "log in\n" },
+		  /* authd is run without a line */
+		  "./master.cf: error: daemon libexec/authd: No such file or directory\n" },
 		{ "", "2465 inet n - n - - smtpd -o smtpd_tls_wrappermode=yes\n" REST,
 		  "./master.cf:1: error: service 2465 needs a certificate for TLS. Put key and "
 		  "certificate into main.cf: smtpd_tls_chain_files = ./host.key, ./host.pem and "
