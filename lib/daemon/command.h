@@ -23,6 +23,8 @@ struct command_runner *command_runner_start(struct error *error);
 /* The same with a helper that somebody else started; takes over the descriptor to it. */
 struct command_runner *command_runner_attach(int fd, struct error *error);
 void                   command_runner_close(struct command_runner **runner);
+/* The helper has ended: no command can be run any more, and the room should start anew. */
+bool command_runner_is_gone(const struct command_runner *runner);
 /* What the helper does, until its descriptor closes: for a process started for it alone. */
 int command_runner_serve(int fd);
 
@@ -55,7 +57,17 @@ struct command_result {
 };
 #define COMMAND_OUTPUT_MOST 4096
 
-/* Runs one command and waits for it. Any thread; many may run at once. */
+/*
+ * How many bytes may be added to its arguments and environment (each text has one byte more); 0
+ * also when they are too long already, and then it is COMMAND_NOT_RUN.
+ */
+size_t command_room_left(const struct command *command);
+
+/*
+ * Runs one command and waits for it. Any thread; many may run at once. It has a session and a
+ * process group of its own, umask 077, default signals and limits, and nothing open but its
+ * standard streams. SIGPIPE must be ignored by the caller, as in every daemon.
+ */
 void command_run(struct command_runner *runner, const struct command *command,
                  struct command_result *result);
 void command_result_free(struct command_result *result);
@@ -63,7 +75,8 @@ void command_result_free(struct command_result *result);
 /*
  * The delivery status of a result by sysexits (FACTS 2.11): *status such as "5.1.1", and text for
  * the log and the sender ("unknown user", "Command died with status 67: ..."). True when it is a
- * success. Output that begins with an enhanced status code overrides both.
+ * success; text is then what it wrote, in one line. When it failed, output that begins with an
+ * enhanced status code overrides both.
  */
 bool command_result_status(const struct command_result *result, const char *command,
                            char status[12], struct buf *text);
