@@ -11,6 +11,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/io/file.h"
+#include "lib/mailbox/mailfile_lock.h"
 #include "lib/queue/envelope.h"
 
 #define EVENTS_MOST 64
@@ -473,6 +474,9 @@ worker_prepare(struct daemon_context *context, struct error *error)
 	if (worker->epoll_fd < 0 || worker->wake_fd < 0)
 		return error_set_errno(error, "epoll");
 	mailbox_store_init(&worker->store, worker->base, context->parameters->myhostname);
+	if (!mailfile_lock_rules(&worker->store.lock, context->parameters->virtual_mailbox_lock,
+	                         context->parameters))
+		return error_set(error, "virtual_mailbox_lock: fcntl, flock, dotlock");
 	worker->store.message_limit = (uint64_t)context->parameters->virtual_mailbox_limit;
 	worker->store.defer_over_quota =
 		slice_equal(slice_from(context->parameters->virtual_quota_action), SLICE("defer"));

@@ -204,6 +204,36 @@ check_sizes(const struct configuration *configuration, struct report *report)
 	           (long long)parameters->virtual_mailbox_limit);
 }
 
+/* How mailbox files are locked: words that local's workers know. */
+static void
+check_locks(const struct configuration *configuration, const char *name, struct report *report)
+{
+	struct buf   text = BUF(1000);
+	struct slice rest, word;
+	const char  *file;
+	unsigned     line;
+	size_t       count = 0;
+
+	if (!check_expanded(&configuration->settings, name, &text)) {
+		buf_free(&text);
+		return; /* reported by the types */
+	}
+	rest = buf_slice(&text);
+	check_place(&configuration->settings, name, &file, &line);
+	for (; slice_next_word(&rest, ", \t\r\n", &word); count++)
+		if (!slice_equal(word, SLICE("fcntl")) && !slice_equal(word, SLICE("flock")) &&
+		    !slice_equal(word, SLICE("dotlock")))
+			report_add(report, PROBLEM_ERROR, file, line,
+			           "%s: \"%.*s\" is none of fcntl, flock, dotlock", name,
+			           SLICE_ARGS(slice_first(word, 100)));
+	if (count == 0)
+		report_add(report, PROBLEM_ERROR, file, line,
+		           "%s is empty: two deliveries at once would mix their lines; the "
+		           "default is fcntl, dotlock",
+		           name);
+	buf_free(&text);
+}
+
 static bool
 is_yes(const struct settings *settings, const char *name)
 {
@@ -281,6 +311,7 @@ check_rules(const struct configuration *configuration, struct report *report)
 	check_owners(configuration, report);
 	check_classes(configuration, report);
 	check_sizes(configuration, report);
+	check_locks(configuration, "virtual_mailbox_lock", report);
 	check_backscatter(configuration, report);
 	for (size_t i = 0; i < master->services.count; i++) {
 		if (master->services.items[i].is_run &&

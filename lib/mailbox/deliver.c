@@ -9,23 +9,29 @@
 #include <unistd.h>
 
 #include "lib/base/arena.h"
+#include "lib/base/clock.h"
 #include "lib/base/hash.h"
 #include "lib/io/file.h"
 #include "lib/mailbox/content.h"
 #include "lib/mailbox/maildir.h"
+#include "lib/mailbox/mbox.h"
 #include "lib/mailbox/name.h"
 #include "lib/mailbox/quota.h"
 
-#define FILE_MODE    0600
-#define HEAD_MOST    (256u * 1024) /* searched for Delivered-To */
-#define PIECE_BYTES  (64u * 1024)
-#define CONTENT_MOST (32u << 20) /* inline content and its fields; frames are smaller */
-#define ARENA_MOST   (64u << 20)
+#define FILE_MODE     0600
+#define HEAD_MOST     (256u * 1024) /* searched for Delivered-To */
+#define PIECE_BYTES   (64u * 1024)
+#define CONTENT_MOST  (32u << 20) /* inline content and its fields; frames are smaller */
+#define ARENA_MOST    (64u << 20)
+#define LOCK_WAIT_MS  20000  /* deliver_lock_attempts times deliver_lock_delay */
+#define LOCK_STALE_MS 500000 /* stale_lock_time */
 
 /* A mailbox that one or more deliveries of the batch go to. */
 struct slot {
 	struct slot     *next;
 	const char      *path;
+	bool             is_mbox; /* then only this and is_busy are used */
+	bool             is_busy;
 	struct maildir   maildir;
 	bool             is_same_device;
 	struct error     failure; /* why it is not open */
@@ -94,7 +100,11 @@ item_fail(struct item *item, const struct error *why)
 			&item->delivery->reason,
 			"%.300s (virtual_mailbox_base and all below must belong to uid %u: chown)",
 			why->text, (unsigned)getuid());
-	error_prefix(&item->delivery->reason, "maildir delivery failed");
+	if (item->slot != NULL && item->slot->is_mbox)
+		error_prefix(&item->delivery->reason, "cannot update mailbox %.300s",
+		             item->slot->path);
+	else
+		error_prefix(&item->delivery->reason, "maildir delivery failed");
 	item_end(item, MAILBOX_DEFERRED, status);
 }
 
@@ -108,7 +118,8 @@ item_refuse(struct item *item, const char *status, const char *reason)
 static void
 item_delivered(struct item *item)
 {
-	error_set(&item->delivery->reason, "delivered to maildir%s",
+	error_set(&item->delivery->reason, "delivered to %s%s",
+	          item->slot->is_mbox ? "mailbox" : "maildir",
 	          item->delivery->was_there ? " before" : "");
 	item_end(item, MAILBOX_DELIVERED, "2.0.0");
 }
@@ -140,6 +151,9 @@ slot_get(struct batch *batch, struct slice path)
 		return NULL;
 	slot->next = batch->slots;
 	batch->slots = slot;
+	slot->is_mbox = !mailbox_path_is_maildir(path);
+	if (slot->is_mbox)
+		return slot;
 	if (!maildir_open(batch->store->base, slot->path, false, &slot->maildir, &slot->failure)) {
 		if (slot->failure.text[0] == '\0')
 			error_set(&slot->failure, "open %.300s", slot->path);
@@ -231,9 +245,9 @@ check_limits(struct batch *batch, struct item *item)
 	char                          words[120];
 
 	if (batch->store->message_limit > 0 && size > batch->store->message_limit) {
-		snprintf(words, sizeof(words),
-		         "message size %llu exceeds virtual_mailbox_limit %llu",
-		         (unsigned long long)size, (unsigned long long)batch->store->message_limit);
+		snprintf(words, sizeof(words), "message size %llu exceeds %s %llu",
+		         (unsigned long long)size, batch->store->limit_name,
+		         (unsigned long long)batch->store->message_limit);
 		item_refuse(item, "5.2.3", words);
 		return false;
 	}
@@ -248,6 +262,17 @@ check_limits(struct batch *batch, struct item *item)
 		return false;
 	}
 	return true;
+}
+
+static void
+item_full(const struct batch *batch, struct item *item, uint64_t quota)
+{
+	error_set(&item->delivery->reason, "mailbox full (quota of %llu bytes exceeded)",
+	          (unsigned long long)quota);
+	if (batch->store->defer_over_quota)
+		item_end(item, MAILBOX_DEFERRED, "4.2.2");
+	else
+		item_end(item, MAILBOX_REFUSED, "5.2.2");
 }
 
 static bool
@@ -271,12 +296,7 @@ check_quota(struct batch *batch, struct item *item)
 	}
 	slot->knows_use = true;
 	if (size > quota || slot->use.bytes > quota - size) {
-		error_set(&item->delivery->reason, "mailbox full (quota of %lld bytes exceeded)",
-		          (long long)quota);
-		if (batch->store->defer_over_quota)
-			item_end(item, MAILBOX_DEFERRED, "4.2.2");
-		else
-			item_end(item, MAILBOX_REFUSED, "5.2.2");
+		item_full(batch, item, (uint64_t)quota);
 		return false;
 	}
 	slot->use.bytes += size;
@@ -334,16 +354,11 @@ item_prepare(struct batch *batch, struct item *item)
 		item_end(item, MAILBOX_DEFERRED, "4.3.5");
 		return false;
 	}
-	if (!mailbox_path_is_maildir(delivery->mailbox)) {
-		/* LIMIT: one-file mailboxes come later. */
-		error_set(&delivery->reason, "mailbox %.*s is no Maildir: its path must end with /",
-		          SLICE_ARGS(slice_first(delivery->mailbox, 200)));
-		item_end(item, MAILBOX_DEFERRED, "4.3.5");
-		return false;
-	}
 	if (!check_limits(batch, item))
 		return false;
 	item->slot = slot_get(batch, delivery->mailbox);
+	if (item->slot != NULL && item->slot->is_mbox)
+		return false; /* not yet */
 	if (item->slot == NULL || !make_names(batch, item)) {
 		item_fail_memory(item);
 		return false;
@@ -571,12 +586,93 @@ note_quotas(struct batch *batch)
 			quota_note(slot->maildir.root, slot->noted_bytes, slot->noted_messages);
 }
 
+/* ---- one-file mailboxes ---- */
+
+static uint64_t
+mbox_limit(const struct batch *batch, const struct item *item)
+{
+	uint64_t limit = batch->store->message_limit, quota = item->delivery->quota;
+
+	return limit == 0 || (quota > 0 && quota < limit) ? quota : limit;
+}
+
+static void
+mbox_settle(struct batch *batch, struct item *item, const struct mbox_entry *entry)
+{
+	switch (entry->result) {
+	case MBOX_APPENDED: item_delivered(item); return;
+	case MBOX_FULL: item_full(batch, item, entry->limit); return;
+	case MBOX_FAILED: item_fail(item, &entry->reason); return;
+	}
+}
+
+/* All that the batch has for one file; false when others hold its lock, and *why says so. */
+static bool
+mbox_slot_run(struct batch *batch, struct slot *slot, int64_t until_ms, struct error *why)
+{
+	struct mbox_entry *entries = calloc(batch->count, sizeof(*entries));
+	size_t             count = 0;
+	bool               is_done = false;
+
+	if (entries == NULL)
+		return error_set(why, "out of memory");
+	for (size_t i = 0; i < batch->count; i++) {
+		struct item *item = &batch->items[i];
+
+		if (item->slot == slot && !item->is_done)
+			entries[count++] =
+				(struct mbox_entry){ .message = item->delivery->message,
+				                     .recipient = item->delivery->recipient,
+				                     .original = item->delivery->original,
+				                     .limit = mbox_limit(batch, item) };
+	}
+	is_done = count == 0 || mbox_append(batch->store->base, slot->path, &batch->store->lock,
+	                                    until_ms, entries, count, why);
+	count = 0;
+	for (size_t i = 0; is_done && i < batch->count; i++)
+		if (batch->items[i].slot == slot && !batch->items[i].is_done)
+			mbox_settle(batch, &batch->items[i], &entries[count++]);
+	free(entries);
+	return is_done;
+}
+
+static void
+mbox_slot_fail(struct batch *batch, const struct slot *slot, const struct error *why)
+{
+	for (size_t i = 0; i < batch->count; i++)
+		if (batch->items[i].slot == slot && !batch->items[i].is_done)
+			item_fail(&batch->items[i], why);
+}
+
+/* First those that are free; then one wait for all that others hold. */
+static void
+mbox_slots_run(struct batch *batch)
+{
+	struct error why = ERROR_NONE;
+
+	for (struct slot *slot = batch->slots; slot != NULL; slot = slot->next)
+		slot->is_busy = slot->is_mbox && !mbox_slot_run(batch, slot, 0, &why);
+	int64_t until_ms = clock_monotonic_ms() + batch->store->lock.wait_ms;
+	for (struct slot *slot = batch->slots; slot != NULL; slot = slot->next) {
+		why = ERROR_NONE;
+		if (slot->is_busy && !mbox_slot_run(batch, slot, until_ms, &why))
+			mbox_slot_fail(batch, slot, &why);
+	}
+}
+
 /* ---- public ---- */
 
 void
 mailbox_store_init(struct mailbox_store *store, int base, const char *host)
 {
-	*store = (struct mailbox_store){ .base = base, .host = host };
+	*store = (struct mailbox_store){
+		.base = base,
+		.host = host,
+		.limit_name = "virtual_mailbox_limit",
+		.lock = { .methods = MAILFILE_FCNTL | MAILFILE_DOTLOCK,
+		          .wait_ms = LOCK_WAIT_MS,
+		          .stale_ms = LOCK_STALE_MS },
+	};
 	mailbox_sync_init(&store->sync, base);
 	atomic_init(&store->serial, 0);
 }
@@ -589,10 +685,11 @@ batch_run(struct batch *batch)
 			item_write(batch, &batch->items[i]);
 	sync_files(batch);
 	for (size_t i = 0; i < batch->count; i++)
-		if (!batch->items[i].is_done && !batch->items[i].is_renamed)
+		if (batch->items[i].final_name != NULL && !batch->items[i].is_done)
 			item_rename(&batch->items[i]);
 	sync_directories(batch);
 	note_quotas(batch);
+	mbox_slots_run(batch);
 }
 
 void

@@ -1,9 +1,11 @@
 /*
  * deliver.h - delivers batches of messages into mailboxes, durably, each at most once.
  *
- * All files of a batch are written to tmp/, synced together, renamed into new/, then the
- * directories are synced once each. Runs as the mailbox's owner. A store may be used from several
- * threads; one batch belongs to one thread. The next formats (mbox) are rows beside Maildir.
+ * Maildir: all files of a batch are written to tmp/, synced together, renamed into new/, then the
+ * directories are synced once each. One-file mailboxes (mbox.h) come after that: what a batch has
+ * for one file is appended under one lock with one sync, and those that others have locked are
+ * waited for last. Runs as the mailbox's owner. A store may be used from several threads; one
+ * batch belongs to one thread.
  */
 #ifndef DAKIYA_MAILBOX_DELIVER_H
 #define DAKIYA_MAILBOX_DELIVER_H
@@ -12,6 +14,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/slice.h"
+#include "lib/mailbox/mailfile_lock.h"
 #include "lib/mailbox/sync.h"
 
 /* One message; may be shared by several deliveries. Borrowed until the batch is done. */
@@ -38,8 +41,8 @@ struct mailbox_delivery {
 	const struct mailbox_message *message;
 	struct slice                  recipient;
 	struct slice                  original; /* empty = same as recipient */
-	struct slice                  mailbox;  /* path below the base; '/' at the end = Maildir */
-	uint64_t                      quota;    /* bytes, 0 = none */
+	struct slice mailbox; /* path below the base; '/' at the end = Maildir, else mbox */
+	uint64_t     quota;   /* bytes, 0 = none */
 	/* the result */
 	enum mailbox_outcome outcome;
 	const char          *status;    /* "2.0.0" */
@@ -48,15 +51,20 @@ struct mailbox_delivery {
 };
 
 struct mailbox_store {
-	int                 base;             /* directory descriptor, borrowed */
-	const char         *host;             /* myhostname, for names */
-	uint64_t            message_limit;    /* virtual_mailbox_limit, 0 = none */
-	bool                defer_over_quota; /* virtual_quota_action = defer */
-	struct mailbox_sync sync;
-	_Atomic(uint64_t)   serial; /* for names in tmp/ */
+	int                       base;          /* directory descriptor, borrowed */
+	const char               *host;          /* myhostname, for names */
+	uint64_t                  message_limit; /* of a message, and of an mbox file; 0 = none */
+	const char               *limit_name;    /* the parameter it is from */
+	bool                      defer_over_quota; /* virtual_quota_action = defer */
+	struct mailbox_lock_rules lock;             /* of mbox files */
+	struct mailbox_sync       sync;
+	_Atomic(uint64_t)         serial; /* for names in tmp/ */
 };
 
-/* base and host are borrowed. */
+/*
+ * base and host are borrowed. Limits are virtual_mailbox_limit's and none, locks are fcntl and
+ * dotlock with Postfix's times: set what is different.
+ */
 void mailbox_store_init(struct mailbox_store *store, int base, const char *host);
 
 /* Carries out all of them and fills in their results. */

@@ -184,6 +184,12 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		  "./main.cf:9: warning: overriding earlier entry: mydestination =  (line 7)\n"
 		  "./main.cf:10: warning: Example.org is in mydestination and in "
 		  "virtual_mailbox_domains: mydestination wins\n" },
+		{ "virtual_mailbox_lock = fcntl lockf\n", SERVICES,
+		  "./main.cf:9: error: virtual_mailbox_lock: \"lockf\" is none of fcntl, flock, "
+		  "dotlock\n" },
+		{ "virtual_mailbox_lock =\n", SERVICES,
+		  "./main.cf:9: error: virtual_mailbox_lock is empty: two deliveries at once "
+		  "would mix their lines; the default is fcntl, dotlock\n" },
 		{ "message_size_limit = 100000000\n", SERVICES,
 		  "./main.cf:9: warning: message_size_limit (100000000) is larger than "
 		  "virtual_mailbox_limit (51200000): a message between them is accepted and then "
