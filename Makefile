@@ -31,7 +31,7 @@ else
 CPPFLAGS += -D_FORTIFY_SOURCE=3
 endif
 
-DAEMONS := master smtpd qmgr smtp local bounce pickup authd pop3d resolver
+DAEMONS := master smtpd qmgr smtp local bounce pickup pipe authd pop3d resolver
 DAEMONS := $(foreach d,$(DAEMONS),$(if $(wildcard $(d)/main.c),$(d)))
 TOOLS   := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/*/main.c))))
 

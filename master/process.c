@@ -102,6 +102,7 @@ send_start(struct master *master, struct process *process)
 
 	struct msg_daemon_start start = {
 		.service = slice_from(run->service->name),
+		.arguments = slice_from(run->service->own_arguments),
 		.generation = process->generation,
 		.process_limit = (uint32_t)process_limit_of(master, run->service),
 		.is_unprivileged = master->is_unprivileged,

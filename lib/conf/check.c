@@ -114,4 +114,5 @@ configuration_check(struct configuration *configuration, struct report *report)
 	check_tables(configuration, report);
 	check_rules(configuration, report);
 	check_services(configuration, report);
+	check_pipe(configuration, report);
 }

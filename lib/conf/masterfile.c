@@ -33,9 +33,8 @@ complain(struct master_line *line, enum problem_severity severity, const char *f
 	report_add(line->report, severity, line->file->path, line->number, "%s", text);
 }
 
-/* The next word; { text } is one word, without its braces and the blanks inside them. */
-static bool
-take_word(struct slice *rest, struct slice *word, bool *is_unclosed)
+bool
+master_word_take(struct slice *rest, struct slice *word, bool *is_unclosed)
 {
 	size_t length = 0, level = 0;
 
@@ -236,13 +235,17 @@ parse_arguments(struct master_line *line)
 	struct slice word;
 	bool         is_unclosed = false, is_unknown = false;
 
-	for (size_t count = 0; take_word(&line->rest, &word, &is_unclosed); count++) {
+	for (size_t count = 0;; count++) {
+		struct slice here = slice_trim(line->rest);
+
+		if (!master_word_take(&line->rest, &word, &is_unclosed))
+			break;
 		if (count >= MASTER_WORDS_MOST) {
 			complain(line, PROBLEM_ERROR, "more than %d words", MASTER_WORDS_MOST);
 			return;
 		}
 		if (slice_equal(word, SLICE("-o"))) {
-			if (take_word(&line->rest, &word, &is_unclosed))
+			if (master_word_take(&line->rest, &word, &is_unclosed))
 				parse_override(line, word);
 			else
 				complain(line, PROBLEM_ERROR, "-o without name=value");
@@ -250,6 +253,10 @@ parse_arguments(struct master_line *line)
 			parse_override(line, slice_from_offset(word, 2));
 		} else if (slice_equal(word, SLICE("-v")) || slice_equal(word, SLICE("-vv"))) {
 			line->service.is_verbose = true;
+		} else if (line->service.is_run && line->service.program->takes_arguments) {
+			/* All of the rest, also what looks like -o. */
+			line->service.own_arguments = arena_text(&line->file->arena, here);
+			return;
 		} else if (line->service.is_run && !is_unknown && !slice_equal(word, SLICE("-D"))) {
 			complain(line, PROBLEM_ERROR,
 			         "argument \"%.*s\" is not known; -o name=value and -v are",
@@ -302,7 +309,7 @@ take_columns(struct master_line *line, struct slice columns[MASTER_COLUMNS])
 	bool is_unclosed = false;
 
 	for (size_t i = 0; i < MASTER_COLUMNS; i++) {
-		if (!take_word(&line->rest, &columns[i], &is_unclosed) || is_unclosed) {
+		if (!master_word_take(&line->rest, &columns[i], &is_unclosed) || is_unclosed) {
 			complain(line, PROBLEM_ERROR,
 			         "%zu columns; needed are 8: service type private unpriv chroot "
 			         "wakeup maxproc command",
@@ -337,7 +344,7 @@ parse_service(struct master_line *line)
 	struct service *service = &line->service;
 	struct slice    columns[MASTER_COLUMNS];
 
-	service->host = "";
+	service->host = service->own_arguments = "";
 	service->overrides = (struct values){ .arena = ARENA(MASTER_OVERRIDES_MOST) };
 	service->line = line->number;
 	service->file = line->file->path;

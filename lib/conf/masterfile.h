@@ -34,6 +34,7 @@ struct service {
 	const struct program *program;       /* kind PROGRAM_OURS, or not run */
 	bool                  is_verbose;    /* -v */
 	const char           *arguments;     /* behind the program's name, as written */
+	const char           *own_arguments; /* of them, what the program itself reads; "" = none */
 	struct values         overrides;     /* -o name=value, unexpanded */
 	const char           *file;
 	unsigned              line;
@@ -62,6 +63,11 @@ void master_file_parse(struct master_file *file, const char *path, struct slice 
 void master_file_add(struct master_file *file, const char *text, struct report *report);
 void master_file_free(struct master_file *file);
 
+/*
+ * Cuts the next word off *rest; { text } is one word, without its braces and the blanks inside
+ * them. False when there is none. *is_unclosed: a } is missing.
+ */
+bool master_word_take(struct slice *rest, struct slice *word, bool *is_unclosed);
 /* "inet", "unix" ... as in the file. */
 const char *service_type_word(enum service_type type);
 /* A port number or a name from services(5); false when it is neither. */

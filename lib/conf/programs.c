@@ -27,6 +27,8 @@ const struct program programs[] = {
 	OURS("bounce",   "bounce",    STAGE_AGENT, false, false, "bounce",  NULL),
 	OURS("local",    "local",     STAGE_AGENT, false, false, NULL,      "private/%s"),
 	OURS("virtual",  "local",     STAGE_AGENT, false, false, NULL,      "private/%s"),
+	{ .name = "pipe", .kind = PROGRAM_OURS, .executable = "pipe", .stage = STAGE_AGENT,
+	  .takes_arguments = true },
 	OURS("authd",    "authd",     STAGE_SERVER, false, false, NULL,     "private/auth"),
 	OURS("resolver", "resolver",  STAGE_SERVER, false, true, NULL,      "private/resolver"),
 	OURS("qmgr",     "qmgr",      STAGE_QUEUE, false, true,  NULL,
@@ -51,7 +53,6 @@ const struct program programs[] = {
 
 	MISSING("pickup",     "mail from sendmail(1) is not taken in yet"),
 	MISSING("verify",     "addresses are not verified by probes yet"),
-	MISSING("pipe",       "there is no delivery to commands yet"),
 	MISSING("spawn",      "there is no spawn yet"),
 	MISSING("postscreen", "smtpd takes connections itself"),
 	MISSING("qmqpd",      "QMQP is not spoken"),

@@ -25,8 +25,9 @@ struct program {
 	enum program_kind  kind;
 	const char        *executable; /* in daemon_directory; it sees `name` as argv[0] */
 	enum program_stage stage;
-	bool               is_inet;      /* listens on the network; otherwise of type unix */
-	bool               is_singleton; /* the new one starts when the old one has ended */
+	bool               is_inet;         /* listens on the network; otherwise of type unix */
+	bool               is_singleton;    /* the new one starts when the old one has ended */
+	bool               takes_arguments; /* of its own, behind -o and -v */
 	/* Unix sockets below queue_directory; "private/%s" stands for the service's name. */
 	const char *sockets[PROGRAM_SOCKETS_MOST];
 	const char *only_service; /* other services of this program are not needed; NULL = any */

@@ -40,6 +40,7 @@ struct daemon_core {
 	int             snapshot_fd; /* kept for children by RUNS_AS_ROOT; otherwise -1 */
 
 	struct owner owners[RUNS_AS_DNS + 1]; /* by enum daemon_identity */
+	struct owner user;                    /* RUNS_AS_USER */
 
 	_Atomic bool     is_draining;
 	_Atomic int64_t  drain_deadline_ms;

@@ -73,6 +73,7 @@ take_start(struct daemon_core *core, struct ipc_frame *frame, struct start *star
 	if (!msg_daemon_start_decode(frame, &message) || message.snapshot < 0)
 		return error_set(error, "malformed daemon_start");
 	core->context.service = text_copy(message.service);
+	core->context.arguments = text_copy(message.arguments);
 	core->context.thread_limit = message.process_limit > 0 ? message.process_limit : 1;
 	core->context.is_unprivileged = message.is_unprivileged;
 	core->log_fd = message.log;
@@ -362,7 +363,12 @@ start(struct daemon_core *core, struct error *error)
 	core->context.listener_count = core->listeners.count;
 	if (core->daemon->prepare != NULL && !core->daemon->prepare(&core->context, error))
 		return false;
-	return identity_drop(core, error) && close_doors(core, error);
+	if (!identity_drop(core, error))
+		return false;
+	if (core->daemon->prepare_as_owner != NULL &&
+	    !core->daemon->prepare_as_owner(&core->context, error))
+		return false;
+	return close_doors(core, error);
 }
 
 /* What somebody at a terminal asks. */

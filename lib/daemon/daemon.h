@@ -23,6 +23,7 @@ enum daemon_identity {
 	RUNS_AS_DNS,  /* dns_owner (dakiya-dns) */
 	RUNS_AS_ROOT, /* local's parent only */
 	RUNS_AS_IS,   /* local's children, which were given their uid before exec */
+	RUNS_AS_USER, /* pipe: whom its prepare named in daemon_run_as */
 };
 
 /* What the sandbox leaves open beside reading, writing, threads, clocks and memory. */
@@ -49,7 +50,8 @@ enum daemon_peer {
 struct daemon_core; /* what lib/daemon keeps for itself */
 
 struct daemon_context {
-	const char              *service; /* master.cf name */
+	const char              *service;   /* master.cf name */
+	const char              *arguments; /* of master.cf, when its program takes any */
 	const struct snapshot   *snapshot;
 	const struct parameters *parameters;
 	size_t                   thread_limit; /* maxproc column */
@@ -114,6 +116,9 @@ struct daemon {
 	/* Before the doors close: open tables, keys, directories; *context->room is the room's. */
 	bool (*prepare)(struct daemon_context *context, struct error *error);
 
+	/* The same after the identity was changed; may be NULL. */
+	bool (*prepare_as_owner)(struct daemon_context *context, struct error *error);
+
 	/* Session rooms (smtpd, pop3d, authd, mailbox worker): all three, or none. */
 	void *(*session_begin)(struct daemon_context *context, struct stream *stream,
 	                       const struct session_peer *peer); /* NULL: close at once */
@@ -143,6 +148,9 @@ struct daemon {
 };
 
 int daemon_main(const struct daemon *daemon, int argc, char **argv);
+
+/* RUNS_AS_USER, in prepare: who it is to become, with no other group. */
+void daemon_run_as(struct daemon_context *context, uid_t uid, gid_t gid);
 
 /* How many sessions the process's limit of open files has room for; no session_limit above it
  * takes effect. */

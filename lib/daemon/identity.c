@@ -113,6 +113,30 @@ groups_set(const struct daemon_core *core, const struct owner *own, struct error
 	return true;
 }
 
+void
+daemon_run_as(struct daemon_context *context, uid_t uid, gid_t gid)
+{
+	context->core->user = (struct owner){ true, uid, gid };
+}
+
+/*
+ * What such a room starts is the user's, who may run set-uid programs as from cron: so the
+ * bounding set stays, out of which the room itself cannot take anything any more.
+ */
+static bool
+become_user(const struct daemon_core *core, struct error *error)
+{
+	const struct owner *user = &core->user;
+
+	if (!user->is_known || user->uid == 0 || user->gid == 0)
+		return error_set(error, "no user to run as");
+	if (setgroups(1, &user->gid) != 0)
+		return error_set_errno(error, "setgroups");
+	if (setresgid(user->gid, user->gid, user->gid) != 0)
+		return error_set_errno(error, "setresgid %u", (unsigned)user->gid);
+	return true;
+}
+
 bool
 identity_drop(const struct daemon_core *core, struct error *error)
 {
@@ -129,10 +153,11 @@ identity_drop(const struct daemon_core *core, struct error *error)
 	}
 	if (core->context.is_unprivileged)
 		return true;
-	const struct owner *own = &core->owners[identity];
-	if (!groups_set(core, own, error))
+	const struct owner *own = identity == RUNS_AS_USER ? &core->user : &core->owners[identity];
+	if (identity == RUNS_AS_USER ? !become_user(core, error) : !groups_set(core, own, error))
 		return false;
-	capabilities_limit(0);
+	if (identity != RUNS_AS_USER)
+		capabilities_limit(0);
 	if (setresuid(own->uid, own->uid, own->uid) != 0)
 		return error_set_errno(error, "setresuid %u", (unsigned)own->uid);
 	/* The inheritable set survives a change of uid. */

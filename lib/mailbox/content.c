@@ -1,6 +1,8 @@
 /* content.c - see content.h. */
 #include "lib/mailbox/content.h"
 
+#include <time.h>
+
 #include "lib/mail/address.h"
 #include "lib/mail/header.h"
 
@@ -71,6 +73,61 @@ content_finish(struct content_count *count, struct buf *out)
 	if (held && !give_out(count, SLICE("\r"), out))
 		return false;
 	return count->size == 0 || count->ends_line || give_out(count, SLICE("\n"), out);
+}
+
+void
+content_quote(struct content_quoting *quoting, struct slice bytes, struct buf *out)
+{
+	static const char from[] = "From ";
+
+	while (bytes.length > 0) {
+		size_t have = 0;
+
+		while (!quoting->in_line && quoting->matched < 5 && have < bytes.length &&
+		       bytes.data[have] == from[quoting->matched]) {
+			quoting->matched++;
+			have++;
+		}
+		bytes = slice_from_offset(bytes, have);
+		if (!quoting->in_line && quoting->matched < 5 && bytes.length == 0)
+			return;
+		if (quoting->matched == 5)
+			buf_append_byte(out, '>');
+		buf_append(out, slice_of(from, quoting->matched));
+		quoting->matched = 0;
+		size_t newline = slice_find_byte(bytes, '\n');
+		quoting->in_line = newline == SLICE_NOT_FOUND;
+		size_t length = quoting->in_line ? bytes.length : newline + 1;
+		buf_append(out, slice_first(bytes, length));
+		bytes = slice_from_offset(bytes, length);
+	}
+}
+
+void
+content_quote_finish(struct content_quoting *quoting, struct buf *out)
+{
+	buf_append(out, slice_first(SLICE("From "), quoting->matched));
+	*quoting = (struct content_quoting){ 0 };
+}
+
+void
+content_append_from_line(struct buf *out, struct slice sender, int64_t wall_s)
+{
+	static const char days[] = "SunMonTueWedThuFriSat";
+	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+	time_t            now = (time_t)wall_s;
+	struct tm         local = { 0 };
+
+	localtime_r(&now, &local);
+	buf_append_text(out, "From ");
+	if (sender.length == 0)
+		buf_append_text(out, "MAILER-DAEMON");
+	else if (!address_append_external(out, sender))
+		buf_append(out, sender);
+	buf_append_format(out, " %.3s %.3s %2d %02d:%02d:%02d %d\n",
+	                  days + 3 * (size_t)local.tm_wday, months + 3 * (size_t)local.tm_mon,
+	                  local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec,
+	                  local.tm_year + 1900);
 }
 
 bool

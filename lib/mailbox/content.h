@@ -29,6 +29,21 @@ bool content_finish(struct content_count *count, struct buf *out);
 /* Counts a stored file's virtual size in pieces (zeroed count at first). */
 void content_measure(struct content_count *count, struct slice stored);
 
+/* What of "From " at a line's start is held back until the next piece. */
+struct content_quoting {
+	size_t matched;
+	bool   in_line;
+};
+
+/*
+ * Appends text with LF line ends, in pieces of any size, with `>` in front of lines that begin
+ * with "From " (quoting zeroed at first). At the end content_quote_finish gives what is held.
+ */
+void content_quote(struct content_quoting *quoting, struct slice bytes, struct buf *out);
+void content_quote_finish(struct content_quoting *quoting, struct buf *out);
+/* "From sender Sat Nov 28 08:48:13 2026\n" in local time; MAILER-DAEMON for the null sender. */
+void content_append_from_line(struct buf *out, struct slice sender, int64_t wall_s);
+
 /* Return-Path, X-Original-To and Delivered-To with LF line ends. False: a control byte in one. */
 bool content_append_fields(struct buf *out, struct slice sender, struct slice original,
                            struct slice recipient);

@@ -11,7 +11,6 @@
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/io/file.h"
-#include "lib/mail/address.h"
 #include "lib/mailbox/content.h"
 #include "lib/mailbox/mailfile_lock.h"
 #include "lib/mailbox/mbox_note.h"
@@ -160,66 +159,6 @@ file_take_until(struct mbox *mbox, int64_t until_ms, struct error *error)
 
 /* ---- writing ---- */
 
-/* Gives out what quoting allows; `matched` bytes of "From " at a line's start are held back. */
-struct quoting {
-	size_t matched;
-	bool   in_line;
-};
-
-static void
-quote(struct quoting *quoting, struct slice bytes, struct buf *out)
-{
-	static const char from[] = "From ";
-
-	while (bytes.length > 0) {
-		if (!quoting->in_line) {
-			size_t have = 0;
-
-			while (quoting->matched < 5 && have < bytes.length &&
-			       bytes.data[have] == from[quoting->matched]) {
-				quoting->matched++;
-				have++;
-			}
-			bytes = slice_from_offset(bytes, have);
-			if (quoting->matched < 5 && bytes.length == 0)
-				return;
-			if (quoting->matched == 5)
-				buf_append_byte(out, '>');
-			buf_append(out, slice_of(from, quoting->matched));
-			quoting->matched = 0;
-			quoting->in_line = true;
-		}
-		size_t newline = slice_find_byte(bytes, '\n');
-		if (newline == SLICE_NOT_FOUND) {
-			buf_append(out, bytes);
-			return;
-		}
-		buf_append(out, slice_first(bytes, newline + 1));
-		bytes = slice_from_offset(bytes, newline + 1);
-		quoting->in_line = false;
-	}
-}
-
-static void
-append_from_line(struct buf *out, struct slice sender)
-{
-	static const char days[] = "SunMonTueWedThuFriSat";
-	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-	time_t            now = (time_t)clock_wall_s();
-	struct tm         local = { 0 };
-
-	localtime_r(&now, &local);
-	buf_append_text(out, "From ");
-	if (sender.length == 0)
-		buf_append_text(out, "MAILER-DAEMON");
-	else if (!address_append_external(out, sender))
-		buf_append(out, sender);
-	buf_append_format(out, " %.3s %.3s %2d %02d:%02d:%02d %d\n",
-	                  days + 3 * (size_t)local.tm_wday, months + 3 * (size_t)local.tm_mon,
-	                  local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec,
-	                  local.tm_year + 1900);
-}
-
 static bool
 out_write(struct mbox *mbox, struct error *error)
 {
@@ -233,18 +172,19 @@ out_write(struct mbox *mbox, struct error *error)
 }
 
 static bool
-piece_write(struct mbox *mbox, struct content_count *count, struct quoting *quoting,
+piece_write(struct mbox *mbox, struct content_count *count, struct content_quoting *quoting,
             struct slice piece, struct error *error)
 {
 	buf_clear(&mbox->converted);
 	content_convert(count, piece, &mbox->converted);
-	quote(quoting, buf_slice(&mbox->converted), &mbox->out);
+	content_quote(quoting, buf_slice(&mbox->converted), &mbox->out);
 	return out_write(mbox, error);
 }
 
 static bool
 file_content_write(struct mbox *mbox, const struct mailbox_message *message,
-                   struct content_count *count, struct quoting *quoting, struct error *error)
+                   struct content_count *count, struct content_quoting *quoting,
+                   struct error *error)
 {
 	char    *piece = malloc(PIECE_BYTES);
 	uint64_t done = 0;
@@ -274,11 +214,11 @@ message_write(struct mbox *mbox, const struct mbox_entry *entry, struct error *e
 {
 	const struct mailbox_message *message = entry->message;
 	struct content_count          count = { 0 };
-	struct quoting                quoting = { 0 };
+	struct content_quoting        quoting = { 0 };
 	uint64_t                      start = mbox->size;
 
 	buf_clear(&mbox->out);
-	append_from_line(&mbox->out, message->sender);
+	content_append_from_line(&mbox->out, message->sender, clock_wall_s());
 	mbox_note_set(mbox->fd, start, 0, buf_slice(&mbox->out));
 	size_t line = mbox->out.length;
 	if (!content_append_fields(&mbox->out, message->sender, entry->original, entry->recipient))
@@ -294,7 +234,7 @@ message_write(struct mbox *mbox, const struct mbox_entry *entry, struct error *e
 		content_convert(&count, message->content, &mbox->converted);
 	}
 	content_finish(&count, &mbox->converted);
-	quote(&quoting, buf_slice(&mbox->converted), &mbox->out);
+	content_quote(&quoting, buf_slice(&mbox->converted), &mbox->out);
 	buf_append_byte(&mbox->out, '\n');
 	is_good = is_good && out_write(mbox, error);
 	if (is_good)
