@@ -108,7 +108,8 @@ static const char master_text[] = "# service type private unpriv chroot wakeup m
 				  "trace unix - - n - 0 bounce\n"
 				  "postlog unix-dgram n - n - 1 postlogd\n"
 				  "mailman unix - n n - - pipe\n"
-				  "  flags=FRX user=list argv=/bin/x ${nexthop} { with blanks }\n";
+				  "  -o syslog_name=x flags=FRX user=list\n"
+				  "  argv=/bin/x -o a=b ${nexthop} { with blanks }\n";
 
 static void
 master_cf_is_read_with_all_columns(void **state)
@@ -145,8 +146,15 @@ master_cf_is_read_with_all_columns(void **state)
 	assert_int_equal(s[5].process_limit, 0);
 	assert_string_equal(s[5].program->executable, "smtp");
 	assert_true(s[6].is_run);
-	/* Known and not run: rewrite, trace (one bounce serves all), postlog, pipe. */
-	assert_false(s[4].is_run || s[7].is_run || s[8].is_run || s[9].is_run);
+	/* Known and not run: rewrite, trace (one bounce serves all), postlog. */
+	assert_false(s[4].is_run || s[7].is_run || s[8].is_run);
+	/* What is behind its own arguments is theirs, also -o. */
+	assert_true(s[9].is_run);
+	assert_string_equal(s[9].own_arguments,
+	                    "flags=FRX user=list  argv=/bin/x -o a=b ${nexthop} { with blanks }");
+	assert_non_null(values_get(&s[9].overrides, SLICE("syslog_name")));
+	assert_null(values_get(&s[9].overrides, SLICE("a")));
+	assert_string_equal(s[0].own_arguments, "");
 	master_file_free(&file);
 	report_free(&report);
 }
