@@ -145,7 +145,7 @@ run_for(struct pipe_delivery *delivery, struct pipe_recipient *const *recipients
 	command_run(room->runner, &command, &result);
 	settle_by_result(delivery, recipients, count, &result);
 	if (result.end == COMMAND_NOT_RUN && command_runner_is_gone(room->runner))
-		atomic_store(&room->is_over, true);
+		pipe_end(room);
 	command_result_free(&result);
 	pipe_content_free(&content);
 }

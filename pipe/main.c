@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -13,7 +14,6 @@
 
 #define JOBS_PATH       "private/jobs"
 #define CONNECT_WAIT_MS 20000 /* qmgr may be behind with accepting */
-#define LOOK_MS         1000
 #define OUTCOMES_MOST   (15u << 20)
 
 /* ---- the beginning, as root ---- */
@@ -40,7 +40,8 @@ user_take(struct daemon_context *context, const struct pipe_room *room, struct e
 
 	if (context->is_unprivileged)
 		return root == NULL || error_set(error, "chroot=%s needs root", root);
-	if (!pipe_user_find(room->arguments.user, context->parameters, &owner, error))
+	if (pipe_user_find(room->arguments.user, context->parameters, &owner, error) !=
+	    PIPE_USER_FOUND)
 		return error_prefix(error, "service %s: user=%s", context->service,
 		                    room->arguments.user);
 	daemon_run_as(context, owner.uid, owner.gid);
@@ -120,6 +121,16 @@ prepare_as_owner(struct daemon_context *context, struct error *error)
 
 /* ---- running ---- */
 
+void
+pipe_end(struct pipe_room *room)
+{
+	if (atomic_exchange(&room->is_over, true))
+		return;
+	/* Wakes those that wait for a job. All stay open until the threads are back. */
+	for (size_t i = 0; i < room->agent_count; i++)
+		shutdown(room->agents[i].channel.fd, SHUT_RD);
+}
+
 static bool
 deliver_next(struct pipe_room *room, struct agent *agent)
 {
@@ -146,16 +157,14 @@ work(struct daemon_context *context, size_t index)
 	struct agent     *agent = &room->agents[index];
 
 	while (!daemon_is_draining(context) && !atomic_load(&room->is_over)) {
-		if (daemon_wait(context, agent->channel.fd, POLLIN,
-		                clock_monotonic_ms() + LOOK_MS) != DAEMON_WAIT_READY)
+		if (daemon_wait(context, agent->channel.fd, POLLIN, INT64_MAX) != DAEMON_WAIT_READY)
 			continue;
 		daemon_count(context, 0, 1);
 		bool goes_on = deliver_next(room, agent);
 		daemon_count(context, 0, -1);
 		if (!goes_on)
-			atomic_store(&room->is_over, true);
+			pipe_end(room);
 	}
-	agent_close(agent);
 }
 
 static int
@@ -167,6 +176,8 @@ run(struct daemon_context *context)
 	if (!daemon_is_draining(context))
 		log_info("the channel to qmgr, or the helper for commands, has ended: starting "
 		         "anew");
+	for (size_t i = 0; i < room->agent_count; i++)
+		agent_close(&room->agents[i]);
 	command_runner_close(&room->runner);
 	return status;
 }

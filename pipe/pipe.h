@@ -91,6 +91,11 @@ bool pipe_was_delivered_to(const struct pipe_delivery *delivery, struct slice re
 
 /* ---- deliver.c ---- */
 
+/*
+ * A channel or the helper is gone: no more jobs are taken, by no thread; what runs is finished and
+ * reported.
+ */
+void pipe_end(struct pipe_room *room);
 /* Delivers the job and fills outcomes with one msg_outcome a recipient, each logged. */
 void pipe_deliver(struct pipe_room *room, struct agent_job *job, struct buf *outcomes);
 

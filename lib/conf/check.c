@@ -108,11 +108,11 @@ void
 configuration_check(struct configuration *configuration, struct report *report)
 {
 	check_names(configuration, report);
+	check_pipe(configuration, report); /* decides what is run */
 	check_missing(configuration, report);
 	check_types(configuration, report);
 	check_restrictions(configuration, report);
 	check_tables(configuration, report);
 	check_rules(configuration, report);
 	check_services(configuration, report);
-	check_pipe(configuration, report);
 }

@@ -413,9 +413,8 @@ user_parse(const char *text, struct owner *owner, struct error *error)
 	return owner_parse(name, owner, error) && group_find(colon + 1, &owner->gid, error);
 }
 
-bool
-pipe_user_find(const char *text, const struct parameters *parameters, struct owner *owner,
-               struct error *error)
+static bool
+user_is_allowed(const struct owner *owner, const struct parameters *parameters, struct error *error)
 {
 	const struct {
 		const char *name, *value;
@@ -426,8 +425,6 @@ pipe_user_find(const char *text, const struct parameters *parameters, struct own
 		{ "dns_owner", parameters->dns_owner },
 	};
 
-	if (!user_parse(text, owner, error))
-		return false;
 	if (owner->uid == 0 || owner->gid == 0)
 		return error_set(error, "must not be root, nor have root's group");
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -441,4 +438,13 @@ pipe_user_find(const char *text, const struct parameters *parameters, struct own
 			return error_set(error, "must not have the group of %s", rows[i].name);
 	}
 	return true;
+}
+
+enum pipe_user
+pipe_user_find(const char *text, const struct parameters *parameters, struct owner *owner,
+               struct error *error)
+{
+	if (!user_parse(text, owner, error))
+		return PIPE_USER_MISSING;
+	return user_is_allowed(owner, parameters, error) ? PIPE_USER_FOUND : PIPE_USER_REFUSED;
 }

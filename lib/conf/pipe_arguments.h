@@ -45,10 +45,16 @@ struct pipe_arguments {
 bool pipe_arguments_parse(struct slice text, const char *file, unsigned line, struct arena *arena,
                           struct pipe_arguments *arguments, struct report *report);
 
-/* Whom user= means: "name", "name:group", "uid:gid"; *error when there is none, or when it is root
- * or has the rights of the mail system. */
-bool pipe_user_find(const char *text, const struct parameters *parameters, struct owner *owner,
-                    struct error *error);
+enum pipe_user {
+	PIPE_USER_FOUND,
+	PIPE_USER_MISSING, /* or it cannot be looked up */
+	PIPE_USER_REFUSED, /* root, or with rights of the mail system */
+};
+
+/* Whom user= means: "name", "name:group", "uid:gid"; *error unless found. parameters: the owners.
+ */
+enum pipe_user pipe_user_find(const char *text, const struct parameters *parameters,
+                              struct owner *owner, struct error *error);
 
 /* ---- macros in argv= ---- */
 

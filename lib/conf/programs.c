@@ -28,7 +28,7 @@ const struct program programs[] = {
 	OURS("local",    "local",     STAGE_AGENT, false, false, NULL,      "private/%s"),
 	OURS("virtual",  "local",     STAGE_AGENT, false, false, NULL,      "private/%s"),
 	{ .name = "pipe", .kind = PROGRAM_OURS, .executable = "pipe", .stage = STAGE_AGENT,
-	  .takes_arguments = true },
+	  .takes_arguments = true, .remark = "its user does not exist" },
 	OURS("authd",    "authd",     STAGE_SERVER, false, false, NULL,     "private/auth"),
 	OURS("resolver", "resolver",  STAGE_SERVER, false, true, NULL,      "private/resolver"),
 	OURS("qmgr",     "qmgr",      STAGE_QUEUE, false, true,  NULL,

@@ -298,13 +298,22 @@ def test_bad_arguments_are_refused_by_check_and_at_reload(place, make_list_host)
         assert text in result.stderr
     if os.geteuid() == 0:
         for name, why in (("root", "must not be root"), ("64300:64301", "must not be mail_owner"),
-                          ("64999:64300", "must not have the group of mail_owner"),
-                          ("no-such-user", 'there is no user "no-such-user"')):
+                          ("64999:64300", "must not have the group of mail_owner")):
             host.extra_services = good.replace(user(), f"user={name}")
             host.write_config()
             result = host.tool("dakiya", "check", check=False)
             assert result.returncode == 78 and why in result.stderr, result.stderr
-    host.extra_services = good
+        # What a distribution ships for a program that is not there keeps nothing from running.
+        host.extra_services = good + "maildrop unix - n n - - pipe user=no-such-user argv=/bin/x\n"
+        host.write_config()
+        result = host.tool("dakiya", "check")
+        assert 'user=no-such-user: there is no user "no-such-user": service maildrop is not run' \
+            in result.stderr
+        host.settings["default_transport"] = "maildrop"
+        host.write_config()
+        result = host.tool("dakiya", "check", check=False)
+        assert "default_transport: service maildrop" in result.stderr and result.returncode == 78
+        del host.settings["default_transport"]
     host.write_config()
     host.tool("dakiya", "reload")
     host.send("s@client.test", "a@lists.test", "Subject: x\r\n\r\nhi\r\n")

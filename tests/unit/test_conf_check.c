@@ -42,10 +42,9 @@ write_file(const char *path, const char *first, const char *second)
 static int
 make_directory(void **state)
 {
-	static const char *const names[] = {
-		"smtpd", "smtp", "qmgr", "pop3d", "resolver", "bounce"
-	};
-	char path[] = "/tmp/test-conf-check-XXXXXX";
+	static const char *const names[] = { "smtpd",    "smtp",   "qmgr", "pop3d",
+		                             "resolver", "bounce", "pipe" };
+	char                     path[] = "/tmp/test-conf-check-XXXXXX";
 
 	(void)state;
 	if (mkdtemp(path) == NULL || chdir(path) < 0 || mkdir("libexec", 0755) < 0)
@@ -187,6 +186,12 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		{ "virtual_mailbox_lock = fcntl lockf\n", SERVICES,
 		  "./main.cf:9: error: virtual_mailbox_lock: \"lockf\" is none of fcntl, flock, "
 		  "dotlock\n" },
+		{ "", SERVICES "list unix - n n - - pipe flags=RY argv=x ${recipent}\n",
+		  "./master.cf:6: error: pipe: flags=: there is no flag \"Y\"; B D F O R X h q u "
+		  ". > are\n"
+		  "./master.cf:6: error: pipe: argv=: there is no ${recipent}, did you mean "
+		  "${recipient}; a $ itself is $$\n"
+		  "./master.cf:6: error: pipe: user= is missing: who the command runs as\n" },
 		{ "virtual_mailbox_lock =\n", SERVICES,
 		  "./main.cf:9: error: virtual_mailbox_lock is empty: two deliveries at once "
 		  "would mix their lines; the default is fcntl, dotlock\n" },
@@ -246,11 +251,10 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		  "./main.cf:9: error: smtpd_milters is not there yet: mail would pass by the "
 		  "milters, unsigned and unseen; take it out to do without\n" },
 		{ "virtual_transport = dovecot\n",
-		  SERVICES "dovecot unix - n n - - pipe\n  user=vmail argv=/bin/deliver\n",
-		  "./master.cf:6: warning: pipe is not used here: there is no delivery to commands "
-		  "yet\n"
+		  SERVICES "dovecot unix - n n - - spawn\n  user=vmail argv=/bin/deliver\n",
+		  "./master.cf:6: warning: spawn is not used here: there is no spawn yet\n"
 		  "./main.cf:9: error: virtual_transport: service dovecot (line 6 of master.cf) is "
-		  "not run: there is no delivery to commands yet\n" },
+		  "not run: there is no spawn yet\n" },
 		{ "default_transport = slow:\n", SERVICES,
 		  "./main.cf:9: error: default_transport: there is no service \"slow\" in "
 		  "master.cf\n" },

@@ -111,22 +111,28 @@ user_must_have_no_rights_of_root_or_the_mail_system(void **state)
 	struct error      error = ERROR_NONE;
 
 	(void)state;
-	assert_true(pipe_user_find("71000:71001", &parameters, &owner, &error));
+	assert_int_equal(PIPE_USER_FOUND,
+	                 pipe_user_find("71000:71001", &parameters, &owner, &error));
 	assert_int_equal(owner.uid, 71000);
 	assert_int_equal(owner.gid, 71001);
-	assert_true(pipe_user_find("nobody", &parameters, &owner, &error));
-	assert_true(pipe_user_find("nobody:71001", &parameters, &owner, &error));
+	assert_int_equal(PIPE_USER_FOUND, pipe_user_find("nobody", &parameters, &owner, &error));
+	assert_int_equal(PIPE_USER_FOUND,
+	                 pipe_user_find("nobody:71001", &parameters, &owner, &error));
 	assert_int_equal(owner.gid, 71001);
-	assert_false(pipe_user_find("root", &parameters, &owner, &error));
+	assert_int_equal(PIPE_USER_REFUSED, pipe_user_find("root", &parameters, &owner, &error));
 	assert_string_equal(error.text, "must not be root, nor have root's group");
-	assert_false(pipe_user_find("nobody:root", &parameters, &owner, &error));
-	assert_false(pipe_user_find("70003:5", &parameters, &owner, &error));
+	assert_int_equal(PIPE_USER_REFUSED,
+	                 pipe_user_find("nobody:root", &parameters, &owner, &error));
+	assert_int_equal(PIPE_USER_REFUSED, pipe_user_find("70003:5", &parameters, &owner, &error));
 	assert_string_equal(error.text, "must not be auth_owner");
-	assert_false(pipe_user_find("71000:70001", &parameters, &owner, &error));
+	assert_int_equal(PIPE_USER_REFUSED,
+	                 pipe_user_find("71000:70001", &parameters, &owner, &error));
 	assert_string_equal(error.text, "must not have the group of mail_owner");
-	assert_false(pipe_user_find("nobody:no-such-group", &parameters, &owner, &error));
+	assert_int_equal(PIPE_USER_MISSING,
+	                 pipe_user_find("nobody:no-such-group", &parameters, &owner, &error));
 	assert_string_equal(error.text, "there is no group \"no-such-group\"");
-	assert_false(pipe_user_find("no-such-user", &parameters, &owner, &error));
+	assert_int_equal(PIPE_USER_MISSING,
+	                 pipe_user_find("no-such-user", &parameters, &owner, &error));
 }
 
 /* ---- a delivery ---- */
