@@ -268,6 +268,29 @@ parse_arguments(struct master_line *line)
 		complain(line, PROBLEM_ERROR, "a } is missing");
 }
 
+/* qmgr knows these transports by their usual names only: mail for another name would wait. */
+static void
+check_renamed(struct master_line *line)
+{
+	static const struct {
+		const char *program, *names[2];
+	} rows[] = { { "error", { "error", "retry" } },
+		     { "retry", { "error", "retry" } },
+		     { "discard", { "discard", "discard" } } };
+	struct slice name = slice_from(line->service.name);
+	struct slice program = slice_from(line->service.program->name);
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (slice_equal(program, slice_from(rows[i].program)) &&
+		    !slice_equal(name, slice_from(rows[i].names[0])) &&
+		    !slice_equal(name, slice_from(rows[i].names[1])))
+			complain(line, PROBLEM_WARNING,
+			         "service %s (%s) is not run, and mail for the transport %s: would "
+			         "wait: name %s: in tables instead",
+			         line->service.name, rows[i].program, line->service.name,
+			         rows[i].names[0]);
+}
+
 static void
 parse_program(struct master_line *line, struct slice word)
 {
@@ -290,6 +313,7 @@ parse_program(struct master_line *line, struct slice word)
 	     !slice_equal(slice_from(service->name), slice_from(program->only_service)))) {
 		complain(line, PROBLEM_INFO, "%s (%s) is not needed here: %s", service->name,
 		         program->name, program->remark);
+		check_renamed(line);
 		return;
 	}
 	if (service->type != SERVICE_INET && service->type != SERVICE_UNIX)

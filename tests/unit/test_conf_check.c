@@ -192,6 +192,10 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		  "./master.cf:6: error: pipe: argv=: there is no ${recipent}, did you mean "
 		  "${recipient}; a $ itself is $$\n"
 		  "./master.cf:6: error: pipe: user= is missing: who the command runs as\n" },
+		{ "", SERVICES "error unix - - n - - error\nretry unix - - n - - error\n", "" },
+		{ "", SERVICES "hole unix - - n - - discard\n",
+		  "./master.cf:6: warning: service hole (discard) is not run, and mail for the "
+		  "transport hole: would wait: name discard: in tables instead\n" },
 		{ "virtual_mailbox_lock =\n", SERVICES,
 		  "./main.cf:9: error: virtual_mailbox_lock is empty: two deliveries at once "
 		  "would mix their lines; the default is fcntl, dotlock\n" },
