@@ -173,10 +173,11 @@ def test_each_recipient_of_a_job_has_its_own_copy_and_outcome(place):
         queue.hello()
         outcomes = queue.deliver([("a@x.test", "x.test/a/"), ("b@x.test", "x.test/b/"),
                                   ("c@x.test", "x.test/c"), ("d@x.test", "../d/")])
-        assert [one["action"] for one in outcomes] == [DELIVERED, DELIVERED, DEFERRED, DEFERRED]
+        assert [one["action"] for one in outcomes] == [DELIVERED, DELIVERED, DELIVERED, DEFERRED]
         assert [one["recipient"] for one in outcomes] == [0, 1, 2, 3]
         assert b"Delivered-To: a@x.test\n" in files(place, "x.test/a")[0].read_bytes()
         assert b"Delivered-To: b@x.test\n" in files(place, "x.test/b")[0].read_bytes()
+        assert b"Delivered-To: c@x.test\n" in (place / "mail" / "x.test" / "c").read_bytes()
 
 
 def test_message_in_a_file_is_delivered_like_an_inline_one(place):
