@@ -60,6 +60,7 @@ def test_message_in_the_file_is_what_mail_readers_expect(mbox_host):
     assert (box(host).stat().st_mode & 0o777, box(host).stat().st_uid) == (0o600, OTHER)
     host.send("", "alice@example.test", "Subject: two\r\n\r\nbounce\r\n")
     dakiya.wait_for("two messages", lambda: subjects(host) == ["one", "two"])
+    host.wait_queue_empty()
     assert "\n\nFrom MAILER-DAEMON " in box(host).read_text()
     assert not (host.mail / "box" / "alice.lock").exists()
 

@@ -314,6 +314,7 @@ def test_bad_arguments_are_refused_by_check_and_at_reload(place, make_list_host)
         result = host.tool("dakiya", "check", check=False)
         assert "default_transport: service maildrop" in result.stderr and result.returncode == 78
         del host.settings["default_transport"]
+    host.extra_services = good
     host.write_config()
     host.tool("dakiya", "reload")
     host.send("s@client.test", "a@lists.test", "Subject: x\r\n\r\nhi\r\n")
