@@ -126,6 +126,15 @@ settle_by_result(struct pipe_delivery *delivery, struct pipe_recipient *const *r
 	buf_free(&text);
 }
 
+/* The drain is over: better ended and told than killed by master. */
+static bool
+drain_is_over(void *context)
+{
+	const struct pipe_room *room = context;
+
+	return daemon_drain_deadline_ms(room->daemon) <= clock_monotonic_ms();
+}
+
 static void
 run_for(struct pipe_delivery *delivery, struct pipe_recipient *const *recipients, size_t count,
         const char *const *argv)
@@ -137,7 +146,9 @@ run_for(struct pipe_delivery *delivery, struct pipe_recipient *const *recipients
 		                          .directory = room->arguments.directory,
 		                          .time_limit_ms = room->time_limit_ms,
 		                          .input = pipe_content_next,
-		                          .input_context = &content };
+		                          .input_context = &content,
+		                          .must_end = drain_is_over,
+		                          .must_end_context = room };
 	struct command_result result;
 
 	if (!pipe_content_init(&content, delivery, recipients[0]))

@@ -95,6 +95,7 @@ prepare(struct daemon_context *context, struct error *error)
 		return error_set(error, "out of memory");
 	context->room = room;
 	room->service = context->service;
+	room->daemon = context;
 	room->arena = (struct arena){ 0 };
 	room->delimiters = context->parameters->recipient_delimiter;
 	if (!arguments_take(context, room, error) || !user_take(context, room, error) ||

@@ -25,6 +25,7 @@ struct pipe_room {
 	struct environment     environment;
 	const char            *delimiters; /* recipient_delimiter */
 	const char            *service;
+	struct daemon_context *daemon;
 	int64_t                time_limit_ms;
 	struct command_runner *runner;
 	struct agent          *agents; /* one a thread */

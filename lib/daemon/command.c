@@ -13,6 +13,7 @@
 
 #define STOP_WAIT_MS (COMMAND_GRACE_MS + 8000) /* until a killed command must be gone */
 #define SEND_WAIT_MS 30000                     /* the helper forks for others */
+#define LOOK_MS      1000                      /* for must_end */
 #define LAST_READS   64                        /* of output after the end, by what still writes */
 
 struct command_runner {
@@ -325,6 +326,15 @@ report_read(struct run *run)
 	return true;
 }
 
+static bool
+run_must_end(const struct run *run)
+{
+	const struct command *command = run->command;
+
+	return !run->is_stopping && command->must_end != NULL &&
+	       command->must_end(command->must_end_context);
+}
+
 static void
 run_watch(struct run *run)
 {
@@ -340,7 +350,12 @@ run_watch(struct run *run)
 			run_stop(run, COMMAND_TIMED_OUT);
 			continue;
 		}
-		if (poll(polls, 3, left > 60000 ? 60000 : (int)left) <= 0)
+		if (run_must_end(run)) {
+			error_set(&run->result->error, "the mail system stops");
+			run_stop(run, COMMAND_NOT_RUN);
+			continue;
+		}
+		if (poll(polls, 3, left > LOOK_MS ? LOOK_MS : (int)left) <= 0)
 			continue;
 		if (polls[1].revents != 0)
 			output_read(run);

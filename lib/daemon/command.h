@@ -40,6 +40,12 @@ struct command {
 	 */
 	bool (*input)(void *context, struct slice *piece, struct error *error);
 	void *input_context;
+	/*
+	 * Asked about once a second while it runs; true ends it like a timeout, COMMAND_NOT_RUN
+	 * (a daemon whose drain is over). NULL: never.
+	 */
+	bool (*must_end)(void *context);
+	void *must_end_context;
 };
 
 enum command_end {

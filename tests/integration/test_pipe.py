@@ -409,3 +409,20 @@ echo >@OUT@/started; sleep 3; cat >@OUT@/done.$$
     done = [path for path in (place.directory / "out").iterdir() if path.name.startswith("done")]
     assert len(done) == 2
     assert host.log().count("status=sent (delivered via list service)") == 2
+
+
+def test_command_that_outlasts_the_drain_is_ended_and_runs_again(place, make_list_host):
+    script = place.script("slow", """#!/bin/sh
+if [ -e @OUT@/started ]; then cat >@OUT@/done; exit 0; fi
+echo $$ >@OUT@/started; exec sleep 1000
+""")
+    host = make_list_host(f"{user()} argv={script}", drain_timeout="2s").start()
+    host.send("s@client.test", "a@lists.test", "Subject: one\r\n\r\nhi\r\n")
+    pid = int(place.wait_out("started"))
+    host.stop()
+    assert not os.path.exists(f"/proc/{pid}")
+    assert re.search(r"status=deferred \(temporary failure\. Command output: the mail system stops\)",
+                     host.log())
+    assert "killed by signal" not in host.log()
+    host.start()
+    assert "Subject: one" in place.wait_out("done")

@@ -298,6 +298,34 @@ slow_command_is_killed_with_its_group(void **state)
 	command_result_free(&result);
 }
 
+static bool
+ends_at(void *context)
+{
+	return clock_monotonic_ms() > *(int64_t *)context;
+}
+
+static void
+command_ends_when_its_room_says_so(void **state)
+{
+	const char *const     arguments[] = { "sleep", "1000", NULL };
+	struct source         empty = { 0 };
+	int64_t               begin = clock_monotonic_ms(), until = begin + 300;
+	struct command        command = { .arguments = arguments,
+		                          .environment = no_environment,
+		                          .time_limit_ms = LIMIT_MS,
+		                          .input = source_piece,
+		                          .input_context = &empty,
+		                          .must_end = ends_at,
+		                          .must_end_context = &until };
+	struct command_result result;
+
+	command_run(*state, &command, &result);
+	assert_int_equal(result.end, COMMAND_NOT_RUN);
+	assert_string_equal(result.error.text, "the mail system stops");
+	assert_true(clock_monotonic_ms() - begin < 15000);
+	command_result_free(&result);
+}
+
 static void
 command_that_ignores_sigterm_is_killed(void **state)
 {
@@ -619,6 +647,7 @@ main(void)
 		RUN(missing_programs_are_named),
 		RUN(script_without_interpreter_line_runs),
 		RUN(slow_command_is_killed_with_its_group),
+		RUN(command_ends_when_its_room_says_so),
 		RUN(command_that_ignores_sigterm_is_killed),
 		RUN(death_by_signal_is_told),
 		RUN(background_process_does_not_hold_up),
