@@ -426,3 +426,35 @@ echo $$ >@OUT@/started; exec sleep 1000
     assert "killed by signal" not in host.log()
     host.start()
     assert "Subject: one" in place.wait_out("done")
+
+
+def test_procmail_and_maildrop_sort_mail_with_the_rights_they_are_installed_with(place,
+                                                                                make_list_host):
+    """procmail is set-uid root, maildrop set-gid mail: neither must fail for want of rights."""
+    out = place.directory / "out"
+    rules = place.directory / "procmailrc"
+    rules.write_text(f"DEFAULT={out}/procmail.mbox\n:0:\n* ^Subject:.*list\n{out}/lists.mbox\n")
+    filters = place.directory / "mailfilter"
+    filters.write_text(f'if (/^Subject:.*list/)\n{{\n    to "{out}/lists.dir"\n}}\n'
+                       f'to "{out}/maildrop.mbox"\n')
+    filters.chmod(0o600)
+    who = "user=nobody:nogroup"  # both want a user that has a name
+    dakiya.run("mkdir", "-p", *(out / "lists.dir" / part for part in ("new", "cur", "tmp")))
+    if os.geteuid() == 0:
+        dakiya.run("chown", "-R", "nobody:nogroup", out, filters)
+    host = make_list_host(
+        f"flags=R {who} directory={out} argv=/usr/bin/procmail -t -m {rules}",
+        extra=f"other unix - n n - 2 pipe\n  flags=R {who} directory={out}\n"
+              f"  argv=/usr/bin/maildrop {filters}\n",
+        transport_maps="inline:{ lists.test=list:, other.test=other: }",
+        export_environment=f"HOME={out}").start()
+    for subject in ("plain", "a list"):
+        host.send("s@client.test", ["a@lists.test", "b@other.test"],
+                  f"Subject: {subject}\r\n\r\nFrom the body of {subject}\r\n")
+    for name in ("list", "other"):
+        host.wait_log(rf"(?s)(status=sent \(delivered via {name} service.*){{2}}")
+    assert "From the body of plain\n" in (out / "procmail.mbox").read_text()
+    assert "From the body of a list\n" in (out / "lists.mbox").read_text()
+    assert "From the body of plain\n" in (out / "maildrop.mbox").read_text()
+    stored, = (out / "lists.dir" / "new").iterdir()
+    assert stored.read_text().startswith("Return-Path: <s@client.test>\nReceived: ")
