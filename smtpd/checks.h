@@ -91,9 +91,11 @@ check_function check_reject_unlisted_recipient, check_reject_unlisted_sender;
 #define RESTRICTION(name, needs, argument) check_function check_##name;
 #define RESTRICTION_MISSING(name, argument)
 #define RESTRICTION_ALIAS(old, name)
+#define RESTRICTION_GONE(name, instead)
 #include "lib/conf/restrictions.def"
 #undef RESTRICTION
 #undef RESTRICTION_MISSING
 #undef RESTRICTION_ALIAS
+#undef RESTRICTION_GONE
 
 #endif

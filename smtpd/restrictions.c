@@ -30,10 +30,12 @@ static const struct restriction_row restriction_rows[] = {
 #define RESTRICTION(name, needs, argument)  { #name, NEEDS_##needs, WITH_##argument, check_##name },
 #define RESTRICTION_MISSING(name, argument) { #name, NEEDS_CLIENT, WITH_##argument, NULL },
 #define RESTRICTION_ALIAS(old, name)
+#define RESTRICTION_GONE(name, instead)
 #include "lib/conf/restrictions.def"
 #undef RESTRICTION
 #undef RESTRICTION_MISSING
 #undef RESTRICTION_ALIAS
+#undef RESTRICTION_GONE
 };
 
 static const struct {
@@ -42,10 +44,12 @@ static const struct {
 #define RESTRICTION(name, needs, argument)
 #define RESTRICTION_MISSING(name, argument)
 #define RESTRICTION_ALIAS(old, name) { #old, #name },
+#define RESTRICTION_GONE(name, instead)
 #include "lib/conf/restrictions.def"
 #undef RESTRICTION
 #undef RESTRICTION_MISSING
 #undef RESTRICTION_ALIAS
+#undef RESTRICTION_GONE
 };
 
 struct entry_list {

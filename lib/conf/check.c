@@ -1,5 +1,6 @@
 /* check.c - see check.h: types, and what the parts share. */
 #include "lib/conf/check.h"
+#include "lib/conf/old_names.h"
 
 bool
 service_view_init(struct service_view *view, const struct configuration *configuration,
@@ -37,6 +38,25 @@ check_place(const struct settings *settings, const char *name, const char **file
 	*line = value == NULL ? 0 : value->line;
 }
 
+/* lmtp_X is of the type of smtp_X. */
+static void
+check_twin(const struct settings *settings, const struct conf_value *value, struct buf *text,
+           struct report *report)
+{
+	struct buf                  twin = BUF(1000);
+	struct error                error = ERROR_NONE;
+	struct parameters           scratch;
+	const struct parameter_row *row = old_name_lmtp_twin(slice_from(value->name), &twin)
+	                                          ? settings_row(settings, buf_slice(&twin))
+	                                          : NULL;
+
+	if (row != NULL && row->type != PARAMETER_RAW &&
+	    !parameter_store(row, buf_text(text), &scratch, &error))
+		report_add(report, PROBLEM_ERROR, value->file, value->line, "%s %s", value->name,
+		           error.text);
+	buf_free(&twin);
+}
+
 /* Checks what is set; a default is wrong only through something set, which says so itself. */
 static void
 check_value(const struct settings *settings, const struct conf_value *value, struct arena *arena,
@@ -53,6 +73,8 @@ check_value(const struct settings *settings, const struct conf_value *value, str
 	else if (row != NULL && !settings_store(settings, NULL, row, arena, parameters, &error))
 		report_add(report, PROBLEM_ERROR, value->file, value->line, "%s %s%s", value->name,
 		           row->type == PARAMETER_STRING ? "is wrong: " : "", error.text);
+	else if (row == NULL)
+		check_twin(settings, value, &text, report);
 	buf_free(&text);
 }
 

@@ -1,12 +1,16 @@
 /* check_names.c - unknown, undefined and unused names in main.cf and master.cf; see check.h. */
 #include "lib/conf/check.h"
 #include "lib/conf/names.h"
+#include "lib/conf/old_names.h"
 #include "lib/conf/suggest.h"
+
+#include <string.h>
 
 struct names {
 	const struct configuration *configuration;
 	struct report              *report;
 	struct hash                 used;    /* every name that some text refers to */
+	struct hash                 told;    /* of what the report has something already */
 	const struct conf_value    *value;   /* whose text is being looked at */
 	const struct service       *service; /* whose overrides these are, or NULL */
 };
@@ -36,6 +40,17 @@ suggest_known(const struct names *names, struct suggestion *suggestion)
 		name_suggest_postfix(suggestion);
 }
 
+/* What is said of a name once, however many services set it. */
+static bool
+is_told(struct names *names, struct slice name)
+{
+	if (hash_get(&names->told, name) != NULL)
+		return true;
+	if (!hash_put(&names->told, name, names, NULL))
+		report_add(names->report, PROBLEM_ERROR, "", 0, "out of memory");
+	return false;
+}
+
 /* ---- names that are used ---- */
 
 static void
@@ -56,7 +71,9 @@ check_reference(void *context, const struct name_reference *reference)
 	if (reference->is_tested || is_defined(names, reference->name) ||
 	    (names->service != NULL && values_get(&names->service->overrides, reference->name)))
 		return;
-	if (name_is_postfix(reference->name)) {
+	if (name_is_postfix(reference->name) || name_is_suggested(reference->name)) {
+		if (is_told(names, reference->name))
+			return;
 		report_add(names->report, PROBLEM_WARNING, names->value->file, names->value->line,
 		           "%s uses $%.*s, which is not used here: it is empty", names->value->name,
 		           SLICE_ARGS(slice_first(reference->name, 200)));
@@ -135,44 +152,74 @@ is_service(const struct names *names, struct slice transport)
 	return slice_equal(transport, SLICE("default"));
 }
 
+/* A slip is near to a service's name; a service that was taken out of master.cf is not. */
 static void
-check_per_transport(struct names *names, const struct conf_value *value, struct slice transport,
-                    const char *suffix)
+check_per_transport(struct names *names, const struct conf_value *value,
+                    const struct per_transport *name)
 {
 	const struct master_file *master = &names->configuration->master;
-	struct suggestion         suggestion = { .name = transport };
+	struct suggestion         suggestion = { .name = name->transport };
 
 	for (size_t i = 0; i < master->services.count; i++)
 		suggest_offer(&suggestion, master->services.items[i].name);
-	if (suggestion.best != NULL)
+	if (is_service(names, name->transport)) {
+		if (name->why_unused != NULL && !is_told(names, slice_from(value->name)))
+			report_add(names->report, PROBLEM_WARNING, value->file, value->line,
+			           "%s is not used here: %s", value->name, name->why_unused);
+	} else if (suggestion.best != NULL)
 		report_add(names->report, PROBLEM_ERROR, value->file, value->line,
 		           "%s: master.cf has no service \"%.*s\"; did you mean %s%s?", value->name,
-		           SLICE_ARGS(transport), suggestion.best, suffix);
-	else
-		report_add(names->report, PROBLEM_ERROR, value->file, value->line,
-		           "%s: master.cf has no service \"%.*s\"", value->name,
-		           SLICE_ARGS(transport));
+		           SLICE_ARGS(name->transport), suggestion.best, name->suffix);
+	else if (!is_told(names, slice_from(value->name)))
+		report_add(names->report, PROBLEM_WARNING, value->file, value->line,
+		           "%s has no effect: master.cf has no service \"%.*s\"", value->name,
+		           SLICE_ARGS(name->transport));
+}
+
+static bool
+runs_lmtp(const struct names *names)
+{
+	const struct master_file *master = &names->configuration->master;
+
+	for (size_t i = 0; i < master->services.count; i++) {
+		if (master->services.items[i].is_run &&
+		    strcmp(master->services.items[i].program->name, "lmtp") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Something of Postfix's, or of older days; false when the name is unknown. */
+static bool
+check_known(struct names *names, const struct conf_value *value)
+{
+	struct slice name = slice_from(value->name);
+	const char  *why = name_postfix_why(name);
+	struct buf   twin = BUF(1000);
+	bool         is_read =
+		old_name_is_known(name) || (runs_lmtp(names) && old_name_lmtp_twin(name, &twin));
+
+	buf_free(&twin);
+	if (!is_read && why != NULL && !is_told(names, name))
+		report_add(names->report, PROBLEM_WARNING, value->file, value->line,
+		           "%s is a parameter of Postfix that is not used here: %s", value->name,
+		           why[0] == '\0' ? "ignored" : why);
+	return is_read || why != NULL;
 }
 
 static void
 check_defined(struct names *names, const struct conf_value *value)
 {
-	struct slice      name = slice_from(value->name), transport;
-	struct suggestion suggestion = { .name = name };
-	const char       *suffix;
+	struct slice         name = slice_from(value->name);
+	struct suggestion    suggestion = { .name = name };
+	struct per_transport per_transport;
 
 	if (settings_row(&names->configuration->settings, name) != NULL || check_is_missing(name) ||
-	    hash_get(&names->used, name) != NULL)
+	    hash_get(&names->used, name) != NULL || name_is_suggested(name) ||
+	    check_known(names, value))
 		return;
-	if (name_is_per_transport(name, &transport, &suffix)) {
-		if (!is_service(names, transport) && !name_is_postfix(name))
-			check_per_transport(names, value, transport, suffix);
-		return;
-	}
-	if (name_is_postfix(name)) {
-		report_add(names->report, PROBLEM_WARNING, value->file, value->line,
-		           "%s is a parameter of Postfix that is not used here: ignored",
-		           value->name);
+	if (name_is_per_transport(name, &per_transport)) {
+		check_per_transport(names, value, &per_transport);
 		return;
 	}
 	suggest_known(names, &suggestion);
@@ -202,4 +249,5 @@ check_names(const struct configuration *configuration, struct report *report)
 			check_defined(&names, service->overrides.list.items[j]);
 	}
 	hash_free(&names.used, NULL);
+	hash_free(&names.told, NULL);
 }

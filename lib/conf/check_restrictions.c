@@ -142,8 +142,12 @@ check_list(const struct list_check *check, struct slice text)
 			complain(check, word,
 			         "is not there yet: without it the list would let "
 			         "through what you want to stop; take it out to do without");
+		else if (row->gone != NULL)
+			report_add(check->report, PROBLEM_ERROR, check->file, check->line,
+			           "%s: there is no %s any more: write %s", check->name, row->name,
+			           row->gone);
 		else if (row->instead != NULL)
-			report_add(check->report, PROBLEM_INFO, check->file, check->line,
+			report_add(check->report, PROBLEM_WARNING, check->file, check->line,
 			           "%s: %s is called %s now", check->name, row->name, row->instead);
 		check_argument(check, row, &rest);
 	}

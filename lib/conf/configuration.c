@@ -6,6 +6,7 @@
 
 #include "lib/conf/check.h"
 #include "lib/conf/computed.h"
+#include "lib/conf/old_names.h"
 
 struct configuration *
 configuration_create(void)
@@ -105,6 +106,9 @@ configuration_load(struct configuration *configuration, const char *directory,
 	                            report);
 	if (is_read)
 		add_needed_services(configuration, report);
+	old_names_translate(&configuration->values, report);
+	for (size_t i = 0; i < configuration->master.services.count; i++)
+		old_names_translate(&configuration->master.services.items[i].overrides, report);
 	/* Without one of the files every name would look unknown: say only that. */
 	if (is_read)
 		configuration_check(configuration, report);
@@ -126,14 +130,18 @@ bool
 configuration_service_values(const struct configuration *configuration,
                              const struct service *service, struct values *values)
 {
+	const char *program =
+		service == NULL || service->program == NULL ? "" : service->program->name;
+	bool is_lmtp = strcmp(program, "lmtp") == 0;
+
 	if (!values_copy(values, &configuration->computed) ||
-	    !values_copy(values, &configuration->values))
+	    !values_copy(values, &configuration->values) ||
+	    (is_lmtp && !old_names_for_lmtp(values, &configuration->values)))
 		return false;
 	return service == NULL ||
 	       (values_set(values, SLICE("service_name"), slice_from(service->name), NULL, 0,
 	                   false) &&
-	        values_set(values, SLICE("process_name"),
-	                   slice_from(service->program == NULL ? "" : service->program->name), NULL,
-	                   0, false) &&
-	        values_copy(values, &service->overrides));
+	        values_set(values, SLICE("process_name"), slice_from(program), NULL, 0, false) &&
+	        values_copy(values, &service->overrides) &&
+	        (!is_lmtp || old_names_for_lmtp(values, &service->overrides)));
 }

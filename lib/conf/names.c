@@ -1,64 +1,109 @@
 /* names.c - see names.h. */
 #include "lib/conf/names.h"
 
-static const char *const postfix_names[] = {
-#define NAME(text) text,
+/* A row without a name says why those behind it are not used. */
+static const struct {
+	const char *name, *why;
+} postfix_names[] = {
+#define WHY(text)  { NULL, text },
+#define NAME(text) { text, NULL },
 #include "lib/conf/postfix_names.def"
 #undef NAME
+#undef WHY
 };
 #define POSTFIX_NAME_COUNT (sizeof(postfix_names) / sizeof(postfix_names[0]))
+
+const char *
+name_postfix_why(struct slice name)
+{
+	const char *why = "";
+
+	for (size_t i = 0; i < POSTFIX_NAME_COUNT; i++) {
+		if (postfix_names[i].name == NULL)
+			why = postfix_names[i].why;
+		else if (slice_equal(name, slice_from(postfix_names[i].name)))
+			return why;
+	}
+	return NULL;
+}
 
 bool
 name_is_postfix(struct slice name)
 {
+	return name_postfix_why(name) != NULL;
+}
+
+void
+name_each_postfix(void (*visit)(void *context, const char *name, const char *why), void *context)
+{
+	const char *why = "";
+
 	for (size_t i = 0; i < POSTFIX_NAME_COUNT; i++) {
-		if (slice_equal(name, slice_from(postfix_names[i])))
-			return true;
+		if (postfix_names[i].name == NULL)
+			why = postfix_names[i].why;
+		else
+			visit(context, postfix_names[i].name, why);
 	}
-	return false;
 }
 
 void
 name_suggest_postfix(struct suggestion *suggestion)
 {
-	for (size_t i = 0; i < POSTFIX_NAME_COUNT; i++)
-		suggest_offer(suggestion, postfix_names[i]);
+	for (size_t i = 0; i < POSTFIX_NAME_COUNT; i++) {
+		if (postfix_names[i].name != NULL)
+			suggest_offer(suggestion, postfix_names[i].name);
+	}
 }
 
+#define SCHEDULED "qmgr serves the messages for a destination in turn, and bounds its memory itself"
+
 /* Longer ones before those that they end in. */
-static const char *const transport_suffixes[] = {
-	"_destination_concurrency_failed_cohort_limit",
-	"_destination_concurrency_positive_feedback",
-	"_destination_concurrency_negative_feedback",
-	"_destination_concurrency_limit",
-	"_destination_recipient_limit",
-	"_destination_rate_delay",
-	"_initial_destination_concurrency",
-	"_transport_rate_delay",
-	"_extra_recipient_limit",
-	"_recipient_refill_limit",
-	"_recipient_refill_delay",
-	"_recipient_limit",
-	"_delivery_slot_cost",
-	"_delivery_slot_discount",
-	"_delivery_slot_loan",
-	"_minimum_delivery_slots",
-	"_time_limit",
+static const struct {
+	const char *suffix;
+	const char *why_unused; /* NULL when it is used */
+} transport_suffixes[] = {
+	{ "_destination_concurrency_failed_cohort_limit", NULL },
+	{ "_destination_concurrency_positive_feedback", NULL },
+	{ "_destination_concurrency_negative_feedback", NULL },
+	{ "_destination_concurrency_limit", NULL },
+	{ "_destination_recipient_limit", NULL },
+	{ "_destination_rate_delay", NULL },
+	{ "_initial_destination_concurrency", NULL },
+	{ "_transport_rate_delay", NULL },
+	{ "_extra_recipient_limit", SCHEDULED },
+	{ "_recipient_refill_limit", SCHEDULED },
+	{ "_recipient_refill_delay", SCHEDULED },
+	{ "_recipient_limit", SCHEDULED },
+	{ "_delivery_slot_cost", SCHEDULED },
+	{ "_delivery_slot_discount", SCHEDULED },
+	{ "_delivery_slot_loan", SCHEDULED },
+	{ "_minimum_delivery_slots", SCHEDULED },
+	{ "_time_limit", NULL },
 };
 
 bool
-name_is_per_transport(struct slice name, struct slice *transport, const char **suffix)
+name_is_per_transport(struct slice name, struct per_transport *found)
 {
 	for (size_t i = 0; i < sizeof(transport_suffixes) / sizeof(transport_suffixes[0]); i++) {
-		struct slice end = slice_from(transport_suffixes[i]);
+		struct slice end = slice_from(transport_suffixes[i].suffix);
 
 		if (name.length > end.length && slice_ends_with(name, end)) {
-			*transport = slice_first(name, name.length - end.length);
-			*suffix = transport_suffixes[i];
+			*found = (struct per_transport){
+				slice_first(name, name.length - end.length),
+				transport_suffixes[i].suffix,
+				transport_suffixes[i].why_unused,
+			};
 			return true;
 		}
 	}
 	return false;
+}
+
+bool
+name_is_suggested(struct slice name)
+{
+	return slice_starts_with(name, SLICE("mua_")) &&
+	       slice_ends_with(name, SLICE("_restrictions"));
 }
 
 bool

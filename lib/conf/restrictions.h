@@ -20,6 +20,7 @@ struct restriction_name {
 	enum restriction_argument argument;
 	bool                      is_missing; /* Postfix has it, smtpd not yet */
 	const char               *instead;    /* the new spelling of an old one, or NULL */
+	const char               *gone;       /* what to write in place of it, or NULL */
 };
 
 /* NULL when there is no such restriction. */

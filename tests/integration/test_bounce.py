@@ -156,7 +156,7 @@ def test_internationalised_mail_gets_a_global_report(relay):
 def test_waiting_mail_is_warned_about_once_and_returned_when_it_expires(make_host):
     host = make_host(users=["alice"], settings={
         "transport_maps": "inline:{ { later.test = retry:4.4.1 come back later } }",
-        "minimal_backoff_time": "1s", "maximal_backoff_time": "1s", "queue_run_delay": "1s",
+        "minimal_backoff_time": "1s", "maximal_backoff_time": "1s",
         "delay_warning_time": "1s", "maximal_queue_lifetime": "6s"}).start()
     subject = send(host, "x@later.test")
     host.wait_messages("alice", count=2, timeout=30)

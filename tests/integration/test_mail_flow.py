@@ -20,8 +20,7 @@ def two_hosts(make_host):
     dns = []
     for domain, address in addresses.items():
         dns += [f"{domain}. 300 IN MX 10 mail.{domain}.", f"mail.{domain}. 300 IN A {address}"]
-    settings = {"minimal_backoff_time": "2s", "maximal_backoff_time": "10s",
-                "queue_run_delay": "2s"}
+    settings = {"minimal_backoff_time": "2s", "maximal_backoff_time": "10s"}
     example = make_host(domain="example.test", address=addresses["example.test"],
                         dns_records=dns, users=["alice"], settings=settings)
     remote = make_host(domain="remote.test", address=addresses["remote.test"],

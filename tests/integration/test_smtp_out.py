@@ -13,7 +13,7 @@ from dakiya import message
 from smtp_peer import Peer
 
 
-FAST = {"minimal_backoff_time": "1s", "maximal_backoff_time": "2s", "queue_run_delay": "1s",
+FAST = {"minimal_backoff_time": "1s", "maximal_backoff_time": "2s",
         "mynetworks": "127.0.0.0/8"}
 
 

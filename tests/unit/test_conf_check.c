@@ -100,7 +100,42 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		{ "relayhost = ${mine?{x}:{y}}\n", SERVICES, "" },
 		{ "postscreen_greet_wait = 5s\n", SERVICES,
 		  "./main.cf:9: warning: postscreen_greet_wait is a parameter of Postfix that is "
-		  "not used here: ignored\n" },
+		  "not used here: there is no postscreen, smtpd takes connections itself\n" },
+		{ "soft_bounce = no\npostscreen_greet_wait = 5s\n",
+		  "2525 inet n - n - - smtpd\n -o postscreen_greet_wait=1s\n" REST,
+		  "./main.cf:10: warning: postscreen_greet_wait is a parameter of Postfix that is "
+		  "not used here: there is no postscreen, smtpd takes connections itself\n" },
+		/* old names */
+		{ "smtpd_enforce_tls = yes\nsmtpd_tls_chain_files = /dev/null\nsmtp_use_tls = no\n"
+		  "virtual_maps = inline:{a@b.example=c}\nsmtp_enforce_tls = maybe\n",
+		  SERVICES,
+		  "./main.cf:9: warning: smtpd_enforce_tls is an old name: "
+		  "smtpd_tls_security_level = encrypt is what it means now\n"
+		  "./main.cf:11: warning: smtp_use_tls is an old name: smtp_tls_security_level = "
+		  "none is what it means now\n"
+		  "./main.cf:12: warning: virtual_maps is an old name: virtual_alias_maps = "
+		  "inline:{a@b.example=c} is what it means now\n" },
+		{ "smtpd_use_tls = yes\nsmtpd_tls_security_level = none\n", SERVICES,
+		  "./main.cf:9: warning: smtpd_use_tls is an old name of smtpd_tls_security_level, "
+		  "which is set, too: write only that\n" },
+		{ "smtp_enforce_tls = yes\nsmtp_tls_enforce_peername = no\n", SERVICES,
+		  "./main.cf:9: warning: smtp_enforce_tls is an old name: smtp_tls_security_level "
+		  "= encrypt is what it means now\n" },
+		/* per transport, lmtp */
+		{ "dovecot_destination_recipient_limit = 1\n", SERVICES,
+		  "./main.cf:9: warning: dovecot_destination_recipient_limit has no effect: "
+		  "master.cf has no service \"dovecot\"\n" },
+		{ "smtp_delivery_slot_cost = 3\n", SERVICES,
+		  "./main.cf:9: warning: smtp_delivery_slot_cost is not used here: qmgr serves the "
+		  "messages for a destination in turn, and bounds its memory itself\n" },
+		{ "lmtp_connect_timeout = 3s\n", SERVICES,
+		  "./main.cf:9: warning: lmtp_connect_timeout is a parameter of Postfix that is "
+		  "not "
+		  "used here: only a service lmtp uses it, and master.cf has none\n" },
+		{ "lmtp_connect_timeout = 3s\nlmtp_lhlo_timeout = long\n",
+		  SERVICES "lmtp unix - - n - - lmtp\n",
+		  "./main.cf:10: error: lmtp_lhlo_timeout must be a time like 30s, 5m, 2h, 1d or "
+		  "1w, not \"long\"\n" },
 		{ "smtp_destination_rate_delay = 1s\n", SERVICES, "" },
 		{ "smpt_destination_rate_delay = 1s\n", SERVICES,
 		  "./main.cf:9: error: smpt_destination_rate_delay: master.cf has no service "
@@ -120,10 +155,11 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		  "./master.cf:1: warning: smtpd_client_restrictions uses "
 		  "$mua_client_restrictions, which is not used here: it is empty\n" },
 		/* types */
-		{ "hopcount_limit = many\nsoft_bounce = si\nipc_timeout = 1y\n", SERVICES,
+		{ "hopcount_limit = many\nsoft_bounce = si\nsmtp_quit_timeout = 1y\n", SERVICES,
 		  "./main.cf:9: error: hopcount_limit must be a number, not \"many\"\n"
 		  "./main.cf:10: error: soft_bounce must be yes or no, not \"si\"\n"
-		  "./main.cf:11: error: ipc_timeout must be a time like 30s, 5m, 2h, 1d or 1w, "
+		  "./main.cf:11: error: smtp_quit_timeout must be a time like 30s, 5m, 2h, 1d or "
+		  "1w, "
 		  "not \"1y\"\n" },
 		{ "mynetworks_style = hosts\n", SERVICES,
 		  "./main.cf:9: error: mynetworks_style must be one of: host subnet class; not "

@@ -246,15 +246,42 @@ static void
 per_transport_names_are_split(void **state)
 {
 	(void)state;
-	struct slice transport;
-	const char  *suffix;
+	struct per_transport found;
 
-	assert_true(name_is_per_transport(SLICE("slow-one_destination_rate_delay"), &transport,
-	                                  &suffix));
-	assert_true(slice_equal(transport, SLICE("slow-one")));
-	assert_string_equal(suffix, "_destination_rate_delay");
-	assert_false(name_is_per_transport(SLICE("_destination_rate_delay"), &transport, &suffix));
-	assert_false(name_is_per_transport(SLICE("relayhost"), &transport, &suffix));
+	assert_true(name_is_per_transport(SLICE("slow-one_destination_rate_delay"), &found));
+	assert_true(slice_equal(found.transport, SLICE("slow-one")));
+	assert_string_equal(found.suffix, "_destination_rate_delay");
+	assert_null(found.why_unused);
+	assert_true(name_is_per_transport(SLICE("smtp_delivery_slot_cost"), &found));
+	assert_non_null(found.why_unused);
+	assert_false(name_is_per_transport(SLICE("_destination_rate_delay"), &found));
+	assert_false(name_is_per_transport(SLICE("relayhost"), &found));
+}
+
+static void
+check_has_row(void *context, const char *name, const char *why)
+{
+	const struct settings *settings = context;
+
+	if (why[0] == '\0' && settings_row(settings, slice_from(name)) == NULL)
+		fail_msg("%s is said to be used and is in no table", name);
+	assert_int_not_equal(why[0], '.');
+}
+
+static void
+a_name_of_postfix_is_in_the_table_or_has_a_reason(void **state)
+{
+	(void)state;
+	struct values   values = VALUES_NONE;
+	struct settings settings;
+
+	assert_true(settings_init(&settings, &values, NULL));
+	name_each_postfix(check_has_row, &settings);
+	settings_free(&settings);
+	values_free(&values);
+	assert_string_equal(name_postfix_why(SLICE("relayhost")), "");
+	assert_null(name_postfix_why(SLICE("relay_host")));
+	assert_non_null(strstr(name_postfix_why(SLICE("postscreen_greet_wait")), "postscreen"));
 }
 
 static void
@@ -327,6 +354,7 @@ main(void)
 		cmocka_unit_test(bad_lines_of_master_cf_are_reported),
 		cmocka_unit_test(distances_count_typing_errors),
 		cmocka_unit_test(per_transport_names_are_split),
+		cmocka_unit_test(a_name_of_postfix_is_in_the_table_or_has_a_reason),
 		cmocka_unit_test(networks_follow_their_style),
 		cmocka_unit_test(owners_are_names_or_numbers),
 		cmocka_unit_test(environments_hold_only_what_is_named),

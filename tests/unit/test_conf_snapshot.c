@@ -32,7 +32,7 @@ defaults_are_expanded(void **state)
 	                    "mail.example.org, localhost.example.org, localhost");
 	assert_string_equal(snapshot_parameters(snapshot)->mydomain, "example.org");
 	assert_string_equal(snapshot_parameters(snapshot)->syslog_name, "postfix");
-	assert_int_equal(snapshot_parameters(snapshot)->ipc_timeout, 3600);
+	assert_int_equal(snapshot_parameters(snapshot)->smtp_quit_timeout, 300);
 	assert_true(snapshot_parameters(snapshot)->smtputf8_enable);
 	snapshot_destroy(&snapshot);
 	assert_null(snapshot);
@@ -43,12 +43,12 @@ stress_values_differ(void **state)
 {
 	(void)state;
 	struct snapshot *snapshot = from("hopcount_limit = ${stress?{7}:{70}}\n"
-	                                 "ipc_timeout = ${stress?{1}:{2}}m\n");
+	                                 "smtp_quit_timeout = ${stress?{1}:{2}}m\n");
 
 	assert_int_equal(snapshot_parameters(snapshot)->hopcount_limit, 70);
 	assert_int_equal(snapshot_stress_parameters(snapshot)->hopcount_limit, 7);
-	assert_int_equal(snapshot_parameters(snapshot)->ipc_timeout, 120);
-	assert_int_equal(snapshot_stress_parameters(snapshot)->ipc_timeout, 60);
+	assert_int_equal(snapshot_parameters(snapshot)->smtp_quit_timeout, 120);
+	assert_int_equal(snapshot_stress_parameters(snapshot)->smtp_quit_timeout, 60);
 	snapshot_destroy(&snapshot);
 }
 
@@ -91,9 +91,9 @@ wrong_types_are_named(void **state)
 		{ "hopcount_limit = 99999",
 		  "hopcount_limit: must be at most 10000, not \"99999\"" },
 		{ "soft_bounce = maybe", "soft_bounce: must be yes or no, not \"maybe\"" },
-		{ "ipc_timeout = 3x",
-		  "ipc_timeout: must be a time like 30s, 5m, 2h, 1d or 1w, not \"3x\"" },
-		{ "ipc_timeout = 2d", "ipc_timeout: must be at most 1d, not \"2d\"" },
+		{ "smtp_quit_timeout = 3x",
+		  "smtp_quit_timeout: must be a time like 30s, 5m, 2h, 1d or 1w, not \"3x\"" },
+		{ "smtp_quit_timeout = 2d", "smtp_quit_timeout: must be at most 1d, not \"2d\"" },
 		{ "relayhost = $relayhost",
 		  "relayhost: relayhost is defined by itself through $relayhost" },
 		{ "no equals sign", "line 1: not \"name = value\"" },
