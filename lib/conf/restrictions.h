@@ -4,6 +4,7 @@
 #ifndef DAKIYA_CONF_RESTRICTIONS_H
 #define DAKIYA_CONF_RESTRICTIONS_H
 
+#include "lib/conf/settings.h"
 #include "lib/conf/suggest.h"
 
 enum restriction_argument {
@@ -27,5 +28,10 @@ struct restriction_name {
 const struct restriction_name *restriction_find(struct slice name);
 /* Offers all names that smtpd carries out. */
 void restriction_suggest(struct suggestion *suggestion);
+
+/* The next word of a list, separated by blanks or commas; { text } is one word, with its braces. */
+bool restriction_next_word(struct slice *rest, struct slice *word);
+/* Whether smtpd_restriction_classes names it. */
+bool restriction_is_class(const struct settings *settings, struct slice word);
 
 #endif

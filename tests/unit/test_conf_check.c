@@ -196,11 +196,10 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		  "./main.cf:9: error: restriction class lost is not defined: lost = ...\n" },
 		/* relaying */
 		{ "smtpd_relay_restrictions = permit_mynetworks\n", SERVICES,
-		  "./master.cf:1: error: service 2525 would relay for strangers: in "
-		  "smtpd_relay_restrictions (permit_mynetworks) or smtpd_recipient_restrictions "
-		  "(empty), before any permit, specify at least one working instance of: "
-		  "reject_unauth_destination, defer_unauth_destination, reject, defer, "
-		  "defer_if_permit\n" },
+		  "./master.cf:1: error: service 2525 would relay for strangers: "
+		  "smtpd_relay_restrictions refuses nobody, smtpd_recipient_restrictions is empty; "
+		  "in one of these lists, in front of what permits, must stand "
+		  "reject_unauth_destination, defer_unauth_destination, reject or defer\n" },
 		{ "smtpd_relay_restrictions = permit, reject\n"
 		  "smtpd_recipient_restrictions = permit_mynetworks, reject_unauth_destination\n",
 		  SERVICES, "" },
@@ -210,6 +209,11 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		{ "mynetworks = 127.0.0.0/8 [::]/0 8.0.0.0/5 !0.0.0.0/0\n", SERVICES,
 		  "./main.cf:9: warning: overriding earlier entry: mynetworks = 127.0.0.0/8 (line "
 		  "8)\n"
+		  "./master.cf:1: error: service 2525 would relay for strangers: "
+		  "smtpd_relay_restrictions ends at permit_mynetworks, for mynetworks has [::]/0, "
+		  "smtpd_recipient_restrictions is empty; in one of these lists, in front of what "
+		  "permits, must stand reject_unauth_destination, defer_unauth_destination, reject "
+		  "or defer\n"
 		  "./main.cf:9: error: mynetworks: [::]/0 is the whole Internet: everybody could "
 		  "relay\n"
 		  "./main.cf:9: warning: mynetworks: 8.0.0.0/5 is very large: all in it may "
