@@ -137,4 +137,7 @@ configuration_check(struct configuration *configuration, struct report *report)
 	check_tables(configuration, report);
 	check_rules(configuration, report);
 	check_services(configuration, report);
+	check_networks(configuration, report);
+	check_lists(configuration, report);
+	check_host(configuration, report);
 }

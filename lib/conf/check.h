@@ -30,8 +30,14 @@ void check_pipe(struct configuration *configuration, struct report *report);
 /* Whether check_missing has the word about a name. */
 bool check_is_missing(struct slice name);
 
-/* Services that need others, files of keys, networks that are too large. */
+/* Services that need others, files of keys, mailboxes. */
 void check_services(const struct configuration *configuration, struct report *report);
+/* Who is trusted, where mail is sent, whom the resolver asks. */
+void check_networks(const struct configuration *configuration, struct report *report);
+/* Restriction lists that lose good mail or have a back door. */
+void check_lists(const struct configuration *configuration, struct report *report);
+/* The host itself: clock, disk. */
+void check_host(const struct configuration *configuration, struct report *report);
 
 /* ---- helpers of the parts ---- */
 
@@ -49,5 +55,9 @@ bool check_expanded(const struct settings *settings, const char *name, struct bu
 /* Where a name is set, for the report; "" and 0 when it has its default. */
 void check_place(const struct settings *settings, const char *name, const char **file,
                  unsigned *line);
+/* Whether some service asks DNS lists of clients or senders. */
+bool check_uses_dns_lists(const struct configuration *configuration);
+/* Appends the resolver that everybody may use, when resolver_forwarders names one. */
+bool check_public_resolver(const struct settings *settings, struct buf *out);
 
 #endif

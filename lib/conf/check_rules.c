@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/base/number.h"
 #include "lib/conf/owner.h"
 
 /* Whether an earlier service has the same executable: each one is missed once. */
@@ -150,14 +151,48 @@ list_has(struct slice list, struct slice domain)
 	return false;
 }
 
-/* C1: a domain in two classes. Domains that stand in tables are not seen here. */
+/* Where something is set, for the middle of a sentence. */
+static void
+append_place(const struct settings *settings, const char *name, struct buf *out)
+{
+	const char *file;
+	unsigned    line;
+
+	check_place(settings, name, &file, &line);
+	if (line == 0)
+		buf_append_format(out, "%s (its default)", name);
+	else
+		buf_append_format(out, "%s (line %u)", name, line);
+}
+
+/* A list that says relay_domains = $mydestination is as old as it is harmless. */
+static void
+report_double(const struct configuration *configuration, size_t first, size_t second,
+              struct slice domain, struct report *report)
+{
+	bool is_harmless = strcmp(class_lists[first], "mydestination") == 0 &&
+	                   strcmp(class_lists[second], "relay_domains") == 0;
+	struct buf  where = BUF(1000);
+	const char *file;
+	unsigned    line;
+
+	check_place(&configuration->settings, class_lists[second], &file, &line);
+	append_place(&configuration->settings, class_lists[first], &where);
+	report_add(report, is_harmless ? PROBLEM_WARNING : PROBLEM_ERROR, file, line,
+	           "%.*s is in %s and in %s: a domain belongs to one class only%s%s",
+	           SLICE_ARGS(slice_first(domain, 200)), buf_text(&where), class_lists[second],
+	           is_harmless ? "; it counts for "
+	                       : "; take it out of one, or it would count for ",
+	           class_lists[first]);
+	buf_free(&where);
+}
+
+/* C1: a domain in two classes. Domains that stand in tables are seen by `dakiya check'. */
 static void
 check_classes(const struct configuration *configuration, struct report *report)
 {
 	struct buf   lists[CLASS_COUNT];
 	struct slice rest, word;
-	const char  *file;
-	unsigned     line;
 
 	for (size_t i = 0; i < CLASS_COUNT; i++) {
 		lists[i] = BUF(SETTINGS_TEXT_MOST);
@@ -168,40 +203,55 @@ check_classes(const struct configuration *configuration, struct report *report)
 
 		if (first >= second)
 			continue;
-		check_place(&configuration->settings, class_lists[second], &file, &line);
 		rest = buf_slice(&lists[second]);
 		while (slice_next_word(&rest, ", \t\r\n", &word)) {
 			/* Tables may be in several lists. */
 			if (slice_find_byte(word, ':') == SLICE_NOT_FOUND && word.data[0] != '/' &&
 			    list_has(buf_slice(&lists[first]), word))
-				report_add(report, PROBLEM_WARNING, file, line,
-				           "%.*s is in %s and in %s: %s wins",
-				           SLICE_ARGS(slice_first(word, 200)), class_lists[first],
-				           class_lists[second], class_lists[first]);
+				report_double(configuration, first, second, word, report);
 		}
 	}
 	for (size_t i = 0; i < CLASS_COUNT; i++)
 		buf_free(&lists[i]);
 }
 
+static bool
+number_of(const struct settings *settings, const char *name, int64_t *number)
+{
+	struct buf text = BUF(1000);
+	bool       is_number = check_expanded(settings, name, &text) &&
+	                 number_parse(slice_trim(buf_slice(&text)), 0, INT64_MAX, number);
+
+	buf_free(&text);
+	return is_number;
+}
+
 /* C7: mail that is accepted and cannot be stored. */
 static void
 check_sizes(const struct configuration *configuration, struct report *report)
 {
-	const struct parameters *parameters = &configuration->parameters;
+	static const char *const limits[] = { "virtual_mailbox_limit", "mailbox_size_limit" };
+	const struct settings   *settings = &configuration->settings;
 	const char              *file;
 	unsigned                 line;
+	int64_t                  message, mailbox;
 
-	if (parameters->virtual_mailbox_limit == 0 ||
-	    (parameters->message_size_limit != 0 &&
-	     parameters->message_size_limit <= parameters->virtual_mailbox_limit))
-		return;
-	check_place(&configuration->settings, "message_size_limit", &file, &line);
-	report_add(report, PROBLEM_WARNING, file, line,
-	           "message_size_limit (%lld) is larger than virtual_mailbox_limit (%lld): a "
-	           "message between them is accepted and then bounced",
-	           (long long)parameters->message_size_limit,
-	           (long long)parameters->virtual_mailbox_limit);
+	if (!number_of(settings, "message_size_limit", &message))
+		return; /* an error of its own */
+	check_place(settings, "message_size_limit", &file, &line);
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		/* Either may be 0, for no limit. */
+		if (settings_row(settings, slice_from(limits[i])) == NULL ||
+		    !number_of(settings, limits[i], &mailbox) || mailbox == 0 ||
+		    (message != 0 && message <= mailbox))
+			continue;
+		if (line == 0)
+			check_place(settings, limits[i], &file, &line);
+		report_add(report, PROBLEM_WARNING, file, line,
+		           "message_size_limit (%lld) is larger than %s (%lld): a message between "
+		           "them is accepted and then bounced",
+		           (long long)message, limits[i], (long long)mailbox);
+	}
 }
 
 /* How mailbox files are locked: words that local's workers know. */
@@ -277,29 +327,95 @@ check_logins(const struct configuration *configuration, const struct service *se
 	service_view_free(&view);
 }
 
-/* C12: a list of recipients that was emptied by hand makes bounces to innocent senders. */
+static bool
+has_option(const struct settings *settings, const char *name, const char *option)
+{
+	struct buf text = BUF(1000);
+	bool       has = check_expanded(settings, name, &text) &&
+	           list_has(buf_slice(&text), slice_from(option));
+
+	buf_free(&text);
+	return has;
+}
+
+static bool
+has_text(const struct settings *settings, const char *name)
+{
+	struct buf text = BUF(SETTINGS_TEXT_MOST);
+	bool       has = check_expanded(settings, name, &text) &&
+	           !slice_is_empty(slice_trim(buf_slice(&text)));
+
+	buf_free(&text);
+	return has;
+}
+
+/* C9: a password for the relay that is never sent, or sent for everybody to read. */
+static void
+check_relay_login(const struct configuration *configuration, struct report *report)
+{
+	const struct settings *settings = &configuration->settings;
+	bool                   is_on = is_yes(settings, "smtp_sasl_auth_enable");
+	bool                   has_maps = has_text(settings, "smtp_sasl_password_maps");
+	bool        is_plain = !has_option(settings, "smtp_sasl_security_options", "noplaintext");
+	struct buf  level = BUF(1000);
+	const char *file;
+	unsigned    line;
+
+	check_place(settings, is_on ? "smtp_sasl_auth_enable" : "smtp_sasl_password_maps", &file,
+	            &line);
+	if (is_on != has_maps && line > 0)
+		report_add(report, PROBLEM_WARNING, file, line, "%s has no effect without %s",
+		           is_on ? "smtp_sasl_auth_enable" : "smtp_sasl_password_maps",
+		           is_on ? "smtp_sasl_password_maps" : "smtp_sasl_auth_enable = yes");
+	if (is_on && has_maps) {
+		if (has_option(settings, "smtp_sasl_tls_security_options", "noplaintext"))
+			report_add(
+				report, PROBLEM_WARNING, file, line,
+				"smtp_sasl_tls_security_options has noplaintext: PLAIN and LOGIN, "
+				"all that most servers offer, are not used; "
+				"smtp_sasl_tls_security_options = noanonymous");
+		if (is_plain && check_expanded(settings, "smtp_tls_security_level", &level) &&
+		    (list_has(buf_slice(&level), SLICE("may")) ||
+		     list_has(buf_slice(&level), SLICE("none")) ||
+		     list_has(buf_slice(&level), SLICE("dane"))))
+			report_add(report, PROBLEM_WARNING, file, line,
+			           "smtp_sasl_security_options without noplaintext sends the "
+			           "password in clear to a server without TLS: "
+			           "smtp_tls_security_level = encrypt");
+	}
+	buf_free(&level);
+}
+
+/* C12: without a list of recipients mail to unknown ones is bounced to innocent senders. */
 static void
 check_backscatter(const struct configuration *configuration, struct report *report)
 {
 	static const struct {
 		const char *maps, *domains;
-	} rows[] = { { "local_recipient_maps", "mydestination" },
-		     { "relay_recipient_maps", "relay_domains" } };
-	struct buf text = BUF(SETTINGS_TEXT_MOST);
+		bool        is_empty_by_default;
+	} rows[] = { { "local_recipient_maps", "mydestination", false },
+		     { "relay_recipient_maps", "relay_domains", true } };
+	const struct settings *settings = &configuration->settings;
+	const char            *file;
+	unsigned               line;
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		const struct conf_value *value =
 			values_get(&configuration->values, slice_from(rows[i].maps));
+		bool is_for_all = value != NULL && strncmp(value->text, "static:", 7) == 0;
+		bool is_emptied = value != NULL ? value->text[0] == '\0'
+		                                : rows[i].is_empty_by_default &&
+		                                          !has_text(settings, rows[i].maps);
 
-		if (value != NULL && value->text[0] == '\0' &&
-		    check_expanded(&configuration->settings, rows[i].domains, &text) &&
-		    !slice_is_empty(slice_trim(buf_slice(&text))))
-			report_add(report, PROBLEM_WARNING, value->file, value->line,
-			           "%s is empty: mail to unknown users in %s is accepted and "
-			           "bounced to forged senders",
-			           rows[i].maps, rows[i].domains);
+		if ((!is_emptied && !is_for_all) || !has_text(settings, rows[i].domains))
+			continue;
+		check_place(settings, value != NULL ? rows[i].maps : rows[i].domains, &file, &line);
+		report_add(report, PROBLEM_WARNING, file, line,
+		           "%s %s: mail to unknown users in %s is accepted and bounced to forged "
+		           "senders",
+		           rows[i].maps, is_emptied ? "is empty" : "knows everybody",
+		           rows[i].domains);
 	}
-	buf_free(&text);
 }
 
 void
@@ -312,6 +428,7 @@ check_rules(const struct configuration *configuration, struct report *report)
 	check_classes(configuration, report);
 	check_sizes(configuration, report);
 	check_locks(configuration, "virtual_mailbox_lock", report);
+	check_relay_login(configuration, report);
 	check_backscatter(configuration, report);
 	for (size_t i = 0; i < master->services.count; i++) {
 		if (master->services.items[i].is_run &&

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/base/number.h"
@@ -182,82 +183,71 @@ check_certificates(const struct configuration *configuration, struct report *rep
 	}
 }
 
-/* C18: where mailboxes are to be made. */
+/* The number of static:NUMBER. */
+static bool
+parse_static(const char *text, int64_t *number)
+{
+	return text != NULL && strncmp(text, "static:", 7) == 0 &&
+	       number_parse(slice_trim(slice_from(text + 7)), 0, INT64_MAX, number);
+}
+
 static void
-check_mailbox_base(const struct configuration *configuration, struct report *report)
+report_base(const struct configuration *configuration, bool is_static, int64_t uid,
+            struct report *report)
 {
 	const struct parameters *parameters = &configuration->parameters;
+	struct stat              status;
 	const char              *file;
 	unsigned                 line;
 
-	bool is_static = parameters->virtual_uid_maps != NULL &&
-	                 strncmp(parameters->virtual_uid_maps, "static:", 7) == 0;
-
 	check_place(&configuration->settings, "virtual_mailbox_base", &file, &line);
-	if (parameters->virtual_mailbox_maps == NULL ||
-	    parameters->virtual_mailbox_maps[0] == '\0' ||
-	    parameters->virtual_mailbox_base == NULL || parameters->virtual_uid_maps == NULL ||
-	    parameters->virtual_uid_maps[0] == '\0' ||
-	    access(parameters->virtual_mailbox_base, F_OK) == 0 || errno != ENOENT)
-		return;
-	report_add(report, PROBLEM_WARNING, file, line,
-	           "virtual_mailbox_base %s does not exist: %s%.100s%s%s",
-	           parameters->virtual_mailbox_base,
-	           is_static ? "install -d -o "
-	                     : "make it, owned by the user of virtual_uid_maps (",
-	           is_static ? parameters->virtual_uid_maps + 7 : parameters->virtual_uid_maps,
-	           is_static ? " " : ")", is_static ? parameters->virtual_mailbox_base : "");
-}
-
-/* C2: networks so large that strangers are in them. */
-static void
-check_networks(const struct configuration *configuration, struct report *report)
-{
-	struct buf   text = BUF(SETTINGS_TEXT_MOST);
-	struct slice rest, word;
-	const char  *file;
-	unsigned     line;
-	int64_t      bits;
-
-	check_place(&configuration->settings, "mynetworks", &file, &line);
-	if (!check_expanded(&configuration->settings, "mynetworks", &text))
-		buf_clear(&text);
-	rest = buf_slice(&text);
-	while (slice_next_word(&rest, ", \t\r\n", &word)) {
-		size_t slash = slice_find_last_byte(word, '/');
-		bool   is_v6 = slice_contains_byte(slice_first(word, slash), ':');
-
-		if (slash == SLICE_NOT_FOUND || word.data[0] == '/' || word.data[0] == '!' ||
-		    !number_parse(slice_from_offset(word, slash + 1), 0, 128, &bits))
-			continue;
-		if (bits == 0)
-			report_add(report, PROBLEM_ERROR, file, line,
-			           "mynetworks: %.*s is the whole Internet: everybody could relay",
-			           SLICE_ARGS(slice_first(word, 100)));
-		else if (bits < (is_v6 ? 16 : 8))
+	if (stat(parameters->virtual_mailbox_base, &status) == 0) {
+		if (is_static && geteuid() == 0 && (int64_t)status.st_uid != uid)
 			report_add(report, PROBLEM_WARNING, file, line,
-			           "mynetworks: %.*s is very large: all in it may relay",
-			           SLICE_ARGS(slice_first(word, 100)));
-	}
-	buf_free(&text);
+			           "virtual_mailbox_base %s belongs to uid %u, not to that of "
+			           "virtual_uid_maps: chown %lld %s",
+			           parameters->virtual_mailbox_base, (unsigned)status.st_uid,
+			           (long long)uid, parameters->virtual_mailbox_base);
+	} else if (errno == ENOENT && is_static)
+		report_add(report, PROBLEM_WARNING, file, line,
+		           "virtual_mailbox_base %s does not exist: install -d -o %lld %s",
+		           parameters->virtual_mailbox_base, (long long)uid,
+		           parameters->virtual_mailbox_base);
+	else if (errno == ENOENT)
+		report_add(report, PROBLEM_WARNING, file, line,
+		           "virtual_mailbox_base %s does not exist: make it, owned by the user of "
+		           "virtual_uid_maps (%.100s)",
+		           parameters->virtual_mailbox_base, parameters->virtual_uid_maps);
 }
 
-/* C11: what a client that leaves out HELO is not asked. */
+/* C18: where mailboxes are to be made, and whose they are. */
 static void
-check_helo(const struct configuration *configuration, struct report *report)
+check_mailboxes(const struct configuration *configuration, struct report *report)
 {
-	struct buf  text = BUF(SETTINGS_TEXT_MOST);
-	const char *file;
-	unsigned    line;
+	static const char *const names[] = { "virtual_uid_maps", "virtual_gid_maps" };
+	const struct parameters *parameters = &configuration->parameters;
+	const char *const maps[] = { parameters->virtual_uid_maps, parameters->virtual_gid_maps };
+	const char       *file;
+	unsigned          line;
+	int64_t           uid = 0, number;
 
-	check_place(&configuration->settings, "smtpd_helo_restrictions", &file, &line);
-	if (!configuration->parameters.smtpd_helo_required &&
-	    check_expanded(&configuration->settings, "smtpd_helo_restrictions", &text) &&
-	    !slice_is_empty(slice_trim(buf_slice(&text))))
-		report_add(report, PROBLEM_WARNING, file, line,
-		           "smtpd_helo_restrictions have no effect on clients that leave out HELO: "
-		           "smtpd_helo_required = yes");
-	buf_free(&text);
+	if (parameters->virtual_mailbox_maps == NULL || parameters->virtual_mailbox_maps[0] == '\0')
+		return;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		check_place(&configuration->settings, names[i], &file, &line);
+		if (parse_static(maps[i], &number) && number < parameters->virtual_minimum_uid)
+			report_add(report, PROBLEM_ERROR, file, line,
+			           "%s gives %lld, which is below virtual_minimum_uid (%lld): no "
+			           "mailbox could be written to",
+			           names[i], (long long)number,
+			           (long long)parameters->virtual_minimum_uid);
+	}
+	if (parameters->virtual_mailbox_base != NULL && parameters->virtual_uid_maps != NULL &&
+	    parameters->virtual_uid_maps[0] != '\0') {
+		bool is_static = parse_static(parameters->virtual_uid_maps, &uid);
+
+		report_base(configuration, is_static, uid, report);
+	}
 }
 
 void
@@ -266,7 +256,5 @@ check_services(const struct configuration *configuration, struct report *report)
 	check_needs(configuration, report);
 	check_key_files(configuration, report);
 	check_certificates(configuration, report);
-	check_mailbox_base(configuration, report);
-	check_networks(configuration, report);
-	check_helo(configuration, report);
+	check_mailboxes(configuration, report);
 }

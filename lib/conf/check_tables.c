@@ -1,9 +1,11 @@
 /* check_tables.c - the tables that main.cf and master.cf name: types, files; see check.h. */
 #include "lib/conf/check.h"
+#include "lib/conf/owner.h"
 #include "lib/conf/suggest.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,6 +39,8 @@ struct place {
 	const struct conf_value *value;
 	struct report           *report;
 	bool                     is_list_of_tables; /* ..._maps: every a:b is a table */
+	bool                     has_owner;         /* daemons run as somebody else than we do */
+	struct owner             owner;
 };
 
 static void
@@ -57,6 +61,43 @@ is_of_users(const char *path)
 	       slice_ends_with(whole, SLICE("/quotas"));
 }
 
+/* Whether a file may be read, and be reached, by this owner. */
+static bool
+is_readable_by(const char *path, const struct owner *owner)
+{
+	struct stat status;
+	char        part[600];
+	mode_t      wanted = 04;
+
+	for (size_t length = strlen(path); length > 0; length--) {
+		if (length < strlen(path) && path[length] != '/')
+			continue;
+		snprintf(part, sizeof(part), "%.*s", (int)length, path);
+		if (stat(part, &status) != 0)
+			return true; /* said otherwise */
+		mode_t mode = status.st_uid == owner->uid   ? status.st_mode >> 6
+		              : status.st_gid == owner->gid ? status.st_mode >> 3
+		                                            : status.st_mode;
+		if ((mode & wanted) == 0)
+			return false;
+		wanted = 01; /* of directories */
+	}
+	return true;
+}
+
+/* Root reads each table when a daemon starts; afterwards nobody may read as root. */
+static void
+check_readable(const struct place *place, const char *path)
+{
+	if (!place->has_owner || is_readable_by(path, &place->owner))
+		return;
+	report_add(
+		place->report, PROBLEM_WARNING, place->value->file, place->value->line,
+		"%s: %s cannot be read by net_owner: when it changes while the daemons run, mail "
+		"waits until a reload; chgrp %u %s && chmod g+r %s",
+		place->value->name, path, (unsigned)place->owner.gid, path, path);
+}
+
 /* C5: a table that is missing, unreadable, or older than its source. */
 static void
 check_file(const struct place *place, const char *type, const char *path, bool is_indexed)
@@ -71,6 +112,8 @@ check_file(const struct place *place, const char *type, const char *path, bool i
 		         errno == EACCES ? "no permission" : "no such file");
 		if (!has_source)
 			warn(place, text);
+		else
+			check_readable(place, path);
 		return;
 	}
 	if (stat(index_path, &index) != 0) {
@@ -84,6 +127,8 @@ check_file(const struct place *place, const char *type, const char *path, bool i
 		snprintf(text, sizeof(text), "%.500s is newer than its table: dakmap %s:%.400s",
 		         path, type, path);
 		warn(place, text);
+	} else {
+		check_readable(place, index_path);
 	}
 }
 
@@ -166,12 +211,17 @@ each_word(const struct place *place, struct slice text)
 void
 check_tables(const struct configuration *configuration, struct report *report)
 {
-	struct buf text = BUF(SETTINGS_TEXT_MOST);
+	struct buf   text = BUF(SETTINGS_TEXT_MOST);
+	struct owner owner = { 0 };
+	bool         has_owner = geteuid() == 0 &&
+	                 check_expanded(&configuration->settings, "net_owner", &text) &&
+	                 owner_parse(buf_text(&text), &owner, NULL);
 
 	for (size_t i = 0; i < configuration->values.list.count; i++) {
 		const struct conf_value *value = configuration->values.list.items[i];
 		struct slice             name = slice_from(value->name);
-		struct place place = { value, report, slice_ends_with(name, SLICE("_maps")) };
+		struct place place = { value, report, slice_ends_with(name, SLICE("_maps")),
+			               has_owner, owner };
 		const struct parameter_row *row = settings_row(&configuration->settings, name);
 
 		/* What is not in the table of parameters is only used through others. */

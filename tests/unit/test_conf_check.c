@@ -221,8 +221,9 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		/* rules */
 		{ "mydestination = example.org\nvirtual_mailbox_domains = Example.org\n", SERVICES,
 		  "./main.cf:9: warning: overriding earlier entry: mydestination =  (line 7)\n"
-		  "./main.cf:10: warning: Example.org is in mydestination and in "
-		  "virtual_mailbox_domains: mydestination wins\n" },
+		  "./main.cf:10: error: Example.org is in mydestination (line 9) and in "
+		  "virtual_mailbox_domains: a domain belongs to one class only; take it out of "
+		  "one, or it would count for mydestination\n" },
 		{ "virtual_mailbox_lock = fcntl lockf\n", SERVICES,
 		  "./main.cf:9: error: virtual_mailbox_lock: \"lockf\" is none of fcntl, flock, "
 		  "dotlock\n" },
