@@ -151,9 +151,10 @@ add_way(struct walk *walk, const char *format, ...)
 static enum step
 stop_at_foreign(struct walk *walk, struct slice word)
 {
-	static const char *const probes[] = { "a-domain-of-strangers.example.com",
-		                              "a-domain-of-strangers.example.net",
-		                              "a-domain-of-strangers.org" };
+	/* Nobody has these in a list; a pattern or static: answers for them. */
+	static const char *const probes[] = { "domain-of-strangers-7f3k.com",
+		                              "domain-of-strangers-7f3k.net",
+		                              "domain-of-strangers-7f3k.org" };
 	const size_t             probe_count = sizeof(probes) / sizeof(probes[0]);
 	size_t                   taken = 0;
 	struct buf               found = BUF(1000);

@@ -145,6 +145,8 @@ def with_certificate(shipped):
         "subjectAltName=DNS:mail.example.test", "-keyout", shipped / "etc/host.key", "-out",
         shipped / "etc/host.pem")
     os.makedirs(shipped / "data/mail", exist_ok=True)
+    if os.geteuid() == 0:
+        os.chown(shipped / "data/mail", 5000, 5000)
     conf(shipped, f"smtpd_tls_chain_files={shipped}/etc/host.key {shipped}/etc/host.pem",
          "smtpd_tls_security_level=may")
     user(shipped, "alice@example.test")

@@ -139,12 +139,41 @@ ask_master(const struct tool *tool, const char *verb, int64_t most_ms)
 	return status;
 }
 
+/*
+ * EX_OK when there is a master and the configuration is sound. Tables and certificates are read
+ * here: master, which is root, reads only main.cf and master.cf.
+ */
+static int
+prepare_reload(const struct tool *tool)
+{
+	struct ipc_channel    channel;
+	struct configuration *configuration = NULL;
+	struct report         report = REPORT_NONE;
+	int                   status = tool_connect(tool, "public/master", &channel);
+
+	if (status != EX_OK)
+		return status;
+	ipc_channel_close(&channel);
+	configuration = configuration_create();
+	if (configuration == NULL || !tool_load_and_examine(tool, configuration, &report)) {
+		tool_print(tool, &report);
+		status = EX_CONFIG;
+	}
+	configuration_destroy(&configuration);
+	report_free(&report);
+	return status;
+}
+
 int
 tool_command(struct tool *tool, const char *verb)
 {
 	bool is_end = strcmp(verb, "stop") == 0 || strcmp(verb, "abort") == 0;
-	int  status = ask_master(tool, verb, is_end ? STOP_MOST_MS : COMMAND_MOST_MS);
+	int  status = EX_OK;
 
+	if (strcmp(verb, "reload") == 0)
+		status = prepare_reload(tool);
+	if (status == EX_OK)
+		status = ask_master(tool, verb, is_end ? STOP_MOST_MS : COMMAND_MOST_MS);
 	if (status == EX_CONFIG && strcmp(verb, "reload") == 0)
 		fprintf(stderr, "%s: not reloaded; the running configuration stays\n", tool->name);
 	return status;

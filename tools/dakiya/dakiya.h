@@ -19,6 +19,7 @@ struct tool {
 	const char *argument;   /* of commands that take one; NULL = none was given */
 	const char *logs[16];   /* --log, for trace */
 	size_t      log_count;
+	bool        wants_online; /* check: ask the network, too */
 };
 
 /* Each returns a sysexits code; what it has to say is printed. */
@@ -44,6 +45,10 @@ int tool_ask_master(const struct tool *tool, const char *verb, int64_t most_ms, 
 
 /* Prints all problems; info only with -v. To standard error. */
 void tool_print(const struct tool *tool, const struct report *report);
+
+/* check.c: reads the configuration and what it names; false when there are errors. */
+bool tool_load_and_examine(const struct tool *tool, struct configuration *configuration,
+                           struct report *report);
 
 /* health.c: certificates, and a postmaster; for a configuration without errors. */
 void tool_check_health(const struct configuration *configuration, struct report *report);

@@ -2,39 +2,16 @@
  * health.c - what `dakiya check` sees beyond main.cf and master.cf: certificates, and whether
  * somebody reads mail for postmaster. Asks the libraries that the daemons ask.
  */
-#include "tools/dakiya/dakiya.h"
+#include "tools/dakiya/check.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "lib/conf/check.h"
 #include "lib/conf/snapshot.h"
-#include "lib/io/file.h"
 #include "lib/route/route.h"
 #include "lib/tls/tls_health.h"
-
-/* What the service's daemon would see; NULL when memory is out, or the configuration wrong. */
-static struct snapshot *
-snapshot_of(const struct configuration *configuration, const struct service *service)
-{
-	struct values    values = VALUES_NONE;
-	struct buf       bytes = BUF(VALUES_BYTES_MOST);
-	struct error     error = ERROR_NONE;
-	struct snapshot *snapshot = NULL;
-	int              fd = memfd_create("dakiya-check", MFD_CLOEXEC);
-
-	if (fd >= 0 && configuration_service_values(configuration, service, &values) &&
-	    values_encode(&values, &bytes) &&
-	    file_write_all(fd, buf_slice(&bytes), "snapshot", &error))
-		snapshot = snapshot_open(fd, &error);
-	if (fd >= 0)
-		close(fd);
-	buf_free(&bytes);
-	values_free(&values);
-	return snapshot;
-}
 
 /* ---- certificates ---- */
 
@@ -70,7 +47,7 @@ check_certificates(const struct configuration *configuration, struct report *rep
 		if (!service->is_run || !service->program->is_inet || place == NULL ||
 		    place == done)
 			continue;
-		struct snapshot *snapshot = snapshot_of(configuration, service);
+		struct snapshot *snapshot = check_snapshot(configuration, service);
 		if (snapshot == NULL)
 			continue;
 		tls_health_check(snapshot_parameters(snapshot), place->file, place->line, report);
@@ -143,7 +120,7 @@ check_postmaster(const struct configuration *configuration, struct report *repor
 	/* A host that takes mail for no domain sends only. */
 	struct snapshot *snapshot = entrance == NULL || !has_domains(&configuration->parameters)
 	                                    ? NULL
-	                                    : snapshot_of(configuration, entrance);
+	                                    : check_snapshot(configuration, entrance);
 	struct router   *router = snapshot == NULL ? NULL : router_create(snapshot, &error);
 
 	/* A table that is not there is a finding of its own. */

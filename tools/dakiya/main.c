@@ -46,7 +46,7 @@ static const struct command commands[] = {
 	{ "reload", tool_command, "check the configuration and, when it is sound, use it" },
 	{ "status", run_status, "show daemons and sessions; --json for programs" },
 	{ "trace", tool_trace, "tell a message's story: trace ADDRESS|ID [--log FILE]; --json" },
-	{ "check", run_check, "show everything that is wrong with the configuration" },
+	{ "check", run_check, "show everything that is wrong; --online asks the network, too" },
 	{ "flush", run_flush, "try to deliver all waiting mail now" },
 	{ "logrotate", tool_command, "open the log file anew" },
 };
@@ -114,6 +114,8 @@ parse_options(struct tool *tool, int argc, char **argv)
 			    tool->log_count == sizeof(tool->logs) / sizeof(tool->logs[0]))
 				usage("--log needs a file, and there are at most 16", "");
 			tool->logs[tool->log_count++] = argv[i];
+		} else if (strcmp(argv[i], "--online") == 0) {
+			tool->wants_online = true;
 		} else if (strcmp(argv[i], "-v") == 0) {
 			tool->is_verbose = true;
 		} else if (strcmp(argv[i], "-c") == 0) {
@@ -136,6 +138,8 @@ parse_options(struct tool *tool, int argc, char **argv)
 		usage("there is no command ", verb);
 	if (strcmp(verb, "trace") == 0 && (tool->argument == NULL || tool->argument[0] == '\0'))
 		usage("trace what? An address, @domain or a queue id", "");
+	if (tool->wants_online && strcmp(verb, "check") != 0)
+		usage("--online belongs to check, not to ", verb);
 	set_directory(tool, directory);
 	return verb;
 }

@@ -1,4 +1,4 @@
-/* start.c - dakiya start, start-fg and check. */
+/* start.c - dakiya start and start-fg. */
 #include "tools/dakiya/dakiya.h"
 
 #include <errno.h>
@@ -20,59 +20,19 @@ tool_print(const struct tool *tool, const struct report *report)
 	buf_free(&text);
 }
 
-static size_t
-count_of(const struct report *report, enum problem_severity severity)
-{
-	size_t count = 0;
-
-	for (size_t i = 0; i < report->list.count; i++)
-		count += report->list.items[i].severity == severity;
-	return severity == PROBLEM_ERROR ? report->error_count : count;
-}
-
-/* Certificates and postmaster are looked at when the rest is sound. */
-static bool
-load_and_examine(const struct tool *tool, struct configuration *configuration,
-                 struct report *report)
-{
-	if (configuration_load(configuration, tool->config_directory, report))
-		tool_check_health(configuration, report);
-	return report->error_count == 0;
-}
-
 /* Loads, checks and prints; false when there are errors. */
 static bool
 load(struct tool *tool, struct configuration *configuration)
 {
 	struct report report = REPORT_NONE;
-	bool          is_ok = load_and_examine(tool, configuration, &report);
+	bool          is_ok = tool_load_and_examine(tool, configuration, &report);
 
 	tool_print(tool, &report);
 	if (!is_ok)
 		fprintf(stderr, "%s: %zu error%s in the configuration: not started\n", tool->name,
-		        count_of(&report, PROBLEM_ERROR),
-		        count_of(&report, PROBLEM_ERROR) == 1 ? "" : "s");
+		        report.error_count, report.error_count == 1 ? "" : "s");
 	report_free(&report);
 	return is_ok;
-}
-
-int
-tool_check(struct tool *tool)
-{
-	struct configuration *configuration = configuration_create();
-	struct report         report = REPORT_NONE;
-	bool                  is_ok;
-
-	if (configuration == NULL)
-		return EX_OSERR;
-	is_ok = load_and_examine(tool, configuration, &report);
-	tool_print(tool, &report);
-	fflush(stderr);
-	printf("%s: %zu errors, %zu warnings\n", tool->config_directory,
-	       count_of(&report, PROBLEM_ERROR), count_of(&report, PROBLEM_WARNING));
-	configuration_destroy(&configuration);
-	report_free(&report);
-	return is_ok ? EX_OK : EX_CONFIG;
 }
 
 /* Becomes master. Returns only on failure. */
