@@ -4,12 +4,12 @@
 
 #include "lib/daemon/daemon.h"
 #include "resolver/service.h"
-#include "resolver/settings.h"
+#include "lib/dns/unbound.h"
 
 static bool
 resolver_prepare(struct daemon_context *context, struct error *error)
 {
-	context->room = settings_apply(context->parameters, error);
+	context->room = unbound_create(context->parameters, error);
 	return context->room != NULL;
 }
 

@@ -15,7 +15,7 @@
 #include "lib/base/log.h"
 #include "lib/dns/name.h"
 #include "lib/ipc/channel.h"
-#include "resolver/answer.h"
+#include "lib/dns/unbound_answer.h"
 
 #define EVENTS_MOST        64
 #define CLIENT_QUESTIONS   1000           /* under way for one channel; then it is not read */
@@ -187,7 +187,7 @@ question_answered(void *argument, int failure, struct ub_result *result)
 	if (failure != 0 || result == NULL) {
 		answer_failure(client, id, DNS_TRY_LATER, ub_strerror(failure));
 	} else {
-		answer_from_result(result, &arena, &service->records, &answer);
+		unbound_answer(result, &arena, &service->records, &answer);
 		answer_send(client, &answer, id);
 	}
 	ub_resolve_free(result);
@@ -236,7 +236,7 @@ client_ask(struct client *client, const struct msg_dns_query *query)
 {
 	struct service *service = client->service;
 
-	if (!answer_type_is_known(query->type)) {
+	if (!unbound_type_is_known(query->type)) {
 		answer_failure(client, query->id, DNS_TRY_LATER, "the type is not supported");
 		return;
 	}

@@ -425,6 +425,9 @@ walk_word(struct walk *walk, struct slice word, struct slice *rest)
 		(void)restriction_next_word(rest, &argument);
 	if (row != NULL && row->argument == RESTRICTION_TAKES_TABLE)
 		return walk_table(walk, word, argument);
+	if (row != NULL && row->argument == RESTRICTION_TAKES_SERVICE && !row->is_missing)
+		add_way(walk, "whoever the policy service %.*s permits",
+		        SLICE_ARGS(slice_first(argument, 200)));
 	if (row != NULL && row->instead != NULL)
 		word = slice_from(row->instead);
 	if (slice_equal_fold(word, SLICE("reject_unauth_destination")) ||

@@ -54,6 +54,13 @@ struct dns_answer {
 struct dns_client;
 /* path is the resolver's socket. */
 struct dns_client *dns_client_create(const char *path);
+/*
+ * A client that asks by itself, with the resolver_* settings, where no resolver runs: for a tool
+ * that is started by hand. Destroy it as any other. NULL and *error.
+ */
+struct parameters;
+struct dns_client *dns_client_create_private(const struct parameters *parameters,
+                                             struct error            *error);
 void               dns_client_destroy(struct dns_client **client);
 
 /*

@@ -1,9 +1,8 @@
 /* fuzz_dns_answer.c - record data of every type, as libunbound would hand it over. */
-/* links: resolver/answer.c */
 #include <stdlib.h>
 
 #include "lib/dns/name.h"
-#include "resolver/answer.h"
+#include "lib/dns/unbound_answer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -41,7 +40,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		lengths[count++] = (int)length;
 		at += length;
 	}
-	answer_from_result(&result, &arena, &list, &answer);
+	unbound_answer(&result, &arena, &list, &answer);
 	struct slice rest = answer.records;
 	while (msg_dns_record_next(&rest, &record))
 		if (!dns_name_is_normal(record.target))

@@ -123,6 +123,10 @@ each_list_is_followed_to_its_end(void **state)
 		  RELAY_SOME,
 		  "smtpd_relay_restrictions: permit_tls_all_clientcerts admits whoever has a "
 		  "certificate from an authority in smtpd_tls_CAfile or smtpd_tls_CApath" },
+		{ "smtpd_relay_restrictions = check_policy_service unix:private/policy, " STOP "\n",
+		  RELAY_SOME,
+		  "smtpd_relay_restrictions: whoever the policy service unix:private/policy "
+		  "permits" },
 		/* One list admits some, the other nobody. */
 		{ "smtpd_relay_restrictions = check_client_access inline:{192.0.2.1=OK} " STOP
 		  "\nsmtpd_recipient_restrictions = reject_unauth_destination\n",

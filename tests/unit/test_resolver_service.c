@@ -1,5 +1,5 @@
 /* test_resolver_service.c - lib/dns asking the resolver's loop, which answers from local data. */
-/* links: resolver/service.c resolver/answer.c resolver/settings.c */
+/* links: resolver/service.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +15,7 @@
 #include "lib/dns/dns.h"
 #include "lib/ipc/channel.h"
 #include "resolver/service.h"
-#include "resolver/settings.h"
+#include "lib/dns/unbound.h"
 
 static const char settings_text[] =
 	"resolver_dnssec = no\n"
@@ -74,7 +74,7 @@ set_up(void **state)
 	f.snapshot = snapshot_from_text(settings_text, &error);
 	if (f.snapshot == NULL)
 		fail_msg("%s", error.text);
-	f.unbound = settings_apply(snapshot_parameters(f.snapshot), &error);
+	f.unbound = unbound_create(snapshot_parameters(f.snapshot), &error);
 	if (f.unbound == NULL)
 		fail_msg("%s", error.text);
 	assert_int_equal(thread_start(&f.thread, serve, &f), 0);
@@ -259,7 +259,7 @@ bad_settings_name_their_parameter(void **state)
 		struct snapshot *snapshot = snapshot_from_text(rows[i][0], &error);
 
 		assert_non_null(snapshot);
-		assert_null(settings_apply(snapshot_parameters(snapshot), &error));
+		assert_null(unbound_create(snapshot_parameters(snapshot), &error));
 		assert_memory_equal(error.text, rows[i][1], strlen(rows[i][1]));
 		snapshot_destroy(&snapshot);
 	}

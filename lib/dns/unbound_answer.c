@@ -1,5 +1,5 @@
-/* answer.c - see answer.h. */
-#include "resolver/answer.h"
+/* unbound_answer.c - see unbound_answer.h. */
+#include "lib/dns/unbound_answer.h"
 
 #include "lib/base/log.h"
 #include "lib/dns/name.h"
@@ -154,7 +154,7 @@ static const struct {
 #define TYPE_COUNT (sizeof(type_rows) / sizeof(type_rows[0]))
 
 bool
-answer_type_is_known(uint32_t type)
+unbound_type_is_known(uint32_t type)
 {
 	for (size_t i = 0; i < TYPE_COUNT; i++)
 		if ((uint32_t)type_rows[i].type == type)
@@ -163,8 +163,8 @@ answer_type_is_known(uint32_t type)
 }
 
 bool
-answer_record_parse(enum dns_type type, struct slice rdata, struct arena *arena,
-                    struct msg_dns_record *record)
+unbound_record_parse(enum dns_type type, struct slice rdata, struct arena *arena,
+                     struct msg_dns_record *record)
 {
 	struct msg_dns_record parsed = { .target = SLICE_EMPTY, .data = SLICE_EMPTY };
 
@@ -190,7 +190,7 @@ records_append(const struct ub_result *result, struct arena *arena, struct buf *
 		struct slice rdata =
 			slice_of(result->data[i], result->len[i] < 0 ? 0 : (size_t)result->len[i]);
 
-		if (!answer_record_parse((enum dns_type)result->qtype, rdata, arena, &record)) {
+		if (!unbound_record_parse((enum dns_type)result->qtype, rdata, arena, &record)) {
 			log_debug("malformed record of type %d left out", result->qtype);
 			continue;
 		}
@@ -240,8 +240,8 @@ fill_found(const struct ub_result *result, struct arena *arena, struct buf *reco
 }
 
 void
-answer_from_result(const struct ub_result *result, struct arena *arena, struct buf *records,
-                   struct msg_dns_answer *message)
+unbound_answer(const struct ub_result *result, struct arena *arena, struct buf *records,
+               struct msg_dns_answer *message)
 {
 	struct slice canonical =
 		slice_from(result->canonname != NULL ? result->canonname : result->qname);

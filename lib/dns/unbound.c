@@ -1,5 +1,5 @@
-/* settings.c - see settings.h. */
-#include "resolver/settings.h"
+/* unbound.c - see unbound.h. */
+#include "lib/dns/unbound.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@ struct applying {
 };
 
 bool
-settings_next_entry(struct slice *rest, struct slice *entry, bool *is_bad)
+unbound_next_entry(struct slice *rest, struct slice *entry, bool *is_bad)
 {
 	*is_bad = false;
 	while (rest->length > 0 && (ascii_is_space(rest->data[0]) || rest->data[0] == ','))
@@ -149,7 +149,7 @@ apply_stub_zones(struct applying *applying, struct error *error)
 	struct slice rest = slice_from(applying->parameters->resolver_stub_zones), entry;
 	bool         is_bad;
 
-	while (settings_next_entry(&rest, &entry, &is_bad))
+	while (unbound_next_entry(&rest, &entry, &is_bad))
 		if (!apply_stub_zone(applying, entry, error))
 			return false;
 	return !is_bad || error_set(error, "a } is missing");
@@ -176,7 +176,7 @@ apply_local_data(struct applying *applying, struct error *error)
 	bool         is_bad;
 	char         record[ENTRY_MOST];
 
-	while (settings_next_entry(&rest, &entry, &is_bad)) {
+	while (unbound_next_entry(&rest, &entry, &is_bad)) {
 		if (entry.length >= sizeof(record))
 			return error_set(error, "a record is longer than %d characters",
 			                 ENTRY_MOST - 1);
@@ -318,7 +318,7 @@ apply_all(struct applying *applying, struct error *error)
 }
 
 struct ub_ctx *
-settings_apply(const struct parameters *parameters, struct error *error)
+unbound_create(const struct parameters *parameters, struct error *error)
 {
 	struct applying applying = { ub_ctx_create(), parameters, false };
 	char           *words = NULL;
