@@ -125,12 +125,14 @@ def test_tlsa_records_are_compared_with_what_is_presented(make_host, tmp_path, a
     first = make_host(users=[])
     digest = tlsa_of(authority, first) if is_right else "00" * 32
     zone = "\n".join(GOOD.values()) + f"\n_25._tcp.mail TLSA 3 1 1 {digest}\n"
-    zones = {"example.test": zone, "org": ""}
+    unsigned = {REVERSE: "", **dict.fromkeys(LISTS, "")}
+    zones = {"example.test": zone, "org": "", **unsigned}
     with DnsServer(zones, signed=("example.test", "org")) as server:
         anchors = tmp_path / "anchors"
         anchors.write_text(server.trust_anchors())
-        first.settings |= {"resolver_trust_anchor_file": anchors, "resolver_stub_zones": ", ".join(
-            f"{{ {name} {server.where} }}" for name in zones)}
+        stubs = ", ".join(f"{{ {name} {server.where} }}" for name in zones)
+        first.settings |= {"resolver_trust_anchor_file": anchors, "resolver_stub_zones": stubs,
+                           "resolver_insecure_zones": ", ".join(unsigned)}
         os.chmod(tmp_path, 0o755)
         first.write_config()
         first.add_user("alice")

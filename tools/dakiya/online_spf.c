@@ -137,9 +137,11 @@ match_mx(struct spf *spf, const char *domain, const struct mechanism *mechanism)
 	if (status == DNS_TRY_LATER || status == DNS_BOGUS)
 		return MATCH_TEMPERROR;
 	for (size_t i = 0; status == DNS_FOUND && i < answer.count && i < MX_HOSTS_MOST; i++) {
-		enum match match = match_host(
-			spf, online_text(spf->online, "%.*s", SLICE_ARGS(answer.records[i].target)),
-			mechanism);
+		const char *host =
+			online_text(spf->online, "%.*s", SLICE_ARGS(answer.records[i].target));
+		/* A null MX has no name to ask for. */
+		enum match match = host[0] == '\0' ? MATCH_NO : match_host(spf, host, mechanism);
+
 		if (match != MATCH_NO)
 			return match;
 	}
