@@ -125,6 +125,72 @@ examine_name(const struct examination *on, X509 *certificate)
 	buf_free(&names);
 }
 
+/* By name: whether the signature is right is for those who verify it. */
+static bool
+has_issued(X509 *issuer, X509 *certificate)
+{
+	return X509_NAME_cmp(X509_get_subject_name(issuer), X509_get_issuer_name(certificate)) == 0;
+}
+
+/* The certificate of the chain that issued this one; NULL when the file has none. */
+static X509 *
+issuer_in_chain(STACK_OF(X509) * chain, X509 *certificate)
+{
+	for (int i = 0; i < sk_X509_num(chain); i++) {
+		X509 *one = sk_X509_value(chain, i);
+
+		if (one != certificate && has_issued(one, certificate))
+			return one;
+	}
+	return NULL;
+}
+
+/* Whether this system's authorities have the issuer. */
+static bool
+is_issuer_known(X509 *certificate)
+{
+	X509_STORE     *store = X509_STORE_new();
+	X509_STORE_CTX *search = X509_STORE_CTX_new();
+	X509           *issuer = NULL;
+	bool            is_known = false;
+
+	if (store != NULL && search != NULL && X509_STORE_set_default_paths(store) == 1 &&
+	    X509_STORE_CTX_init(search, store, certificate, NULL) == 1)
+		is_known = X509_STORE_CTX_get1_issuer(&issuer, search, certificate) == 1;
+	X509_free(issuer);
+	X509_STORE_CTX_free(search);
+	X509_STORE_free(store);
+	return is_known;
+}
+
+/* A client knows the authorities, not those that they let issue in their name. */
+static void
+examine_issuers(const struct examination *on, SSL_CTX *context, X509 *certificate)
+{
+	STACK_OF(X509) *chain = NULL;
+	X509 *last = certificate;
+	char  name[200] = "";
+
+	(void)SSL_CTX_get0_chain_certs(context, &chain);
+	/* Each one leads one further up; a file with no chain still has the first. */
+	for (int i = -1; i <= sk_X509_num(chain); i++) {
+		X509 *issuer = issuer_in_chain(chain, last);
+
+		if (has_issued(last, last))
+			return; /* signed by itself */
+		if (issuer == NULL)
+			break;
+		last = issuer;
+	}
+	if (is_issuer_known(last))
+		return;
+	X509_NAME_oneline(X509_get_issuer_name(last), name, sizeof(name));
+	report_add(on->report, PROBLEM_WARNING, on->file, on->line,
+	           "the %s certificate's chain ends before an authority that this system knows: "
+	           "append the certificate of %s to the file",
+	           kind_of(certificate), name);
+}
+
 static void
 examine_chains(const struct examination *on)
 {
@@ -145,6 +211,7 @@ examine_chains(const struct examination *on)
 			continue;
 		examine_dates(on, certificate);
 		examine_name(on, certificate);
+		examine_issuers(on, context, certificate);
 	}
 	SSL_CTX_free(context);
 	tls_errors_clear();

@@ -102,6 +102,37 @@ a_certificate_for_another_name_is_told_with_its_names(void **state)
 	       "myhostname (mail.example.net): clients that are told this name refuse it\n");
 }
 
+/* Issued by an authority that is not in the file, and that no system knows. */
+static void
+a_chain_that_lacks_its_issuer_is_told(void **state)
+{
+	EVP_PKEY *key = EVP_EC_gen("P-256"), *issuer_key = EVP_EC_gen("P-256");
+	X509     *issuer = tls_files_certificate(issuer_key, "Middle CA", NULL, NULL, issuer_key);
+	X509     *certificate = tls_files_certificate(key, "mx.example.org", "DNS:mx.example.org",
+	                                              issuer, issuer_key);
+	char      path[300];
+	FILE     *file;
+
+	(void)state;
+	X509_gmtime_adj(X509_getm_notAfter(certificate), 30 * 86400);
+	X509_sign(certificate, issuer_key, EVP_sha256());
+	tls_files_write(directory, "short.pem", key, certificate);
+	snprintf(path, sizeof(path), "%s/short.pem", directory);
+	chmod(path, 0600);
+	expect("mx.example.org", "smtpd_tls_chain_files", "short.pem",
+	       "main.cf:7: warning: the EC certificate's chain ends before an authority that this "
+	       "system knows: append the certificate of /CN=Middle CA to the file\n");
+	file = fopen(path, "a");
+	assert_non_null(file);
+	PEM_write_X509(file, issuer);
+	fclose(file);
+	expect("mx.example.org", "smtpd_tls_chain_files", "short.pem", "");
+	X509_free(certificate);
+	X509_free(issuer);
+	EVP_PKEY_free(key);
+	EVP_PKEY_free(issuer_key);
+}
+
 static void
 a_key_that_everybody_may_read_is_told_with_the_command(void **state)
 {
@@ -169,6 +200,7 @@ main(void)
 		cmocka_unit_test(a_sound_certificate_is_passed_in_silence),
 		cmocka_unit_test(an_end_that_is_near_or_past_is_told_with_its_days),
 		cmocka_unit_test(a_certificate_for_another_name_is_told_with_its_names),
+		cmocka_unit_test(a_chain_that_lacks_its_issuer_is_told),
 		cmocka_unit_test(a_key_that_everybody_may_read_is_told_with_the_command),
 		cmocka_unit_test(a_key_that_does_not_belong_and_a_file_without_any_are_errors),
 	};
