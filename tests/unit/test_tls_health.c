@@ -181,8 +181,8 @@ make_directory(void **state)
 static int
 remove_files(void **state)
 {
-	static const char *const names[] = { "good.pem", "soon.pem",  "past.pem", "later.pem",
-		                             "open.pem", "mixed.pem", "empty.pem" };
+	static const char *const names[] = { "good.pem", "soon.pem",  "past.pem",  "later.pem",
+		                             "open.pem", "mixed.pem", "empty.pem", "short.pem" };
 	char                     path[300];
 
 	(void)state;
