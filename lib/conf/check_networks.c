@@ -141,11 +141,13 @@ check_network(const struct network *network, struct slice word, const char *file
 		           "mynetworks: %.*s has bits set behind the first %u: write the network's "
 		           "own address, or /%u for this host alone",
 		           SLICE_ARGS(slice_first(word, 100)), network->bits, is_v6 ? 128 : 32);
+	else if (is_private(network))
+		return;
 	else if (network->bits < large)
 		report_add(report, PROBLEM_WARNING, file, line,
 		           "mynetworks: %.*s is very large: all in it may relay",
 		           SLICE_ARGS(slice_first(word, 100)));
-	else if (network->bits < few && !is_private(network))
+	else if (network->bits < few)
 		report_add(report, PROBLEM_WARNING, file, line,
 		           "mynetworks: %.*s has public addresses: every host in it, yours or not, "
 		           "may relay without logging in",

@@ -308,7 +308,8 @@ add_entry(struct entries *entries, struct slice key)
 		break;
 	case MATCHES_CLIENT: add_way(walk, "the client %s", buf_text(&shown)); break;
 	case MATCHES_RECIPIENT:
-		if (!is_own_domain(walk, domain))
+		/* "user@" is that user of every domain. */
+		if (domain.length == 0 || !is_own_domain(walk, domain))
 			add_way(walk, "everybody to the recipient %s", buf_text(&shown));
 		break;
 	}

@@ -1,0 +1,107 @@
+"""A corpus of broken configurations, each named by `dakiya check` (broken_configs.txt)."""
+import os
+import re
+
+import pytest
+
+from dakiya import BUILD, OWNERS, TOP, new_directory, remove_directory, run
+
+CORPUS = TOP / "tests/integration/broken_configs.txt"
+REST = """smtp unix - - n - - smtp
+relay unix - - n - - smtp
+virtual unix - n n - - virtual
+qmgr unix - - n - 1 qmgr
+resolver unix - - n - 1 resolver
+authd unix - - n - 1 authd
+bounce unix - - n - 2 bounce
+"""
+
+
+class Case:
+    def __init__(self, title):
+        self.title = title
+        self.files = {"main.cf": ""}
+        self.tables = []
+        self.said, self.unsaid = [], []
+
+
+def read_corpus():
+    cases, name = [], "main.cf"
+    for line in CORPUS.read_text().splitlines():
+        if line.startswith("== "):
+            cases.append(Case(line[3:]))
+            name = "main.cf"
+        elif not cases or not line.strip():
+            continue
+        elif line.startswith("-- "):
+            name, *options = line[3:].split()
+            cases[-1].files[name] = ""
+            if "hash" in options:
+                cases[-1].tables.append(name)
+        elif line.startswith("=> "):
+            severity, _, text = line[3:].partition(": ")
+            cases[-1].said.append((severity, text))
+        elif line.startswith("!> "):
+            cases[-1].unsaid.append(line[3:])
+        else:
+            cases[-1].files[name] += line + "\n"
+    return cases
+
+
+CASES = read_corpus()
+
+
+@pytest.fixture(scope="module")
+def place():
+    directory = new_directory("broken")
+    yield directory
+    remove_directory(directory)
+
+
+def beginning(place):
+    lines = ["myhostname = mail.example.org", f"daemon_directory = {BUILD / 'libexec'}",
+             f"queue_directory = {place}", f"data_directory = {place}", "mydestination ="]
+    owners = OWNERS if os.geteuid() == 0 else dict.fromkeys(OWNERS, "1:1")
+    lines += [f"{role}_owner = {owner}" for role, owner in owners.items()]
+    return "\n".join(lines) + "\n"
+
+
+def check(place, case):
+    directory = place / re.sub(r"\W+", "-", case.title)
+    directory.mkdir()
+    files = {"master.cf": "2525 inet n - n - - smtpd\n"} | case.files
+    files["master.cf"] += REST
+    for name, text in files.items():
+        start = ""
+        # A case about the first line has nothing in front of it.
+        if name == "main.cf" and "main.cf:1" not in [text for _, text in case.said]:
+            start = beginning(place)
+        (directory / name).write_text(start + text.replace("@/", f"{directory}/"))
+    for name in case.tables:
+        run(BUILD / "bin/dakmap", f"hash:{directory / name}")
+    result = run(BUILD / "bin/dakiya", "-c", directory, "check", check=False)
+    return result, result.stderr.replace(f"{directory}/", "@/")
+
+
+def test_the_corpus_has_every_rule():
+    rules = {case.title.split()[0] for case in CASES}
+    assert {f"C{number}" for number in range(1, 21)} - rules == {"C14"}, "C14 needs the network"
+    assert len(CASES) >= 60
+    assert len({case.title for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
+def test_each_mistake_is_named(place, case):
+    result, said = check(place, case)
+    for severity, part in case.said:
+        lines = [line for line in said.splitlines() if part in line]
+        assert lines, f"{part!r} is not in:\n{said}"
+        assert any(f"{severity}: " in line for line in lines), said
+    for part in case.unsaid:
+        assert part not in said
+    assert case.said or case.unsaid
+    has_error = any(severity == "error" for severity, _ in case.said)
+    assert result.returncode == (78 if has_error else 0), said
+    # Errors that are counted are the errors that are shown.
+    count = len(re.findall(r"^(?:\S+: )?error: ", said, flags=re.M))
+    assert f": {count} errors, " in result.stdout
