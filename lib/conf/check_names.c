@@ -97,12 +97,23 @@ is_raw(const struct names *names, const struct conf_value *value)
 	return row != NULL && row->type == PARAMETER_RAW;
 }
 
+/* What a parameter that is not used here says may use names that only Postfix has. */
+static bool
+is_ignored(const struct names *names, const struct conf_value *value)
+{
+	struct slice name = slice_from(value->name);
+
+	return settings_row(&names->configuration->settings, name) == NULL &&
+	       hash_get(&names->used, name) == NULL &&
+	       (name_is_postfix(name) || check_is_missing(name));
+}
+
 static void
 each_value(struct names *names, const struct values *values, bool is_check)
 {
 	for (size_t i = 0; i < values->list.count; i++) {
 		names->value = values->list.items[i];
-		if (!is_check || !is_raw(names, names->value))
+		if (!is_check || (!is_raw(names, names->value) && !is_ignored(names, names->value)))
 			name_each_reference(slice_from(names->value->text),
 			                    is_check ? check_reference : note_reference, names);
 	}

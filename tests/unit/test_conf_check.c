@@ -105,6 +105,10 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		  "2525 inet n - n - - smtpd\n -o postscreen_greet_wait=1s\n" REST,
 		  "./main.cf:10: warning: postscreen_greet_wait is a parameter of Postfix that is "
 		  "not used here: there is no postscreen, smtpd takes connections itself\n" },
+		{ "debugger_command = gdb $daemon_directory/$program_x $home\n", SERVICES,
+		  "./main.cf:9: warning: debugger_command is a parameter of Postfix that is not "
+		  "used here: daemons are threads under one master, which has its own limits "
+		  "(daemon_watchdog_timeout, drain_timeout)\n" },
 		/* old names */
 		{ "smtpd_enforce_tls = yes\nsmtpd_tls_chain_files = /dev/null\nsmtp_use_tls = no\n"
 		  "virtual_maps = inline:{a@b.example=c}\nsmtp_enforce_tls = maybe\n",
