@@ -103,6 +103,74 @@ def test_a_session_goes_on_through_a_reload_and_sees_the_old_configuration(make_
     host.wait_messages("alice")
 
 
+def broken_certificate(host):
+    (host.config / "host.pem").write_text("nothing of the kind\n")
+
+
+def open_relay_by_a_table(host):
+    (host.config / "senders").write_text("boss@example.test OK\n")
+    host.settings["smtpd_relay_restrictions"] = (
+        f"check_sender_access texthash:{host.config}/senders, reject_unauth_destination")
+
+
+def broken_table(host):
+    (host.config / "clients").write_text("192.0.2.1/24 REJECT\n")
+    host.settings["smtpd_client_restrictions"] = f"check_client_access cidr:{host.config}/clients"
+
+
+def domain_of_two_classes(host):
+    host.settings["mydestination"] = "example.test"
+
+
+def open_relay(host):
+    host.settings["smtpd_relay_restrictions"] = "permit"
+
+
+def relayhost_is_this_host(host):
+    host.settings["relayhost"] = f"[{host.address}]:{host.ports['smtp']}"
+
+
+@pytest.mark.parametrize("damage, said", [
+    (broken_certificate, "host.pem"), (open_relay_by_a_table, "whoever claims boss@example.test"),
+    (broken_table, "clients"), (domain_of_two_classes, "belongs to one class only"),
+    (open_relay, "ends at permit"), (relayhost_is_this_host, "is this host itself")])
+def test_a_reload_with_errors_changes_nothing(make_host, damage, said):
+    """Also those that stand in tables and certificates: dakiya reload reads them."""
+    host = make_host().start()
+    before = json.loads(host.tool("dakiya", "status", "--json").stdout)
+    damage(host)
+    host.settings["smtpd_banner"] = "second"
+    host.write_config()
+    result = host.tool("dakiya", "reload", check=False)
+    assert result.returncode == 78, result.stderr
+    assert said in result.stderr
+    assert "not reloaded; the running configuration stays" in result.stderr
+    after = json.loads(host.tool("dakiya", "status", "--json").stdout)
+    assert after["generation"] == before["generation"]
+    host.send("x@client.test", "alice@example.test", message("still there"))
+    host.wait_messages("alice")
+    # The same errors keep a system from starting.
+    host.stop()
+    assert host.tool("dakiya", "start", check=False).returncode == 78
+
+
+def domain_twice_in_main_cf(host):
+    host.settings["mydestination"] = host.settings["virtual_alias_domains"] = "two.test"
+
+
+@pytest.mark.parametrize("damage", [domain_twice_in_main_cf, open_relay, relayhost_is_this_host])
+def test_a_hangup_signal_with_errors_changes_nothing(make_host, damage):
+    """What main.cf and master.cf alone show is refused by master itself."""
+    host = make_host().start()
+    damage(host)
+    host.write_config()
+    os.kill(host.master_pid(), signal.SIGHUP)
+    wait_for("the refusal", lambda: "reload refused" in host.log())
+    assert json.loads(host.tool("dakiya", "status", "--json").stdout)["generation"] == 1
+    host.send("x@client.test", "alice@example.test", message("still there"))
+    host.wait_messages("alice")
+
+
 def test_a_stop_under_load_loses_nothing(make_host):
     host = make_host().start()
 

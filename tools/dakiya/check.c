@@ -9,17 +9,22 @@
 #include "lib/conf/check.h"
 
 bool
-tool_load_and_examine(const struct tool *tool, struct configuration *configuration,
-                      struct report *report)
+tool_examine(const struct configuration *configuration, struct report *report)
 {
-	/* Files are opened when it is known which. */
-	if (!configuration_load(configuration, tool->config_directory, report))
-		return false;
 	check_domains(configuration, report);
 	check_content(configuration, report);
 	check_all_strangers(configuration, report);
 	tool_check_health(configuration, report);
 	return report->error_count == 0;
+}
+
+bool
+tool_load_and_examine(const struct tool *tool, struct configuration *configuration,
+                      struct report *report)
+{
+	/* Files are opened when it is known which. */
+	return configuration_load(configuration, tool->config_directory, report) &&
+	       tool_examine(configuration, report);
 }
 
 static size_t

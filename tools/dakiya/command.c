@@ -140,8 +140,8 @@ ask_master(const struct tool *tool, const char *verb, int64_t most_ms)
 }
 
 /*
- * EX_OK when there is a master and the configuration is sound. Tables and certificates are read
- * here: master, which is root, reads only main.cf and master.cf.
+ * EX_OK when master is to be asked. Errors in main.cf and master.cf it finds, tells and logs
+ * itself; tables and certificates are read here, since master is root.
  */
 static int
 prepare_reload(const struct tool *tool)
@@ -155,7 +155,10 @@ prepare_reload(const struct tool *tool)
 		return status;
 	ipc_channel_close(&channel);
 	configuration = configuration_create();
-	if (configuration == NULL || !tool_load_and_examine(tool, configuration, &report)) {
+	if (configuration == NULL)
+		return EX_OSERR;
+	if (configuration_load(configuration, tool->config_directory, &report) &&
+	    !tool_examine(configuration, &report)) {
 		tool_print(tool, &report);
 		status = EX_CONFIG;
 	}

@@ -49,6 +49,8 @@ void tool_print(const struct tool *tool, const struct report *report);
 /* check.c: reads the configuration and what it names; false when there are errors. */
 bool tool_load_and_examine(const struct tool *tool, struct configuration *configuration,
                            struct report *report);
+/* The second half: what a configuration without errors names. */
+bool tool_examine(const struct configuration *configuration, struct report *report);
 
 /* health.c: certificates, and a postmaster; for a configuration without errors. */
 void tool_check_health(const struct configuration *configuration, struct report *report);
