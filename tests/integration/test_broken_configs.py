@@ -1,4 +1,5 @@
 """A corpus of broken configurations, each named by `dakiya check` (broken_configs.txt)."""
+import json
 import os
 import re
 
@@ -105,3 +106,27 @@ def test_each_mistake_is_named(place, case):
     # Errors that are counted are the errors that are shown.
     count = len(re.findall(r"^(?:\S+: )?error: ", said, flags=re.M))
     assert f": {count} errors, " in result.stdout
+
+
+def test_json_and_the_word_on_strangers(place):
+    """As docs/check.md shows them."""
+    case = Case("json")
+    case.files["main.cf"] = "relay_hots = x\n"
+    result, _ = check(place, case)
+    directory = place / "json"
+    result = run(BUILD / "bin/dakiya", "-c", directory, "check", "--json", check=False)
+    told = json.loads(result.stdout)
+    assert result.returncode == 78 and not result.stderr
+    assert (told["errors"], told["warnings"], told["services"]) == (1, 0, [])
+    assert told["problems"] == [{"severity": "error", "file": f"{directory}/main.cf", "line": 10,
+                                 "text": "relay_hots is no parameter; did you mean relayhost?"}]
+    (directory / "main.cf").write_text(beginning(place))
+    told = json.loads(run(BUILD / "bin/dakiya", "-c", directory, "check", "--json").stdout)
+    assert told["services"] == [{"service": "2525", "relay_for_strangers": "none", "how":
+                                 "smtpd_relay_restrictions: defer_unauth_destination"}]
+    text = run(BUILD / "bin/dakiya", "-c", directory, "check").stdout
+    line = re.search(r"^service smtp: (strangers .*)$", (TOP / "docs/check.md").read_text(), re.M)
+    assert f"service 2525: {line.group(1)}\n" in text
+    documented = (TOP / "docs/check.md").read_text()
+    for rule in range(1, 21):
+        assert f"| C{rule} |" in documented

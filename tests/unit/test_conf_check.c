@@ -373,10 +373,51 @@ an_index_older_than_its_table_is_named(void **state)
 	buf_free(&expected);
 }
 
+/* A service lmtp sees lmtp_X as smtp_X; others do not. */
+static void
+lmtp_names_are_for_lmtp_services(void **state)
+{
+	struct configuration *configuration = configuration_create();
+	struct report         report = REPORT_NONE;
+
+	(void)state;
+	write_file("main.cf", BASE,
+	           "lmtp_connect_timeout = 3s\nsmtp_quit_timeout = 5s\n"
+	           "lmtp_lhlo_timeout = 7s\nlmtp_tls_security_level = may\n");
+	write_file("master.cf", SERVICES, "lmtp unix - - n - - lmtp -o lmtp_quit_timeout=9s\n");
+	assert_true(configuration_load(configuration, ".", &report));
+	for (size_t i = 0; i < configuration->master.services.count; i++) {
+		const struct service *service = &configuration->master.services.items[i];
+		struct values         values = VALUES_NONE;
+		bool                  is_lmtp = strcmp(service->program->name, "lmtp") == 0;
+
+		assert_true(configuration_service_values(configuration, service, &values));
+		const struct conf_value *connect =
+			values_get(&values, SLICE("smtp_connect_timeout"));
+		const struct conf_value *quit = values_get(&values, SLICE("smtp_quit_timeout"));
+		const struct conf_value *helo = values_get(&values, SLICE("smtp_helo_timeout"));
+		/* Has a row of its own. */
+		assert_null(values_get(&values, SLICE("smtp_tls_security_level")));
+		if (is_lmtp) {
+			assert_string_equal(connect->text, "3s");
+			assert_string_equal(quit->text, "9s");
+			assert_string_equal(helo->text, "7s");
+		} else {
+			assert_null(connect);
+			assert_string_equal(quit->text, "5s");
+			assert_null(helo);
+		}
+		values_free(&values);
+	}
+	report_free(&report);
+	configuration_destroy(&configuration);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(lmtp_names_are_for_lmtp_services),
 		cmocka_unit_test(each_mistake_is_told_with_place_and_suggestion),
 		cmocka_unit_test(missing_files_are_one_error_each),
 		cmocka_unit_test(an_index_older_than_its_table_is_named),
