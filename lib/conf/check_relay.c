@@ -31,7 +31,6 @@ enum matcher {
 struct walk {
 	const struct settings     *settings;
 	const struct relay_reader *reader;
-	const char                *list;    /* the parameter whose list it is */
 	enum matcher               matcher; /* of a table that stands there alone */
 	unsigned                   depth;
 	size_t                    *words_left;
@@ -267,7 +266,6 @@ step_of_result(struct walk *walk, struct slice value)
 	/* Restrictions as a result. Their own place in the walk is of no interest. */
 	struct walk inner = { .settings = walk->settings,
 		              .reader = walk->reader,
-		              .list = walk->list,
 		              .matcher = walk->matcher,
 		              .depth = walk->depth + 1,
 		              .words_left = walk->words_left,
@@ -490,7 +488,6 @@ evaluate_list(const struct settings *settings, const struct relay_reader *reader
 	size_t             words_left = WORDS_MOST;
 	struct walk        walk = { .settings = settings,
 		                    .reader = reader,
-		                    .list = lists[index].name,
 		                    .matcher = lists[index].matcher,
 		                    .words_left = &words_left,
 		                    .ways = BUF(TEXT_MOST),

@@ -405,6 +405,19 @@ each_entry_of(struct catch_all *catch_all,
 	buf_free(&text);
 }
 
+/* Others may answer from far away: they are not asked for each mailbox. */
+static bool
+are_all_files(const char *specs)
+{
+	struct slice rest = slice_from(specs), word, name;
+
+	while (restriction_next_word(&rest, &word)) {
+		if (!is_file_type(check_table_type(word, &name)))
+			return false;
+	}
+	return true;
+}
+
 static void
 check_catch_alls(const struct configuration *configuration, struct report *report)
 {
@@ -419,7 +432,8 @@ check_catch_alls(const struct configuration *configuration, struct report *repor
 	catch_all.told = 0;
 	catch_all.name = "virtual_mailbox_maps";
 	catch_all.aliases = table_list_open(configuration->parameters.virtual_alias_maps, &error);
-	if (catch_all.aliases != NULL && !table_list_is_empty(catch_all.aliases))
+	if (catch_all.aliases != NULL && !table_list_is_empty(catch_all.aliases) &&
+	    are_all_files(configuration->parameters.virtual_alias_maps))
 		each_entry_of(&catch_all, visit_mailbox);
 	table_list_close(&catch_all.aliases);
 }

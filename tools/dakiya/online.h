@@ -30,7 +30,8 @@ struct finding {
 struct online_address {
 	const char   *text;
 	unsigned char bytes[16];
-	size_t        length; /* 4 or 16 */
+	size_t        length;  /* 4 or 16 */
+	bool          is_here; /* on an interface: not of a proxy, or only in DNS */
 };
 
 #define ONLINE_DOMAINS_MOST   50

@@ -180,6 +180,8 @@ online_host(struct online *online)
 		           "myhostname %s is no name in the Internet: myhostname = mail.DOMAIN",
 		           host);
 	add_interfaces(online);
+	for (size_t i = 0; i < online->address_count; i++)
+		online->addresses[i].is_here = true;
 	add_proxies(online);
 	(void)check_name(online);
 	if (online->address_count == 0)

@@ -258,23 +258,49 @@ check_port(struct online *online, const struct service *service, const char *add
 	close(port.fd);
 }
 
-/* Where a service without an address of its own is looked for. */
-static const char *
-address_of(struct online *online, const struct service *service)
+/* A service at one of the addresses where it listens. */
+static void
+check_at(struct online *online, const struct service *service, struct slice host, SSL_CTX *context)
+{
+	struct service_view view;
+	struct net          net;
+
+	if (slice_equal_fold(host, SLICE("localhost")))
+		host = SLICE("127.0.0.1");
+	if (host.length > 2 && host.data[0] == '[')
+		host = slice_of(host.data + 1, host.length - 2);
+	if (!net_parse_address(host, &net) ||
+	    !service_view_init(&view, online->configuration, service))
+		return;
+	check_port(online, service, online_text(online, "%.*s", SLICE_ARGS(host)), &view.settings,
+	           context);
+	service_view_free(&view);
+}
+
+/* A service without an address of its own listens as inet_interfaces says. */
+static void
+check_everywhere(struct online *online, const struct service *service, SSL_CTX *context)
 {
 	struct slice rest = slice_from(online->parameters->inet_interfaces), word;
-	struct net   net;
 
-	if (service->host[0] != '\0')
-		return strcmp(service->host, "localhost") == 0 ? "127.0.0.1" : service->host;
 	while (slice_next_word(&rest, ", \t\r\n", &word)) {
-		if (net_parse_address(word, &net)) {
-			if (word.length > 2 && word.data[0] == '[')
-				word = slice_of(word.data + 1, word.length - 2);
-			return online_text(online, "%.*s", SLICE_ARGS(word));
+		size_t count = 0;
+
+		if (slice_equal_fold(word, SLICE("loopback-only")))
+			word = SLICE("127.0.0.1");
+		if (!slice_equal_fold(word, SLICE("all"))) {
+			check_at(online, service, word, context);
+			continue;
 		}
+		for (size_t i = 0; i < online->address_count; i++) {
+			if (!online->addresses[i].is_here)
+				continue;
+			check_at(online, service, slice_from(online->addresses[i].text), context);
+			count++;
+		}
+		if (count == 0)
+			check_at(online, service, SLICE("127.0.0.1"), context);
 	}
-	return "127.0.0.1";
 }
 
 static void
@@ -284,18 +310,13 @@ check_services_here(struct online *online, SSL_CTX *context)
 
 	for (size_t i = 0; i < master->services.count; i++) {
 		const struct service *service = &master->services.items[i];
-		struct service_view   view;
-		struct net            net;
-		const char           *address;
 
 		if (!service->is_run || !service->program->is_inet)
 			continue;
-		address = address_of(online, service);
-		if (!net_parse_address(slice_from(address), &net) ||
-		    !service_view_init(&view, online->configuration, service))
-			continue;
-		check_port(online, service, address, &view.settings, context);
-		service_view_free(&view);
+		if (service->host[0] != '\0')
+			check_at(online, service, slice_from(service->host), context);
+		else
+			check_everywhere(online, service, context);
 	}
 }
 
