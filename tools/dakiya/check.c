@@ -151,7 +151,7 @@ tool_check(struct tool *tool)
 		fflush(stderr);
 		if (is_ok)
 			print_strangers(configuration);
-		fwrite(online.data, 1, online.length, stdout);
+		printf("%s", buf_text(&online));
 		printf("%s: %zu errors, %zu warnings\n", tool->config_directory,
 		       count_of(&report, PROBLEM_ERROR), count_of(&report, PROBLEM_WARNING));
 	}
