@@ -130,3 +130,39 @@ def test_json_and_the_word_on_strangers(place):
     documented = (TOP / "docs/check.md").read_text()
     for rule in range(1, 21):
         assert f"| C{rule} |" in documented
+
+
+def said_with(place, name, main_text, prepare):
+    """What check says when something beside main.cf is as prepare(directory) makes it."""
+    case = Case(name)
+    case.files["main.cf"] = main_text
+    check(place, case)
+    directory = place / name
+    prepare(directory)
+    return run(BUILD / "bin/dakiya", "-c", directory, "check", check=False).stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may read what others may not")
+def test_c5_a_table_that_the_daemons_cannot_read(place):
+    def prepare(directory):
+        (directory / "transport").write_text("example.net smtp:\n")
+        os.chmod(directory / "transport", 0o600)
+
+    said = said_with(place, "unreadable", "transport_maps = texthash:@/transport\n", prepare)
+    assert "transport cannot be read by net_owner: when it changes" in said
+    assert "chgrp 64300 " in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes mailboxes of others")
+def test_c18_a_directory_of_somebody_else(place):
+    said = said_with(place, "base", "virtual_mailbox_domains = m.example\nvirtual_mailbox_base = "
+                     "@/mail\nvirtual_mailbox_maps = inline:{a@m.example=a/}\nvirtual_uid_maps = "
+                     "static:5000\nvirtual_gid_maps = static:5000\n",
+                     lambda directory: (directory / "mail").mkdir())
+    assert re.search(r"virtual_mailbox_base \S+/mail belongs to uid 0, .*: chown 5000 ", said)
+
+
+@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="no tmpfs")
+def test_c20_a_queue_in_memory(place):
+    said = said_with(place, "memory", "queue_directory = /dev/shm\n", lambda directory: None)
+    assert "queue_directory /dev/shm is in memory: mail in it is lost" in said
