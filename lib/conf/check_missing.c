@@ -21,6 +21,8 @@ static const struct {
 	{ "body_checks", PROBLEM_ERROR, "mail would pass unchecked" },
 	{ "smtp_header_checks", PROBLEM_ERROR, "mail would leave unchanged" },
 	{ "smtp_body_checks", PROBLEM_ERROR, "mail would leave unchanged" },
+	{ "smtpd_upstream_proxy_protocol", PROBLEM_ERROR,
+	  "every client would look like the proxy, and be trusted like it" },
 	{ "smtpd_command_filter", PROBLEM_ERROR, "commands would be taken as they come" },
 	{ "sender_bcc_maps", PROBLEM_ERROR, "no copies would be made" },
 	{ "recipient_bcc_maps", PROBLEM_ERROR, "no copies would be made" },

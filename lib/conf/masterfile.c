@@ -291,12 +291,30 @@ check_renamed(struct master_line *line)
 			         rows[i].names[0]);
 }
 
+/* "smtpd pass": what postscreen hands connections to. */
+static bool
+is_behind_postscreen(const struct service *service)
+{
+	return service->type == SERVICE_PASS && service->program != NULL &&
+	       strcmp(service->program->name, "smtpd") == 0;
+}
+
 static void
 parse_program(struct master_line *line, struct slice word)
 {
 	struct service       *service = &line->service;
 	const struct program *program = program_find(word);
 
+	if (program != NULL && strcmp(program->name, "postscreen") == 0 &&
+	    service->type == SERVICE_INET) {
+		complain(
+			line, PROBLEM_WARNING,
+			"there is no postscreen: smtpd takes the connections of %s itself, and its "
+			"tests are not made",
+			service->name);
+		program = program_find(SLICE("smtpd"));
+		service->is_screened = true;
+	}
 	service->program = program;
 	if (program == NULL) {
 		complain(line, PROBLEM_ERROR, "there is no program \"%.*s\"",
@@ -314,6 +332,12 @@ parse_program(struct master_line *line, struct slice word)
 		complain(line, PROBLEM_INFO, "%s (%s) is not needed here: %s", service->name,
 		         program->name, program->remark);
 		check_renamed(line);
+		return;
+	}
+	if (is_behind_postscreen(service)) {
+		complain(line, PROBLEM_INFO,
+		         "%s is not needed here: its -o options count for what postscreen took in",
+		         service->name);
 		return;
 	}
 	if (service->type != SERVICE_INET && service->type != SERVICE_UNIX)
@@ -400,6 +424,30 @@ parse_service(struct master_line *line)
 	}
 }
 
+/* An smtpd in postscreen's place has the options of the smtpd behind it; its own win. */
+static void
+join_screened(struct master_file *file, struct report *report)
+{
+	for (size_t i = 0; i < file->services.count; i++) {
+		struct service *screened = &file->services.items[i];
+
+		for (size_t j = 0; screened->is_screened && j < file->services.count; j++) {
+			const struct service *behind = &file->services.items[j];
+			struct values         both = { .arena = ARENA(MASTER_OVERRIDES_MOST) };
+
+			if (!is_behind_postscreen(behind))
+				continue;
+			if (!values_copy(&both, &behind->overrides) ||
+			    !values_copy(&both, &screened->overrides))
+				report_add(report, PROBLEM_ERROR, file->path, screened->line,
+				           "out of memory");
+			values_free(&screened->overrides);
+			screened->overrides = both;
+			break;
+		}
+	}
+}
+
 static void
 parse_text(struct master_file *file, struct slice text, struct report *report)
 {
@@ -421,6 +469,7 @@ parse_text(struct master_file *file, struct slice text, struct report *report)
 			parse_service(&line);
 	}
 	lines_free(&lines);
+	join_screened(file, report);
 }
 
 void

@@ -38,7 +38,8 @@ struct service {
 	struct values         overrides;     /* -o name=value, unexpanded */
 	const char           *file;
 	unsigned              line;
-	bool                  is_run; /* one of our daemons: to be started */
+	bool                  is_run;      /* one of our daemons: to be started */
+	bool                  is_screened; /* an smtpd in the place of postscreen */
 };
 
 /* Most services, and most words of one. */

@@ -76,6 +76,11 @@ def check(place, name):
         if path.name == "master.add":
             master += path.read_text()
             continue
+        if path.name == "master.replace":  # of the service smtp inet, the first
+            lines = master.splitlines(keepends=True)
+            first = next(at for at, line in enumerate(lines) if line.startswith("smtp "))
+            master = "".join(lines[:first]) + path.read_text() + "".join(lines[first + 1:])
+            continue
         (target / path.name).write_text(moved(path.read_text()))
     values = {"daemon_directory": BUILD / "libexec", "queue_directory": place / "queue",
               "data_directory": place}

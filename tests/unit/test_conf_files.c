@@ -159,6 +159,32 @@ master_cf_is_read_with_all_columns(void **state)
 	report_free(&report);
 }
 
+/* The options of the smtpd behind postscreen are those of the smtpd in its place; its own win. */
+static void
+postscreen_is_replaced_by_the_smtpd_behind_it(void **state)
+{
+	struct master_file file;
+	struct report      report = REPORT_NONE;
+
+	(void)state;
+	master_file_parse(&file, "master.cf",
+	                  SLICE("25 inet n - n - 1 postscreen -o a=own\n"
+	                        "smtpd pass - - n - - smtpd -o a=x -o b=y\n"
+	                        "587 inet n - n - - smtpd\n"),
+	                  &report);
+	assert_int_equal(report.error_count, 0);
+	assert_int_equal(file.services.count, 3);
+	const struct service *screened = &file.services.items[0];
+	assert_true(screened->is_run);
+	assert_string_equal(screened->program->name, "smtpd");
+	assert_string_equal(values_get(&screened->overrides, SLICE("a"))->text, "own");
+	assert_string_equal(values_get(&screened->overrides, SLICE("b"))->text, "y");
+	assert_false(file.services.items[1].is_run);
+	assert_null(values_get(&file.services.items[2].overrides, SLICE("b")));
+	master_file_free(&file);
+	report_free(&report);
+}
+
 static void
 bad_lines_of_master_cf_are_reported(void **state)
 {
@@ -185,8 +211,8 @@ bad_lines_of_master_cf_are_reported(void **state)
 		{ "::1:25 inet n - n - - smtpd", "\"::1:25\": an IPv6 address stands in [ ]" },
 		{ "smtp unix - - n - - smtpd", "smtpd must be of type inet" },
 		{ "25 inet n - n - - smtp", "smtp must be of type unix" },
-		{ "smtpd pass - - n - - smtpd",
-		  "type pass is not used here; smtpd is of type inet" },
+		{ "smtp pass - - n - - pop3d",
+		  "type pass is not used here; pop3d is of type inet" },
 		{ "qmgr fifo n - n 300 1 qmgr",
 		  "type fifo is not used here; qmgr is of type unix" },
 		{ "../x unix - - n - - smtp",
@@ -352,6 +378,7 @@ main(void)
 		cmocka_unit_test(bad_lines_of_main_cf_are_reported_with_their_line),
 		cmocka_unit_test(master_cf_is_read_with_all_columns),
 		cmocka_unit_test(bad_lines_of_master_cf_are_reported),
+		cmocka_unit_test(postscreen_is_replaced_by_the_smtpd_behind_it),
 		cmocka_unit_test(distances_count_typing_errors),
 		cmocka_unit_test(per_transport_names_are_split),
 		cmocka_unit_test(a_name_of_postfix_is_in_the_table_or_has_a_reason),
