@@ -15,7 +15,7 @@ WARN     := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-pr
 CFLAGS   ?= -O2 -g
 CFLAGS   += -std=gnu17 $(WARN) -fPIE -fstack-protector-strong -pthread
 LDFLAGS  += -pie -pthread -Wl,-z,relro,-z,now
-LIBS     := -Wl,--as-needed -lssl -lcrypto -lsasl2 -ldb -lunbound -lseccomp -lpcre2-8 -lidn2 -lpsl -lcrypt -lm
+LIBS     := -Wl,--as-needed -lssl -lcrypto -lsasl2 -ldb -lunbound -lseccomp -lpcre2-8 -lidn2 -lpsl -lcrypt -llmdb -lcdb -lm
 
 ifeq ($(SANITIZE),address)
 CFLAGS  += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
@@ -47,10 +47,18 @@ FUZZ_BIN   := $(FUZZ_SRC:tests/fuzz/%.c=$(OUT)/fuzz/%)
 BENCH_BIN  := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(sort $(wildcard tests/bench/*.c)))
 UNIT_BIN   := $(UNIT_SRC:tests/unit/%.c=$(OUT)/tests/%)
 
+# Tables whose client library is large: a shared object each, made where the library is there. They
+# link what they use of lib/ a second time, as -fPIC, and need nothing of the program.
+MODULE_LIBRARY := pgsql=libpq mysql=libmariadb ldap=ldap redis=hiredis sqlite=sqlite3
+MODULES    := $(foreach m,$(MODULE_LIBRARY),$(if $(shell pkg-config --exists $(lastword $(subst =, ,$(m))) && echo yes),$(m)))
+MODULE_BIN := $(foreach m,$(MODULES),$(OUT)/lib/dakiya/table_$(firstword $(subst =, ,$(m))).so)
+MODULE_LIB := $(patsubst %,$(OUT)/pic/lib/%.o,base/arena base/array base/buf base/clock base/error \
+              base/number base/slice table/connect)
+
 .PHONY: all help check fuzz-targets unit integration demo deps lint fuzz bench clean format manual
 .SECONDARY:
 
-all: $(DAEMON_BIN) $(TOOL_BIN) ## build everything (default)
+all: $(DAEMON_BIN) $(TOOL_BIN) $(MODULE_BIN) ## build everything (default)
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -75,6 +83,20 @@ endef
 $(foreach d,$(DAEMONS),$(eval $(call program,libexec/$(d),$(d))))
 $(foreach t,$(TOOLS),$(eval $(call program,bin/$(t),tools/$(t))))
 
+$(OUT)/pic/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -fvisibility=hidden $(MODULE_FLAGS) -MMD -MP -c -o $@ $<
+
+define module
+$(OUT)/pic/lib/table/modules/$(1).o: MODULE_FLAGS := $$(shell pkg-config --cflags $(2))
+$(OUT)/lib/dakiya/table_$(1).so: $(OUT)/pic/lib/table/modules/$(1).o $(MODULE_LIB)
+	@mkdir -p $$(@D)
+	$$(call say,LD,$$@)
+	$$(Q)$$(CC) $$(CFLAGS) -shared $$(filter-out -pie,$$(LDFLAGS)) -o $$@ $$^ $$(shell pkg-config --libs $(2))
+endef
+$(foreach m,$(MODULES),$(eval $(call module,$(firstword $(subst =, ,$(m))),$(lastword $(subst =, ,$(m))))))
+
 # A test links the rooms' objects that it names in a line `/* links: smtpd/session.c ... */`.
 linked = $(shell sed -n 's|^/\* links: \(.*\) \*/|\1|p' $(1))
 define test_program
@@ -92,7 +114,7 @@ $(OUT)/bench/%: tests/bench/%.c $(LIB)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -Wframe-larger-than=200000 $(LDFLAGS) -o $@ $< $(LIB) $(LIBS)
 
-unit: $(UNIT_BIN) ## unit tests
+unit: $(UNIT_BIN) $(MODULE_BIN) ## unit tests
 	@scripts/run-unit $(UNIT_BIN)
 
 integration: all ## integration tests with real clients

@@ -9,14 +9,41 @@
 #include <unistd.h>
 
 #include "lib/io/file.h"
+#include "lib/table/writer.h"
 
 struct table_build {
-	struct build_target target;
-	char               *path;
-	char               *directory;
-	char               *aside;
-	struct database    *database;
+	struct build_target  target;
+	char                *path;
+	char                *directory;
+	char                *aside;
+	const struct writer *writer;
+	void                *state;
 };
+
+static const struct {
+	const char          *type;
+	const char          *suffix;
+	enum database_kind   kind;
+	const struct writer *writer;
+} kinds[] = {
+	{ "hash", ".db", DATABASE_HASH, &writer_hash },
+	{ "btree", ".db", DATABASE_BTREE, &writer_btree },
+	{ "lmdb", ".lmdb", DATABASE_LMDB, &writer_lmdb },
+	{ "cdb", ".cdb", DATABASE_CDB, &writer_cdb },
+};
+#define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))
+
+bool
+table_build_kind(const char *type, enum database_kind *kind, const char **suffix)
+{
+	for (size_t i = 0; i < KIND_COUNT; i++)
+		if (strcmp(kinds[i].type, type) == 0) {
+			*kind = kinds[i].kind;
+			*suffix = kinds[i].suffix;
+			return true;
+		}
+	return false;
+}
 
 static void
 build_free(struct table_build *build)
@@ -60,27 +87,28 @@ table_build_start(const struct build_target *target, struct error *error)
 	build->target.path = build->path;
 	/* Left behind by a crash of a process with this number. */
 	unlink(build->aside);
-	build->database = database_create(build->aside, target->kind, 0600, error);
-	if (build->database == NULL) {
-		build_free(build);
-		return NULL;
-	}
-	database_set_nul(build->database, !target->without_nul);
-	return build;
+	for (size_t i = 0; i < KIND_COUNT; i++)
+		if (kinds[i].kind == target->kind)
+			build->writer = kinds[i].writer;
+	build->state = build->writer->create(build->aside, !target->without_nul, error);
+	if (build->state != NULL)
+		return build;
+	build_free(build);
+	return NULL;
 }
 
 enum lookup
 table_build_add(struct table_build *build, struct slice key, struct slice value,
                 struct error *error)
 {
-	return database_add(build->database, key, value, error);
+	return build->writer->put(build->state, key, value, false, error);
 }
 
 bool
 table_build_replace(struct table_build *build, struct slice key, struct slice value,
                     struct error *error)
 {
-	return database_replace(build->database, key, value, error);
+	return build->writer->put(build->state, key, value, true, error) != LOOKUP_TRY_LATER;
 }
 
 /* Owner and mode through the descriptor of the file that was just made, then the sync. */
@@ -122,7 +150,7 @@ table_build_commit(struct table_build **build, struct error *error)
 	struct table_build *done = *build;
 
 	*build = NULL;
-	bool is_good = database_close(&done->database, error) && aside_finish(done, error) &&
+	bool is_good = done->writer->finish(done->state, error) && aside_finish(done, error) &&
 	               aside_rename(done, error);
 	if (!is_good)
 		unlink(done->aside);
@@ -138,7 +166,7 @@ table_build_abandon(struct table_build **build)
 	if (gone == NULL)
 		return;
 	*build = NULL;
-	database_close(&gone->database, NULL);
+	gone->writer->finish(gone->state, NULL);
 	unlink(gone->aside);
 	build_free(gone);
 }

@@ -14,13 +14,16 @@
 struct table_build;
 
 struct build_target {
-	const char        *path; /* absolute, with ".db" */
+	const char        *path; /* absolute, with ".db" and the like */
 	enum database_kind kind;
 	mode_t             mode;
 	uid_t              uid; /* (uid_t)-1: as it comes */
 	gid_t              gid;
 	bool               without_nul; /* keys and values end in no NUL */
 };
+
+/* The kind that a type of table is built as, and what is put behind its name; false: none. */
+bool table_build_kind(const char *type, enum database_kind *kind, const char **suffix);
 
 struct table_build *table_build_start(const struct build_target *target, struct error *error);
 /* LOOKUP_FOUND: the key is there already and the first value stays. */

@@ -134,11 +134,24 @@ random_lookup(void *content, struct slice key, struct buf *value, struct error *
 	return table_give(slice_from(combined->values.items[chosen]), value, error);
 }
 
+/* Parts of keys are tried when any table inside is one for which that makes sense. */
+static bool
+combined_has_patterns(const void *content)
+{
+	const struct combined *combined = content;
+
+	for (size_t i = 0; i < combined->tables.count; i++)
+		if (!table_has_patterns(combined->tables.items[i]))
+			return false;
+	return true;
+}
+
 const struct table_type table_type_unionmap = {
 	.name = "unionmap",
 	.load = tables_load,
 	.lookup = union_lookup,
 	.unload = combined_unload,
+	.content_has_patterns = combined_has_patterns,
 };
 
 const struct table_type table_type_pipemap = {
@@ -146,6 +159,7 @@ const struct table_type table_type_pipemap = {
 	.load = tables_load,
 	.lookup = pipe_lookup,
 	.unload = combined_unload,
+	.content_has_patterns = combined_has_patterns,
 };
 
 const struct table_type table_type_randmap = {

@@ -13,9 +13,9 @@
  * Berkeley DB reads DB_CONFIG from the environment's home, by default the working directory. Below
  * a device there can be none, whoever the working directory belongs to.
  */
-#define NO_HOME    "/dev/null"
-#define CACHE_SIZE (256 * 1024)
-#define VALUE_MOST ((size_t)1 << 20)
+#define NO_HOME       "/dev/null"
+#define CACHE_SIZE    (256 * 1024)
+#define HABIT_ENTRIES 8 /* that are looked at to learn the habit */
 
 enum nul_habit { NUL_UNKNOWN, NUL_ALWAYS, NUL_NEVER };
 
@@ -115,9 +115,17 @@ database_start(const char *path, DBTYPE type, uint32_t flags, unsigned mode, str
 	return NULL;
 }
 
+/* What postalias adds for NIS has no NUL, whatever the other keys have. */
+static bool
+is_of_nis(const DBT *key)
+{
+	return slice_starts_with(slice_of(key->data, key->size), SLICE("YP_"));
+}
+
 /*
- * Whether keys end in a NUL is the habit of the program that wrote the file, as the first entry
- * shows: it saves a second search for each key that is not there. An empty file shows nothing.
+ * Whether keys end in a NUL is the habit of the program that wrote the file, as the first entries
+ * show: it saves a second search for each key that is not there. Where they differ, and in an empty
+ * file, both are tried.
  */
 static bool
 habit_learn(struct database *database, struct error *error)
@@ -125,12 +133,18 @@ habit_learn(struct database *database, struct error *error)
 	DBC *cursor = NULL;
 	DBT  key = { .flags = DB_DBT_REALLOC }, value = { .flags = DB_DBT_REALLOC };
 	int  number = database->db->cursor(database->db, NULL, &cursor, 0);
+	bool has_with = false, has_without = false;
 
-	if (number == 0)
-		number = cursor->get(cursor, &key, &value, DB_FIRST);
-	if (number == 0 && key.size > 0)
-		database->habit =
-			((const char *)key.data)[key.size - 1] == '\0' ? NUL_ALWAYS : NUL_NEVER;
+	for (unsigned i = 0; i < HABIT_ENTRIES && number == 0; i++) {
+		number = cursor->get(cursor, &key, &value, DB_NEXT);
+		if (number != 0 || key.size == 0 || is_of_nis(&key))
+			continue;
+		bool has_nul = ((const char *)key.data)[key.size - 1] == '\0';
+		has_with = has_with || has_nul;
+		has_without = has_without || !has_nul;
+	}
+	if (has_with != has_without)
+		database->habit = has_with ? NUL_ALWAYS : NUL_NEVER;
 	if (cursor != NULL)
 		cursor->close(cursor);
 	free(key.data);
@@ -239,9 +253,7 @@ entry_slice(const DBT *entry)
 }
 
 bool
-database_each(struct database *database,
-              bool (*visit)(struct slice key, struct slice value, void *context), void *context,
-              struct error *error)
+database_each(struct database *database, table_visit *visit, void *context, struct error *error)
 {
 	DBC *cursor = NULL;
 	DBT  key = { .flags = DB_DBT_REALLOC }, value = { .flags = DB_DBT_REALLOC };
@@ -341,6 +353,12 @@ database_lookup(void *content, struct slice key, struct buf *value, struct error
 	return database_get(content, key, value, error);
 }
 
+static bool
+database_visit(void *content, table_visit *visit, void *context, struct error *error)
+{
+	return database_each(content, visit, context, error);
+}
+
 static void
 database_unload(void *content)
 {
@@ -355,6 +373,7 @@ const struct table_type table_type_hash = {
 	.folds_keys = true,
 	.load = database_load,
 	.lookup = database_lookup,
+	.each = database_visit,
 	.unload = database_unload,
 };
 
@@ -364,5 +383,6 @@ const struct table_type table_type_btree = {
 	.folds_keys = true,
 	.load = database_load,
 	.lookup = database_lookup,
+	.each = database_visit,
 	.unload = database_unload,
 };

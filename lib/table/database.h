@@ -10,7 +10,7 @@
 
 #include "lib/table/table.h"
 
-enum database_kind { DATABASE_HASH, DATABASE_BTREE };
+enum database_kind { DATABASE_HASH, DATABASE_BTREE, DATABASE_LMDB, DATABASE_CDB };
 
 struct database;
 
@@ -24,11 +24,10 @@ enum database_kind database_kind(const struct database *database);
  * Calls visit for each entry, in the file's order, until it returns false. False and *error when
  * reading failed. Entries keep no NUL at the end.
  */
-bool database_each(struct database *database,
-                   bool (*visit)(struct slice key, struct slice value, void *context),
-                   void *context, struct error *error);
+bool database_each(struct database *database, table_visit *visit, void *context,
+                   struct error *error);
 
-/* Creates a new file, which must not exist, with this mode. */
+/* Creates a new file (hash or btree), which must not exist, with this mode. */
 struct database *database_create(const char *path, enum database_kind kind, unsigned mode,
                                  struct error *error);
 /* LOOKUP_FOUND: the key is there already and nothing was changed. */

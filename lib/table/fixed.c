@@ -51,6 +51,33 @@ fixed_table_lookup(void *content, struct slice key, struct buf *value, struct er
 	return found == NULL ? LOOKUP_NOT_FOUND : table_give(*found, value, error);
 }
 
+struct listing {
+	table_visit *visit;
+	void        *context;
+	bool         goes_on;
+};
+
+static void
+list_one(struct slice key, void *value, void *context)
+{
+	struct listing *listing = context;
+
+	if (listing->goes_on)
+		listing->goes_on =
+			listing->visit(key, *(const struct slice *)value, listing->context);
+}
+
+bool
+fixed_table_each(void *content, table_visit *visit, void *context, struct error *error)
+{
+	const struct fixed_table *fixed = content;
+	struct listing            listing = { visit, context, true };
+
+	(void)error;
+	hash_each(&fixed->values, list_one, &listing);
+	return true;
+}
+
 void
 fixed_table_free(void *content)
 {
@@ -120,6 +147,7 @@ const struct table_type table_type_inline = {
 	.folds_keys = true,
 	.load = inline_load,
 	.lookup = fixed_table_lookup,
+	.each = fixed_table_each,
 	.unload = fixed_table_free,
 };
 
@@ -168,6 +196,7 @@ const struct table_type table_type_texthash = {
 	.folds_keys = true,
 	.load = texthash_load,
 	.lookup = fixed_table_lookup,
+	.each = fixed_table_each,
 	.unload = fixed_table_free,
 };
 
@@ -210,6 +239,7 @@ const struct table_type table_type_unix = {
 	.folds_keys = true,
 	.load = unix_load,
 	.lookup = fixed_table_lookup,
+	.each = fixed_table_each,
 	.unload = fixed_table_free,
 };
 

@@ -13,19 +13,6 @@
 
 #define CHECK_EVERY_MS 100
 
-static const struct table_type *const types[] = {
-	&table_type_hash,    &table_type_btree,   &table_type_texthash, &table_type_inline,
-	&table_type_static,  &table_type_cidr,    &table_type_regexp,   &table_type_pcre,
-	&table_type_unix,    &table_type_environ, &table_type_fail,     &table_type_unionmap,
-	&table_type_pipemap, &table_type_randmap,
-};
-#define TYPE_COUNT (sizeof(types) / sizeof(types[0]))
-
-static const char *const type_names[] = {
-	"hash", "btree",   "texthash", "inline",   "static",  "cidr",    "regexp", "pcre",
-	"unix", "environ", "fail",     "unionmap", "pipemap", "randmap", "proxy",  NULL,
-};
-
 /* What a load made; shared by the lookups that run on it. */
 struct content {
 	size_t users;
@@ -45,6 +32,8 @@ struct table {
 	const char              *name; /* within spec, behind "type:" */
 	char                    *path; /* NULL: no file */
 	const struct table_type *type;
+	bool                     is_debugged;
+	bool                     keeps_case;
 	struct mutex             lock;    /* guards everything below */
 	struct content          *current; /* NULL: cannot be read, failure says why */
 	struct file_version      version; /* of the last load tried */
@@ -53,12 +42,6 @@ struct table {
 	int64_t                  next_check_ms;
 	bool                     is_loading; /* a thread is at it */
 };
-
-const char *const *
-table_type_names(void)
-{
-	return type_names;
-}
 
 enum lookup
 table_give(struct slice bytes, struct buf *value, struct error *error)
@@ -69,95 +52,18 @@ table_give(struct slice bytes, struct buf *value, struct error *error)
 	return LOOKUP_TRY_LATER;
 }
 
-/* ---- specs ---- */
-
-/* The type and what follows its colon; proxy: is dropped, since every daemon opens tables. */
-static const struct table_type *
-type_find(struct slice spec, struct slice *name)
-{
-	if (slice_starts_with(spec, SLICE("proxy:")))
-		spec = slice_from_offset(spec, 6);
-	size_t       colon = slice_find_byte(spec, ':');
-	struct slice word = slice_first(spec, colon);
-
-	if (colon == SLICE_NOT_FOUND)
-		return NULL;
-	for (size_t i = 0; i < TYPE_COUNT; i++)
-		if (slice_equal(word, slice_from(types[i]->name))) {
-			*name = slice_from_offset(spec, colon + 1);
-			return types[i];
-		}
-	return NULL;
-}
-
-bool
-table_spec_is_known(struct slice text)
-{
-	struct slice name;
-
-	return type_find(text, &name) != NULL;
-}
-
-bool
-table_next_item(struct slice *rest, struct slice *item)
-{
-	struct slice separators = SLICE(", \t\r\n");
-	size_t       start = 0, depth = 0, end;
-
-	while (start < rest->length && slice_contains_byte(separators, rest->data[start]))
-		start++;
-	if (start == rest->length) {
-		*rest = SLICE_EMPTY;
-		return false;
-	}
-	for (end = start; end < rest->length; end++) {
-		char c = rest->data[end];
-
-		if (c == '{')
-			depth++;
-		else if (c == '}' && depth > 0)
-			depth--;
-		else if (depth == 0 && slice_contains_byte(separators, c))
-			break;
-	}
-	*item = slice_of(rest->data + start, end - start);
-	*rest = slice_from_offset(*rest, end);
-	return true;
-}
-
-void
-table_each_directory(const char *text, void (*visit)(const char *directory, void *context),
-                     void       *context)
-{
-	struct slice rest = slice_from(text), word, name;
-
-	while (slice_next_word(&rest, ", \t\r\n{}=!", &word)) {
-		const struct table_type *type = type_find(word, &name);
-		char                     path[4096];
-
-		if (type == &table_type_unix)
-			name = SLICE("/etc/passwd");
-		else if (type == NULL)
-			name = word;
-		else if (type->suffix == NULL)
-			continue;
-		size_t slash = slice_find_last_byte(name, '/');
-		if (slice_is_empty(name) || name.data[0] != '/' || slash >= sizeof(path) - 1)
-			continue;
-		size_t length = slash == 0 ? 1 : slash;
-		memcpy(path, name.data, length);
-		path[length] = '\0';
-		visit(path, context);
-	}
-}
-
 /* ---- content ---- */
 
-static void
-content_release_locked(const struct table *table, struct content *content)
+/* True: the caller frees it, without the lock, since that may wait for a server's goodbye. */
+static bool
+content_leave_locked(struct content *content)
 {
-	if (content == NULL || --content->users > 0)
-		return;
+	return content != NULL && --content->users == 0;
+}
+
+static void
+content_free(const struct table *table, struct content *content)
+{
 	table->type->unload(content->data);
 	free(content);
 }
@@ -237,17 +143,19 @@ table_reload(struct table *table)
 		log_warning("%s: %s; the content of before stays in use", table->spec,
 		            failure.text);
 
+	struct content *old = NULL;
 	mutex_lock(&table->lock);
 	table->version = version;
 	if (!is_malformed || !has_content) {
-		struct content *old = table->current;
-
+		old = table->current;
 		table->current = fresh;
 		table->generation++;
 		table->failure = failure;
-		content_release_locked(table, old);
 	}
+	bool is_last = content_leave_locked(old);
 	mutex_unlock(&table->lock);
+	if (is_last)
+		content_free(table, old);
 out:
 	mutex_lock(&table->lock);
 	table->is_loading = false;
@@ -278,39 +186,48 @@ content_take(struct table *table, struct error *error)
 
 /* ---- tables ---- */
 
+/* The file behind the name; path stays NULL when there is none. */
+static bool
+table_find_file(struct table *table, struct error *error)
+{
+	const char *name = table->name, *file = name;
+
+	if (table->type->suffix == NULL)
+		return true;
+	/* "regexp:{ {/x/ y} }": the content stands in the name. */
+	if (name[0] == '{' && table->type->has_patterns)
+		return true;
+	if (table->type == &table_type_unix)
+		file = strcmp(name, "group.byname") == 0 ? "/etc/group" : "/etc/passwd";
+	if (file[0] != '/')
+		return error_set(error, "%s: the file must be named by its absolute path",
+		                 table->spec);
+	if (asprintf(&table->path, "%s%s", file, table->type->suffix) >= 0)
+		return true;
+	table->path = NULL;
+	return error_set(error, "%s: out of memory", table->spec);
+}
+
 static bool
 table_fill(struct table *table, const char *spec, struct error *error)
 {
-	struct slice name;
+	struct table_spec parsed;
 
 	table->spec = strdup(spec);
 	if (table->spec == NULL)
 		return error_set(error, "%s: out of memory", spec);
-	table->type = type_find(slice_from(table->spec), &name);
-	if (table->type == NULL)
-		return error_set(error,
-		                 "unsupported table type in \"%s\" (there are hash, btree, "
-		                 "texthash, inline, static, cidr, regexp, pcre)",
-		                 spec);
-	table->name = name.data;
-	if (slice_is_empty(name))
-		return error_set(error, "%s: a name must follow the type", spec);
-	if (table->type->suffix == NULL)
-		return true;
-	/* "regexp:{ {/x/ y} }": the content stands in the name. */
-	if (name.data[0] == '{' && table->type->has_patterns)
-		return true;
-	if (name.data[0] != '/' && table->type != &table_type_unix)
-		return error_set(error, "%s: the file must be named by its absolute path", spec);
-	if (table->type == &table_type_unix
-	            ? asprintf(&table->path, "%s",
-	                       strcmp(table->name, "group.byname") == 0 ? "/etc/group"
-	                                                                : "/etc/passwd") < 0
-	            : asprintf(&table->path, "%s%s", table->name, table->type->suffix) < 0) {
-		table->path = NULL;
-		return error_set(error, "%s: out of memory", spec);
+	if (!table_spec_parse(slice_from(table->spec), &parsed))
+		return error_set(error, "\"%s\" is no table: want type:name", spec);
+	if (parsed.type == NULL) {
+		table_type_refuse(parsed.word, error);
+		return error_prefix(error, "%s", spec);
 	}
-	return true;
+	table->type = parsed.type;
+	table->name = parsed.name.data;
+	table->is_debugged = parsed.is_debugged;
+	if (slice_is_empty(parsed.name))
+		return error_set(error, "%s: a name must follow the type", spec);
+	return table_find_file(table, error);
 }
 
 struct table *
@@ -348,7 +265,8 @@ table_close(struct table **table)
 
 	if (gone == NULL)
 		return;
-	content_release_locked(gone, gone->current);
+	if (content_leave_locked(gone->current))
+		content_free(gone, gone->current);
 	mutex_destroy(&gone->lock);
 	free(gone->spec);
 	free(gone->path);
@@ -368,15 +286,32 @@ key_fold(struct slice *key, char *folded)
 	return true;
 }
 
-enum lookup
-table_lookup(struct table *table, struct slice key, struct buf *value, struct error *error)
+static void
+debug_log(const struct table *table, struct slice key, enum lookup answer, const struct buf *value,
+          const struct error *error)
 {
-	char folded[TABLE_KEY_MOST];
+	struct slice shown = slice_first(key, 500);
 
-	buf_clear(value);
-	if (table->type->folds_keys && !key_fold(&key, folded))
-		return LOOKUP_NOT_FOUND;
+	switch (answer) {
+	case LOOKUP_FOUND:
+		log_info("%s lookup: \"%.*s\" = \"%.*s\"", table->spec, SLICE_ARGS(shown),
+		         SLICE_ARGS(slice_first(buf_slice(value), 1000)));
+		break;
+	case LOOKUP_NOT_FOUND:
+		log_info("%s lookup: \"%.*s\" = not found", table->spec, SLICE_ARGS(shown));
+		break;
+	case LOOKUP_TRY_LATER:
+		log_info("%s lookup: \"%.*s\" = error: %s", table->spec, SLICE_ARGS(shown),
+		         error == NULL ? "" : error->text);
+		break;
+	}
+}
+
+static enum lookup
+content_lookup(struct table *table, struct slice key, struct buf *value, struct error *error)
+{
 	struct content *content = content_take(table, error);
+
 	if (content == NULL) {
 		error_prefix(error, "table %s", table->spec);
 		return LOOKUP_TRY_LATER;
@@ -385,9 +320,42 @@ table_lookup(struct table *table, struct slice key, struct buf *value, struct er
 	if (answer == LOOKUP_TRY_LATER)
 		error_prefix(error, "table %s", table->spec);
 	mutex_lock(&table->lock);
-	content_release_locked(table, content);
+	bool is_last = content_leave_locked(content);
 	mutex_unlock(&table->lock);
+	if (is_last)
+		content_free(table, content);
 	return answer;
+}
+
+enum lookup
+table_lookup(struct table *table, struct slice key, struct buf *value, struct error *error)
+{
+	char folded[TABLE_KEY_MOST];
+
+	buf_clear(value);
+	if (table->type->folds_keys && !table->keeps_case && !key_fold(&key, folded))
+		return LOOKUP_NOT_FOUND;
+	enum lookup answer = content_lookup(table, key, value, error);
+	if (table->is_debugged)
+		debug_log(table, key, answer, value, error);
+	return answer;
+}
+
+bool
+table_each(struct table *table, table_visit *visit, void *context, struct error *error)
+{
+	if (table->type->each == NULL)
+		return error_set(error, "%s: tables of this type cannot be listed", table->spec);
+	struct content *content = content_take(table, error);
+	if (content == NULL)
+		return error_prefix(error, "table %s", table->spec);
+	bool is_good = table->type->each(content->data, visit, context, error);
+	mutex_lock(&table->lock);
+	bool is_last = content_leave_locked(content);
+	mutex_unlock(&table->lock);
+	if (is_last)
+		content_free(table, content);
+	return is_good;
 }
 
 uint64_t
@@ -399,16 +367,26 @@ table_refresh(struct table *table)
 	struct content *content = content_take(table, NULL);
 	mutex_lock(&table->lock);
 	uint64_t generation = content == NULL ? 0 : table->generation + 1;
-	if (content != NULL)
-		content_release_locked(table, content);
+	bool     is_last = content_leave_locked(content);
 	mutex_unlock(&table->lock);
+	if (is_last)
+		content_free(table, content);
 	return generation;
 }
 
 bool
 table_has_patterns(const struct table *table)
 {
+	/* Types with content_has_patterns have no file, so their content never changes. */
+	if (table->type->content_has_patterns != NULL)
+		return table->type->content_has_patterns(table->current->data);
 	return table->type->has_patterns;
+}
+
+void
+table_keep_case(struct table *table)
+{
+	table->keeps_case = true;
 }
 
 const char *

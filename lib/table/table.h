@@ -40,12 +40,21 @@ enum lookup table_lookup(struct table *table, struct slice key, struct buf *valu
  */
 uint64_t table_refresh(struct table *table);
 /* Whether the type matches patterns: then only whole keys are tried, never parts of addresses. */
-bool        table_has_patterns(const struct table *table);
+bool table_has_patterns(const struct table *table);
+/* Keys are looked for as they are given, not in lower case: dakmap -f. */
+void        table_keep_case(struct table *table);
 const char *table_spec(const struct table *table); /* "hash:/etc/dakiya/users" */
+
+/*
+ * Calls visit for each entry, in no particular order, until it returns false. False and *error when
+ * the type has no entries to list, or reading failed.
+ */
+typedef bool table_visit(struct slice key, struct slice value, void *context);
+bool table_each(struct table *table, table_visit *visit, void *context, struct error *error);
 
 /* Whether text looks like "type:name" with a type that there is (proxy:type:name, too). */
 bool table_spec_is_known(struct slice text);
-/* The types, NULL-terminated, for `dakmap -m` and error messages. */
+/* The types, NULL-terminated, for `dakmap -m`, `dakconf -m` and error messages. */
 const char *const *table_type_names(void);
 
 /*
@@ -56,10 +65,18 @@ bool table_next_item(struct slice *rest, struct slice *item);
 
 /*
  * Calls visit for the directory of each file that text names as type:/path or /path, wherever it
- * stands (lists, restrictions, nested braces); once for each mention. For the sandbox.
+ * stands (lists, restrictions, nested braces); once for each mention. Also for the files that a cf
+ * file names. For the sandbox.
  */
 void table_each_directory(const char *text, void (*visit)(const char *directory, void *context),
                           void       *context);
+/*
+ * What the tables that text names must be let do by a sandbox, beside reading files: TABLE_NEEDS_*.
+ * Depends on what is in cf files now. Tables load libraries when they are opened, never later.
+ */
+#define TABLE_NEEDS_UNIX (1u << 0) /* connect to Unix sockets */
+#define TABLE_NEEDS_INET (1u << 1) /* connect by TCP */
+unsigned table_text_needs(const char *text);
 
 /* ---- lists of tables, as in virtual_alias_maps ---- */
 
