@@ -11,26 +11,32 @@
 
 enum table_kind {
 	TABLE_FILE,    /* a text file that is read as it is */
-	TABLE_INDEXED, /* FILE.db, made of FILE by dakmap */
+	TABLE_INDEXED, /* FILE.db and the like, made of FILE by dakmap */
 	TABLE_OTHER,   /* no file */
-	TABLE_MISSING, /* Postfix has it, this suite not yet */
+	TABLE_MISSING, /* Postfix has it, this suite does not */
 };
 
 static const struct {
 	const char     *type;
 	enum table_kind kind;
+	const char     *suffix; /* TABLE_INDEXED */
 } table_types[] = {
-	{ "hash", TABLE_INDEXED },      { "btree", TABLE_INDEXED },    { "texthash", TABLE_FILE },
-	{ "cidr", TABLE_FILE },         { "regexp", TABLE_FILE },      { "pcre", TABLE_FILE },
-	{ "inline", TABLE_OTHER },      { "static", TABLE_OTHER },     { "proxy", TABLE_OTHER },
-	{ "unix", TABLE_OTHER },        { "lmdb", TABLE_MISSING },     { "cdb", TABLE_MISSING },
-	{ "dbm", TABLE_MISSING },       { "sdbm", TABLE_MISSING },     { "ldap", TABLE_MISSING },
-	{ "mysql", TABLE_MISSING },     { "pgsql", TABLE_MISSING },    { "sqlite", TABLE_MISSING },
-	{ "mongodb", TABLE_MISSING },   { "memcache", TABLE_MISSING }, { "tcp", TABLE_MISSING },
-	{ "socketmap", TABLE_MISSING }, { "nis", TABLE_MISSING },      { "nisplus", TABLE_MISSING },
-	{ "netinfo", TABLE_MISSING },   { "environ", TABLE_OTHER },    { "fail", TABLE_OTHER },
-	{ "internal", TABLE_MISSING },  { "pipemap", TABLE_OTHER },    { "randmap", TABLE_OTHER },
-	{ "unionmap", TABLE_OTHER },    { "debug", TABLE_MISSING },
+	{ "hash", TABLE_INDEXED, ".db" },   { "btree", TABLE_INDEXED, ".db" },
+	{ "lmdb", TABLE_INDEXED, ".lmdb" }, { "cdb", TABLE_INDEXED, ".cdb" },
+	{ "texthash", TABLE_FILE, "" },     { "cidr", TABLE_FILE, "" },
+	{ "regexp", TABLE_FILE, "" },       { "pcre", TABLE_FILE, "" },
+	{ "ldap", TABLE_FILE, "" },         { "mysql", TABLE_FILE, "" },
+	{ "pgsql", TABLE_FILE, "" },        { "redis", TABLE_FILE, "" },
+	{ "sqlite", TABLE_FILE, "" },       { "inline", TABLE_OTHER, "" },
+	{ "static", TABLE_OTHER, "" },      { "unix", TABLE_OTHER, "" },
+	{ "environ", TABLE_OTHER, "" },     { "fail", TABLE_OTHER, "" },
+	{ "tcp", TABLE_OTHER, "" },         { "socketmap", TABLE_OTHER, "" },
+	{ "pipemap", TABLE_OTHER, "" },     { "randmap", TABLE_OTHER, "" },
+	{ "unionmap", TABLE_OTHER, "" },    { "dbm", TABLE_MISSING, "" },
+	{ "sdbm", TABLE_MISSING, "" },      { "mongodb", TABLE_MISSING, "" },
+	{ "memcache", TABLE_MISSING, "" },  { "nis", TABLE_MISSING, "" },
+	{ "nisplus", TABLE_MISSING, "" },   { "netinfo", TABLE_MISSING, "" },
+	{ "internal", TABLE_MISSING, "" },
 };
 #define TABLE_TYPE_COUNT (sizeof(table_types) / sizeof(table_types[0]))
 
@@ -100,14 +106,14 @@ check_readable(const struct place *place, const char *path)
 
 /* C5: a table that is missing, unreadable, or older than its source. */
 static void
-check_file(const struct place *place, const char *type, const char *path, bool is_indexed)
+check_file(const struct place *place, const char *type, const char *path, const char *suffix)
 {
 	struct stat source, index;
 	char        text[1200], index_path[600];
 	bool        has_source = stat(path, &source) == 0;
 
-	snprintf(index_path, sizeof(index_path), "%.500s.db", path);
-	if (!is_indexed) {
+	snprintf(index_path, sizeof(index_path), "%.500s%s", path, suffix);
+	if (suffix[0] == '\0') {
 		snprintf(text, sizeof(text), "table %s:%.500s: %s", type, path,
 		         errno == EACCES ? "no permission" : "no such file");
 		if (!has_source)
@@ -162,6 +168,8 @@ is_type_word(struct slice type)
 static void
 check_word(const struct place *place, struct slice word)
 {
+	while (slice_starts_with(word, SLICE("proxy:")) || slice_starts_with(word, SLICE("debug:")))
+		word = slice_from_offset(word, 6);
 	size_t       colon = slice_find_byte(word, ':'), row = 0;
 	struct slice type = slice_first(word, colon);
 	struct slice name = slice_from_offset(word, colon == SLICE_NOT_FOUND ? 0 : colon + 1);
@@ -178,14 +186,14 @@ check_word(const struct place *place, struct slice word)
 	}
 	if (table_types[row].kind == TABLE_MISSING && place->is_list_of_tables)
 		report_add(place->report, PROBLEM_ERROR, place->value->file, place->value->line,
-		           "%s: tables of type %s cannot be read yet", place->value->name,
-		           table_types[row].type);
+		           "%s: tables of type %s are not supported (`dakmap -m` lists those that "
+		           "are)",
+		           place->value->name, table_types[row].type);
 	if (name.length == 0 || name.data[0] != '/' || name.length >= sizeof(path))
 		return;
 	snprintf(path, sizeof(path), "%.*s", SLICE_ARGS(name));
 	if (table_types[row].kind == TABLE_FILE || table_types[row].kind == TABLE_INDEXED)
-		check_file(place, table_types[row].type, path,
-		           table_types[row].kind == TABLE_INDEXED);
+		check_file(place, table_types[row].type, path, table_types[row].suffix);
 }
 
 /* A word up to a blank or comma; { ... } belongs to its word. */

@@ -22,6 +22,7 @@
 #include "lib/conf/version.h"
 #include "lib/daemon/core.h"
 #include "lib/daemon/sandbox.h"
+#include "lib/table/table.h"
 
 #define START_WAIT_MS  60000
 #define ARENAS_MOST    4
@@ -197,65 +198,107 @@ signals_take(struct daemon_core *core, struct error *error)
 
 /* ---- the sandbox's paths ---- */
 
-struct paths {
-	ARRAY(const char *) list;
+/* What the doors stand open for. */
+struct openings {
+	unsigned doors;
+	ARRAY(const char *) readable;
+	ARRAY(const char *) writable;
+	bool has_failed; /* out of memory */
 };
 
-/* A table "hash:/etc/x" or a directory; for a file its directory, since files are replaced. */
-static bool
-paths_add_word(struct paths *paths, struct slice word)
+static void
+readable_add(const char *directory, void *context)
 {
-	size_t      colon = slice_find_byte(word, ':');
+	struct openings *openings = context;
+	char            *copy = strdup(directory);
+
+	if (copy == NULL || !ARRAY_PUSH(&openings->readable, copy))
+		openings->has_failed = true;
+}
+
+static bool
+is_directory(const char *path)
+{
 	struct stat status;
 
-	if (colon != SLICE_NOT_FOUND && word.data[0] != '/')
-		word = slice_from_offset(word, colon + 1);
-	if (slice_is_empty(word) || word.data[0] != '/')
-		return true;
-	char *path = text_copy(word);
-	if (stat(path, &status) != 0 || !S_ISDIR(status.st_mode)) {
-		char *slash = strrchr(path, '/');
-
-		slash[slash == path ? 1 : 0] = '\0';
-	}
-	return ARRAY_PUSH(&paths->list, path);
+	return path[0] == '/' && stat(path, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
-static bool
-paths_add(struct paths *paths, const struct snapshot *snapshot, const char *const *names)
+/* Files' directories, since files are replaced; and what tables need beside files. */
+static void
+value_add(struct openings *openings, const char *text)
 {
-	for (; names != NULL && *names != NULL; names++) {
-		const char  *text = **names == '$' ? snapshot_value(snapshot, *names + 1) : *names;
-		struct slice rest = slice_from(text), word;
+	unsigned needs = table_text_needs(text);
 
-		if (**names != '$') {
-			if (!ARRAY_PUSH(&paths->list, *names))
-				return false;
+	if ((needs & TABLE_NEEDS_UNIX) != 0)
+		openings->doors |= DOOR_UNIX_CONNECT;
+	if ((needs & TABLE_NEEDS_INET) != 0)
+		openings->doors |= DOOR_INET_CONNECT;
+	if (is_directory(text))
+		readable_add(text, openings);
+	else
+		table_each_directory(text, readable_add, openings);
+}
+
+/* The names of restriction classes that text mentions: their tables count as its own. */
+static void
+classes_add(struct openings *openings, const struct snapshot *snapshot, const char *text)
+{
+	const char  *classes = snapshot_value(snapshot, "smtpd_restriction_classes");
+	struct slice rest = slice_from(classes), name;
+
+	while (slice_next_word(&rest, " \t\r\n,", &name)) {
+		char copy[128];
+
+		if (name.length >= sizeof(copy) ||
+		    slice_find(slice_from(text), name) == SLICE_NOT_FOUND)
 			continue;
-		}
-		while (slice_next_word(&rest, " \t\r\n,", &word))
-			if (!paths_add_word(paths, word))
-				return false;
+		memcpy(copy, name.data, name.length);
+		copy[name.length] = '\0';
+		const char *value = snapshot_value(snapshot, copy);
+		if (value != NULL)
+			value_add(openings, value);
 	}
-	return true;
 }
 
 static bool
-close_doors(struct daemon_core *core, struct error *error)
+openings_find(struct daemon_core *core, struct openings *openings, struct error *error)
 {
-	const struct daemon *daemon = core->daemon;
-	struct paths         readable = { 0 }, writable = { 0 };
+	const struct snapshot *snapshot = core->context.snapshot;
+	const char *const     *names = core->daemon->readable;
 
-	if (!paths_add(&readable, core->context.snapshot, daemon->readable) ||
-	    !paths_add(&writable, core->context.snapshot, daemon->writable))
-		return error_set(error, "out of memory");
-	struct sandbox sandbox = { .doors = daemon->doors | core->context.extra_doors,
-		                   .readable = readable.list.items,
-		                   .readable_count = readable.list.count,
-		                   .writable = writable.list.items,
-		                   .writable_count = writable.list.count };
-	if (daemon->session_begin != NULL)
-		sandbox.doors |= DOOR_ACCEPT;
+	openings->doors = core->daemon->doors;
+	if (core->daemon->session_begin != NULL)
+		openings->doors |= DOOR_ACCEPT;
+	for (; names != NULL && *names != NULL; names++) {
+		const char *text = **names == '$' ? snapshot_value(snapshot, *names + 1) : *names;
+
+		if (**names != '$')
+			readable_add(text, openings);
+		else if (text != NULL) {
+			value_add(openings, text);
+			classes_add(openings, snapshot, text);
+		}
+	}
+	names = core->daemon->writable;
+	for (; names != NULL && *names != NULL; names++) {
+		const char *text = **names == '$' ? snapshot_value(snapshot, *names + 1) : *names;
+
+		if (text != NULL && !ARRAY_PUSH(&openings->writable, text))
+			openings->has_failed = true;
+	}
+	return !openings->has_failed || error_set(error, "out of memory");
+}
+
+static bool
+close_doors(const struct openings *openings, struct error *error)
+{
+	struct sandbox sandbox = { .doors = openings->doors,
+		                   .readable = openings->readable.items,
+		                   .readable_count = openings->readable.count,
+		                   .writable = openings->writable.items,
+		                   .writable_count = openings->writable.count };
+
 	return sandbox_enter(&sandbox, error);
 }
 
@@ -363,12 +406,15 @@ start(struct daemon_core *core, struct error *error)
 	core->context.listener_count = core->listeners.count;
 	if (core->daemon->prepare != NULL && !core->daemon->prepare(&core->context, error))
 		return false;
-	if (!identity_drop(core, error))
+	/* Before the identity goes: cf files, which hold passwords, may be root's alone. */
+	struct openings openings = { .doors = 0 };
+	if (!openings_find(core, &openings, error) || !identity_drop(core, error))
 		return false;
 	if (core->daemon->prepare_as_owner != NULL &&
 	    !core->daemon->prepare_as_owner(&core->context, error))
 		return false;
-	return close_doors(core, error);
+	openings.doors |= core->context.extra_doors;
+	return close_doors(&openings, error);
 }
 
 /* What somebody at a terminal asks. */

@@ -82,10 +82,16 @@ bool
 textlines_split(struct slice line, struct slice *key, struct slice *value)
 {
 	size_t at = 0;
+	bool   is_quoted = false;
 
 	line = slice_trim(line);
-	while (at < line.length && !ascii_is_space(line.data[at]))
+	while (at < line.length && (is_quoted || !ascii_is_space(line.data[at]))) {
+		if (line.data[at] == '\\' && at + 1 < line.length)
+			at++;
+		else if (line.data[at] == '"')
+			is_quoted = !is_quoted;
 		at++;
+	}
 	*key = slice_first(line, at);
 	*value = slice_trim(slice_from_offset(line, at));
 	return !slice_is_empty(*key) && !slice_is_empty(*value);

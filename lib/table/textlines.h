@@ -29,7 +29,10 @@ void textlines_end(struct textlines *lines);
  * or with *error set when a line is too long.
  */
 bool textlines_next(struct textlines *lines, struct slice *line, struct error *error);
-/* The first word, and what follows it without blanks around; false when there is no second. */
+/*
+ * The first word, and what follows it without blanks around; false when there is no second. Blanks
+ * inside "..." and behind a backslash are part of the word, which keeps its quotes.
+ */
 bool textlines_split(struct slice line, struct slice *key, struct slice *value);
 
 /* Reads a whole file; false and *error ("open /etc/x: No such file or directory"). */

@@ -312,8 +312,16 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		{ "transport_maps = hahs:/etc/x\n", SERVICES,
 		  "./main.cf:9: error: transport_maps: \"hahs\" is no type of table; did you mean "
 		  "hash?\n" },
-		{ "transport_maps = mysql:/etc/x.cf\n", SERVICES,
-		  "./main.cf:9: error: transport_maps: tables of type mysql cannot be read yet\n" },
+		{ "transport_maps = nis:x\n", SERVICES,
+		  "./main.cf:9: error: transport_maps: tables of type nis are not supported "
+		  "(`dakmap "
+		  "-m` lists those that are)\n" },
+		{ "transport_maps = proxy:mysql:/nonexistent/x.cf\n", SERVICES,
+		  "./main.cf:9: warning: transport_maps: table mysql:/nonexistent/x.cf: no such "
+		  "file\n" },
+		{ "transport_maps = debug:lmdb:/nonexistent/x\n", SERVICES,
+		  "./main.cf:9: warning: transport_maps: table /nonexistent/x.lmdb does not exist, "
+		  "nor does its source: write it, then dakmap lmdb:/nonexistent/x\n" },
 		{ "transport_maps = cidr:/nonexistent/x\n", SERVICES,
 		  "./main.cf:9: warning: transport_maps: table cidr:/nonexistent/x: no such "
 		  "file\n" },

@@ -1,12 +1,12 @@
-/* build.c - databases from text, and from databases less a key. */
+/* build.c - databases from text, and from databases less some keys. */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/base/encode.h"
 #include "lib/table/build.h"
 #include "lib/table/textlines.h"
 #include "lib/table/type.h"
@@ -15,10 +15,11 @@
 /* A build under way. */
 struct work {
 	const struct options *options;
-	const char           *source; /* for messages */
+	const char           *source;    /* for messages */
+	char                 *directory; /* of the source: -F's files may be relative to it */
+	const struct input   *input;
 	struct table_build   *build;
-	struct slice          left_out; /* the key that is to go; empty = none */
-	size_t                left_out_count;
+	size_t                left_out; /* entries with one of the keys that are to go */
 	struct error          error;
 };
 
@@ -38,48 +39,90 @@ work_add(struct work *work, unsigned line, struct slice key, struct slice value)
 		return table_build_replace(work->build, key, value, &work->error);
 	switch (table_build_add(work->build, key, value, &work->error)) {
 	case LOOKUP_NOT_FOUND: return true;
-	case LOOKUP_TRY_LATER: return false;
+	case LOOKUP_TRY_LATER: return error_prefix(&work->error, "%s, line %u", work->source, line);
 	case LOOKUP_FOUND: break;
 	}
 	if (!work->options->is_quiet)
-		complain(work->options, "warning",
-		         "%s, line %u: duplicate entry: \"%.*s\"; the first one stays",
+		complain(work->options, "warning", "%s, line %u: duplicate entry: \"%.*s\"",
 		         work->source, line, SLICE_ARGS(key));
 	return true;
+}
+
+/* -F: the contents of the files that value names, in base64. */
+static bool
+value_from_files(struct work *work, struct slice names, struct buf *value, struct error *error)
+{
+	struct buf   content = BUF(TEXTLINES_LINE_MOST / 2), path = BUF(8192);
+	struct slice name;
+	bool         is_good = true;
+
+	while (is_good && slice_next_word(&names, " \t\r\n,", &name)) {
+		buf_clear(&path);
+		if (name.data[0] != '/' && work->directory != NULL)
+			buf_append_format(&path, "%s/", work->directory);
+		buf_append(&path, name);
+		is_good = textlines_read_file(buf_text(&path), &content, error);
+	}
+	if (is_good && !base64_encode(buf_slice(&content), value))
+		is_good = error_set(error, "the files are too long together");
+	buf_free(&content);
+	buf_free(&path);
+	return is_good;
+}
+
+struct entry {
+	struct buf   key_buffer, folded, files;
+	struct slice key, value;
+};
+
+/* Takes the line apart; false and *error when it is left out. */
+static bool
+entry_read(struct work *work, struct slice line, struct entry *entry, struct error *error)
+{
+	const struct options *options = work->options;
+
+	if (options->is_alias) {
+		if (!alias_split(line, &entry->key_buffer, &entry->value, error))
+			return false;
+		entry->key = buf_slice(&entry->key_buffer);
+	} else if (!textlines_split(line, &entry->key, &entry->value)) {
+		return error_set(error, "expected format: key whitespace value");
+	}
+	return !options->takes_files || value_from_files(work, entry->value, &entry->files, error);
 }
 
 /* A line in the wrong form is warned about and left out, as postmap does. */
 static bool
 work_line(struct work *work, unsigned number, struct slice line)
 {
-	struct buf   key = BUF(TEXTLINES_LINE_MOST), folded = BUF(TEXTLINES_LINE_MOST);
-	struct slice name, value;
-	struct error error = ERROR_NONE;
-	bool         is_good = true, is_line;
+	const struct options *options = work->options;
+	struct entry          entry = { .key_buffer = BUF(TEXTLINES_LINE_MOST),
+		                        .folded = BUF(TEXTLINES_LINE_MOST),
+		                        .files = BUF(TEXTLINES_LINE_MOST) };
+	struct error          error = ERROR_NONE;
+	bool                  is_good = true;
 
-	if (work->options->is_alias) {
-		is_line = alias_split(line, &key, &value, &error);
-		name = buf_slice(&key);
+	if (!options->takes_any && !slice_is_utf8(line)) {
+		complain(options, "warning", "%s, line %u: non-UTF-8 input -- ignoring this line",
+		         work->source, number);
+	} else if (!entry_read(work, line, &entry, &error)) {
+		complain(options, "warning", "%s, line %u: %s", work->source, number, error.text);
 	} else {
-		is_line = textlines_split(line, &name, &value);
-		error_set(&error, "expected format: key whitespace value");
-	}
-	if (!is_line) {
-		complain(work->options, "warning", "%s, line %u: %s", work->source, number,
-		         error.text);
-	} else {
-		if (!work->options->is_alias && slice_ends_with(name, SLICE(":")))
-			complain(work->options, "warning",
+		if (!options->is_alias && slice_ends_with(entry.key, SLICE(":")))
+			complain(options, "warning",
 			         "%s, line %u: record is in \"key: value\" format; is this an "
 			         "alias file?",
 			         work->source, number);
-		is_good = fold_key(work->options, name, &folded)
-		                  ? work_add(work, number, buf_slice(&folded), value)
+		is_good = fold_key(options, entry.key, &entry.folded)
+		                  ? work_add(work, number, buf_slice(&entry.folded),
+		                             options->takes_files ? buf_slice(&entry.files)
+		                                                  : entry.value)
 		                  : error_set(&work->error, "%s, line %u: key too long",
 		                              work->source, number);
 	}
-	buf_free(&key);
-	buf_free(&folded);
+	buf_free(&entry.key_buffer);
+	buf_free(&entry.folded);
+	buf_free(&entry.files);
 	return is_good;
 }
 
@@ -104,8 +147,8 @@ copy_entry(struct slice key, struct slice value, void *context)
 {
 	struct work *work = context;
 
-	if (work->left_out.length > 0 && slice_equal(key, work->left_out)) {
-		work->left_out_count++;
+	if (work->options->task == TASK_REMOVE && hash_get(&work->input->keys, key) != NULL) {
+		work->left_out++;
 		return true;
 	}
 	return table_build_replace(work->build, key, value, &work->error);
@@ -113,33 +156,14 @@ copy_entry(struct slice key, struct slice value, void *context)
 
 /* The entries of the database that is there. */
 static bool
-work_copy(struct work *work, const char *path)
+work_copy(struct work *work, const struct map *map)
 {
-	struct database *old = database_open(path, &work->error);
+	struct table *old = table_open(map->spec, false, &work->error);
+	bool          is_good = old != NULL && table_each(old, copy_entry, work, &work->error) &&
+	               work->error.text[0] == '\0';
 
-	if (old == NULL)
-		return false;
-	bool is_good =
-		database_each(old, copy_entry, work, &work->error) && work->error.text[0] == '\0';
-	database_close(&old, NULL);
+	table_close(&old);
 	return is_good;
-}
-
-static bool
-read_stdin(struct buf *text, struct error *error)
-{
-	for (;;) {
-		if (!buf_reserve(text, 65536))
-			return error_set(error, "standard input: too long");
-		ssize_t got = read(STDIN_FILENO, text->data + text->length, 65536);
-
-		if (got < 0 && errno != EINTR)
-			return error_set_errno(error, "read standard input");
-		if (got == 0)
-			return true;
-		if (got > 0)
-			text->length += (size_t)got;
-	}
 }
 
 /*
@@ -156,24 +180,6 @@ become_owner(const struct options *options, const struct stat *source, struct er
 	    setresuid(source->st_uid, source->st_uid, source->st_uid) != 0)
 		return error_set_errno(error, "become the owner of the source");
 	return true;
-}
-
-static struct build_target
-target_for(const struct options *options, const struct map *map, const char *path,
-           const struct stat *source)
-{
-	mode_t mask = umask(0);
-
-	umask(mask);
-	struct build_target target = {
-		.path = path,
-		.kind = strcmp(map->type, "btree") == 0 ? DATABASE_BTREE : DATABASE_HASH,
-		.mode = options->has_own_mode ? 0666 & ~mask : source->st_mode & 0666,
-		.uid = geteuid() == 0 ? source->st_uid : (uid_t)-1,
-		.gid = geteuid() == 0 ? source->st_gid : (gid_t)-1,
-		.without_nul = options->without_nul,
-	};
-	return target;
 }
 
 static int
@@ -193,86 +199,93 @@ static bool
 model_find(const struct options *options, const struct map *map, const char *database,
            struct stat *model, struct error *error)
 {
-	bool wants_old = options->is_incremental || options->remove != NULL;
+	bool wants_old = options->is_incremental || options->task == TASK_REMOVE;
 
 	if (wants_old && stat(database, model) == 0)
 		return true;
-	if (stat(map->path, model) != 0)
-		return error_set_errno(error, "open %s", wants_old ? database : map->path);
-	return S_ISREG(model->st_mode) || error_set(error, "%s: not a file", map->path);
+	if (options->task == TASK_REMOVE || stat(map->name, model) != 0)
+		return error_set_errno(error, "open %s", wants_old ? database : map->name);
+	return S_ISREG(model->st_mode) || error_set(error, "%s: not a file", map->name);
 }
 
 /* Runs inside the process that is the owner already. */
 static int
-work_run(struct work *work, const struct map *map, const char *database, const struct stat *model)
+work_run(struct work *work, const struct map *map, const struct build_target *target)
 {
 	const struct options *options = work->options;
-	struct build_target   target = target_for(options, map, database, model);
 	struct buf            text = BUF(TEXTLINES_FILE_MOST);
-	bool                  is_good;
+	bool                  is_removal = options->task == TASK_REMOVE, is_good = true;
+	struct slice          lines = buf_slice(&work->input->text);
 
-	if (options->is_incremental) {
-		work->source = "standard input";
-		is_good = read_stdin(&text, &work->error);
-	} else {
-		work->source = map->path;
-		is_good = options->remove != NULL ||
-		          textlines_read_file(map->path, &text, &work->error);
+	work->source = options->is_incremental ? "stdin" : map->name;
+	if (!is_removal && !options->is_incremental) {
+		is_good = textlines_read_file(map->name, &text, &work->error);
+		lines = buf_slice(&text);
 	}
 	if (is_good)
-		work->build = table_build_start(&target, &work->error);
+		work->build = table_build_start(target, &work->error);
 	is_good = is_good && work->build != NULL;
-	if (is_good &&
-	    (options->remove != NULL || (options->is_incremental && access(database, F_OK) == 0)))
-		is_good = work_copy(work, database);
-	is_good = is_good && work_text(work, buf_slice(&text));
+	if (is_good && (is_removal || (options->is_incremental && access(target->path, F_OK) == 0)))
+		is_good = work_copy(work, map);
+	if (is_good && !is_removal)
+		is_good = work_text(work, lines);
 	buf_free(&text);
+	/* Nothing to take out: the file stays as it is. */
+	if (is_good && is_removal && work->left_out == 0) {
+		table_build_abandon(&work->build);
+		return EXIT_NOT_FOUND;
+	}
 	return finish(work, is_good);
 }
 
 static int
-work_start(struct work *work, const struct map *map)
+work_start(struct work *work, const struct map *map, struct build_target *target)
 {
-	struct stat model;
-	char       *database = NULL;
-	int         status = EXIT_TROUBLE;
+	const struct options *options = work->options;
+	struct stat           model;
+	mode_t                mask = umask(0);
 
-	if (strcmp(map->type, "hash") != 0 && strcmp(map->type, "btree") != 0) {
-		complain(work->options, "fatal", "%s: tables of type %s are not built", map->spec,
-		         map->type);
+	umask(mask);
+	if (!model_find(options, map, target->path, &model, &work->error) ||
+	    !become_owner(options, &model, &work->error)) {
+		complain(options, "fatal", "%s", work->error.text);
 		return EXIT_TROUBLE;
 	}
-	if (asprintf(&database, "%s.db", map->path) < 0)
-		return EXIT_TROUBLE;
-	if (model_find(work->options, map, database, &model, &work->error) &&
-	    become_owner(work->options, &model, &work->error))
-		status = work_run(work, map, database, &model);
-	else
-		complain(work->options, "fatal", "%s", work->error.text);
-	free(database);
+	target->mode = options->has_own_mode ? 0644 : model.st_mode & 0666;
+	target->uid = geteuid() == 0 ? model.st_uid : (uid_t)-1;
+	target->gid = geteuid() == 0 ? model.st_gid : (gid_t)-1;
+	target->without_nul = options->without_nul;
+	work->directory = strndup(map->name, (size_t)(strrchr(map->name, '/') - map->name));
+	if (options->is_verbose)
+		complain(options, "info", "%s is written", target->path);
+	int status = work_run(work, map, target);
+	free(work->directory);
 	return status;
 }
 
 int
-build_map(const struct options *options, const struct map *map)
+build_map(const struct options *options, const struct map *map, const struct input *input)
 {
-	struct work work = { .options = options };
+	struct work         work = { .options = options, .input = input };
+	struct build_target target = { .path = NULL };
+	const char         *suffix;
+	char               *path = NULL;
+	int                 status = EXIT_TROUBLE;
 
-	return work_start(&work, map);
-}
-
-int
-remove_key(const struct options *options, const struct map *map)
-{
-	struct buf  key = BUF(TABLE_KEY_MOST);
-	struct work work = { .options = options };
-
-	if (!fold_key(options, slice_from(options->remove), &key)) {
-		complain(options, "fatal", "the key is too long");
+	if (!table_build_kind(map->type, &target.kind, &suffix)) {
+		complain(options, "fatal",
+		         options->task == TASK_REMOVE
+		                 ? "%s: keys cannot be removed from tables of type %s"
+		                 : "%s: tables of type %s are not built",
+		         map->spec, map->type);
 		return EXIT_TROUBLE;
 	}
-	work.left_out = buf_slice(&key);
-	int status = work_start(&work, map);
-	buf_free(&key);
-	return status == EXIT_DONE && work.left_out_count == 0 ? EXIT_NOT_FOUND : status;
+	if (asprintf(&path, "%s%s", map->name, suffix) < 0 || map->name[0] != '/') {
+		complain(options, "fatal", "%s: no file is named", map->spec);
+		return EXIT_TROUBLE;
+	}
+	target.path = path;
+	status = work_start(&work, map, &target);
+	free(path);
+	return status;
 }

@@ -1,0 +1,144 @@
+"""Servers behind tables, for tests: PostgreSQL and Redis, each in a directory of its own.
+
+They run as an unprivileged user, on a socket in that directory and on a loopback address of their
+own, and are stopped by their process id.
+"""
+import contextlib
+import glob
+import os
+import pathlib
+import pwd
+import shutil
+import signal
+import subprocess
+import time
+
+import dakiya
+
+
+def find(*names):
+    """The first program that there is; None otherwise."""
+    for name in names:
+        found = sorted(glob.glob(name), reverse=True) if "/" in name else [shutil.which(name)]
+        if found and found[0]:
+            return found[0]
+    return None
+
+
+def unprivileged():
+    """Arguments for subprocess: as a user that is no root and has a name."""
+    if os.geteuid() != 0:
+        return {}
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            user = pwd.getpwnam(name)
+            return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    return {}
+
+
+class Server:
+    """A process that is started, stopped (at once) and started again."""
+
+    def __init__(self, name):
+        self.directory = dakiya.new_directory(name)
+        self.address = dakiya.new_address()
+        self.process = None
+        identity = unprivileged()
+        if identity:
+            os.chown(self.directory, identity["user"], identity["group"])
+
+    def command(self):
+        raise NotImplementedError
+
+    def is_up(self):
+        raise NotImplementedError
+
+    def run(self, *command, check=True):
+        done = subprocess.run([str(word) for word in command], text=True, capture_output=True,
+                              timeout=60, cwd=self.directory, check=False, **unprivileged())
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def start(self):
+        with open(self.directory / "server.log", "ab") as log:
+            self.process = subprocess.Popen([str(word) for word in self.command()], stdout=log,
+                                            stderr=log, cwd=self.directory, **unprivileged())
+        until = time.monotonic() + 30
+        while not self.is_up():
+            if self.process.poll() is not None or time.monotonic() > until:
+                text = (self.directory / "server.log").read_text(errors="replace")
+                raise AssertionError(f"the server does not start:\n{text}")
+            time.sleep(0.02)
+        return self
+
+    def stop(self, how=signal.SIGQUIT):
+        if self.process is None:
+            return
+        self.process.send_signal(how)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def remove(self):
+        self.stop()
+        dakiya.remove_directory(self.directory)
+
+
+class Postgres(Server):
+    """A PostgreSQL cluster; None of it touches the machine's own."""
+
+    PROGRAMS = "/usr/lib/postgresql/*/bin/postgres"
+    PORT = 5433
+
+    def __init__(self):
+        super().__init__("postgres")
+        self.bin = pathlib.Path(find(self.PROGRAMS)).parent
+        (self.directory / "password").write_text("owner password\n")
+        self.run(self.bin / "initdb", "-D", self.directory / "data", "-N", "-A", "scram-sha-256",
+                 "-U", "owner", "--pwfile", self.directory / "password", "-E", "UTF8",
+                 "--no-locale")
+
+    def command(self):
+        return [self.bin / "postgres", "-D", self.directory / "data", "-k", self.directory, "-h",
+                self.address, "-p", self.PORT, "-F", "-c", "shared_buffers=1MB", "-c",
+                "max_connections=40", "-c", "autovacuum=off"]
+
+    def is_up(self):
+        return self.run(self.bin / "pg_isready", "-q", "-h", self.directory, "-p", self.PORT,
+                        check=False).returncode == 0
+
+    def sql(self, text):
+        environment = dict(os.environ, PGPASSWORD="owner password")
+        done = subprocess.run([self.bin / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-A", "-t", "-h",
+                               self.directory, "-p", str(self.PORT), "-U", "owner", "postgres"],
+                              input=text, text=True, capture_output=True, timeout=60,
+                              env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+class Redis(Server):
+    """A Redis server without persistence."""
+
+    PROGRAMS = ("redis-server", "redis-check-rdb")
+    PORT = 6380
+
+    def __init__(self):
+        super().__init__("redis")
+        # One program under several names: redis-tools has it, too.
+        (self.directory / "redis-server").symlink_to(os.path.realpath(find(*self.PROGRAMS)))
+
+    def command(self):
+        return [self.directory / "redis-server", "--port", self.PORT, "--bind", self.address,
+                "--unixsocket", self.directory / "socket", "--unixsocketperm", "777", "--save", "",
+                "--requirepass", "pass word"]
+
+    def is_up(self):
+        return "PONG" in self.cli("PING", check=False)
+
+    def cli(self, *words, check=True):
+        return self.run("redis-cli", "--no-auth-warning", "-a", "pass word", "-s",
+                        self.directory / "socket", *words, check=check).stdout
