@@ -24,43 +24,53 @@ config_directory(const struct options *options)
 	return set == NULL || set[0] == '\0' ? DEFAULT_CONFIG_DIRECTORY : set;
 }
 
-static const char *
-value_of(const struct parameters *parameters, const char *name)
+/* NULL when it cannot be read; it has been said. */
+static char *
+value_read(const struct options *options, const char *directory, const char *name)
 {
-	return strcmp(name, "alias_database") == 0 ? parameters->alias_database
-	                                           : parameters->default_database_type;
+	struct configuration *configuration = configuration_create();
+	struct report         report = REPORT_NONE;
+	struct error          error = ERROR_NONE;
+	struct buf            value = BUF(SETTINGS_TEXT_MOST);
+	struct slice          row = slice_from(name), text;
+	char                 *copy = NULL;
+
+	if (configuration == NULL)
+		error_set(&error, "out of memory");
+	else if (!configuration_read_main(configuration, directory, &report))
+		error_set(&error, "%s/main.cf cannot be read", directory);
+	else if (!settings_text(&configuration->settings, row, &text))
+		error_set(&error, "%s has no value", name);
+	else if (settings_expand(&configuration->settings, NULL, row, text, &value, &error))
+		copy = strdup(buf_text(&value));
+	if (copy == NULL)
+		complain(options, "fatal", "%s", error.text);
+	buf_free(&value);
+	report_free(&report);
+	configuration_destroy(&configuration);
+	return copy;
 }
 
 /* Tables are built on machines without a main.cf, too: then the defaults count. */
 char *
 parameter_value(const struct options *options, const char *name)
 {
-	struct configuration *configuration = configuration_create();
-	struct report         report = REPORT_NONE;
-	const char           *directory = config_directory(options);
-	char                 *path = NULL, *value = NULL;
+	const char *directory = config_directory(options);
+	bool        is_alias = strcmp(name, "alias_database") == 0;
+	char       *path = NULL, *value = NULL;
 
-	if (configuration == NULL || asprintf(&path, "%s/main.cf", directory) < 0) {
+	if (asprintf(&path, "%s/main.cf", directory) < 0) {
 		complain(options, "fatal", "out of memory");
-	} else if (access(path, R_OK) != 0) {
-		if (options->has_own_config || errno != ENOENT)
-			complain(options, "fatal", "open %s: %s", path,
-			         errno == ENOENT ? "No such file or directory"
-			                         : "it cannot be read");
-		else
-			value = strdup(strcmp(name, "alias_database") == 0 ? "hash:/etc/aliases"
-			                                                   : "hash");
-	} else {
-		configuration_read_main(configuration, directory, &report);
-		const char *found = value_of(&configuration->parameters, name);
-		if (found == NULL)
-			complain(options, "fatal", "%s: %s has no valid value", path, name);
-		else
-			value = strdup(found);
+		return NULL;
 	}
+	bool is_missing = access(path, F_OK) != 0 && errno == ENOENT;
+	if (!is_missing)
+		value = value_read(options, directory, name);
+	else if (options->has_own_config)
+		complain(options, "fatal", "open %s: No such file or directory", path);
+	else
+		value = strdup(is_alias ? "hash:/etc/aliases" : "hash");
 	free(path);
-	report_free(&report);
-	configuration_destroy(&configuration);
 	return value;
 }
 
