@@ -142,3 +142,128 @@ class Redis(Server):
     def cli(self, *words, check=True):
         return self.run("redis-cli", "--no-auth-warning", "-a", "pass word", "-s",
                         self.directory / "socket", *words, check=check).stdout
+
+
+class MariaDB(Server):
+    """A MariaDB server with one user who has a password."""
+
+    PROGRAMS = ("mariadbd", "/usr/sbin/mariadbd")
+    PORT = 3307
+
+    def __init__(self):
+        super().__init__("mariadb")
+        self.program = find(*self.PROGRAMS)
+        self.base = pathlib.Path(self.program).parent.parent
+        (self.directory / "data").mkdir()
+        identity = unprivileged()
+        if identity:
+            os.chown(self.directory / "data", identity["user"], identity["group"])
+        share = self.base / "share" / "mysql"
+        script = "CREATE DATABASE IF NOT EXISTS mysql;\nUSE mysql;\n" + "".join(
+            (share / name).read_text() for name in ("mysql_system_tables.sql",
+                                                    "mysql_performance_tables.sql",
+                                                    "mysql_system_tables_data.sql"))
+        done = subprocess.run([*self.options(), "--bootstrap"], input=script, text=True,
+                              capture_output=True, timeout=60, check=False, cwd=self.directory,
+                              **identity)
+        assert done.returncode == 0, done.stderr
+
+    def options(self):
+        return [str(self.program), "--no-defaults", f"--basedir={self.base}",
+                f"--datadir={self.directory}/data", "--innodb-buffer-pool-size=8M",
+                "--innodb-log-file-size=4M", f"--lc-messages-dir={self.base}/share/mysql"]
+
+    def command(self):
+        (self.directory / "init.sql").write_text(
+            "CREATE OR REPLACE USER mail@'%' IDENTIFIED BY 'geheim\\'s word';\n"
+            "CREATE DATABASE IF NOT EXISTS mail;\nGRANT SELECT, EXECUTE ON mail.* TO mail@'%';\n"
+            "CREATE TABLE IF NOT EXISTS mail.aliases (address VARCHAR(200), goto VARCHAR(200));\n"
+            "DELETE FROM mail.aliases;\n"
+            "INSERT INTO mail.aliases VALUES ('both@sql.test', 'carol@sql.test'), "
+            "('both@sql.test', 'dave@sql.test'), ('o\\'neil@sql.test', 'carol@sql.test'), "
+            "('back\\\\slash@sql.test', 'dave@sql.test');\n"
+            "INSERT INTO mail.aliases VALUES ('box:carol@sql.test', 'sql.test/carol/');\n"
+            "DROP PROCEDURE IF EXISTS mail.find;\n"
+            "CREATE DEFINER=mail@'%' PROCEDURE mail.find(IN a VARCHAR(200)) "
+            "SELECT goto FROM mail.aliases WHERE address = a;\n")
+        return [*self.options(), f"--socket={self.directory}/socket", f"--port={self.PORT}",
+                f"--bind-address={self.address}", f"--init-file={self.directory}/init.sql",
+                f"--pid-file={self.directory}/pid"]
+
+    def is_up(self):
+        log = (self.directory / "server.log").read_text(errors="replace")
+        return (self.directory / "socket").exists() and "ready for connections" in log
+
+
+class OpenLDAP(Server):
+    """A slapd with some people and a group."""
+
+    PROGRAMS = ("slapd", "/usr/sbin/slapd")
+    PORT = 3389
+    ENTRIES = """dn: dc=ldap,dc=test
+objectClass: dcObject
+objectClass: organization
+o: test
+dc: ldap
+
+dn: cn=Carol,dc=ldap,dc=test
+objectClass: inetOrgPerson
+cn: Carol
+sn: C
+mail: carol@ldap.test
+description: ldap.test/carol/
+
+dn: cn=Star*(x),dc=ldap,dc=test
+objectClass: inetOrgPerson
+cn: Star*(x)
+sn: S
+mail: star*(x)@ldap.test
+description: ldap.test/star/
+
+dn: cn=Staff,dc=ldap,dc=test
+objectClass: groupOfNames
+objectClass: extensibleObject
+cn: Staff
+mail: staff@ldap.test
+member: cn=Carol,dc=ldap,dc=test
+member: cn=Star*(x),dc=ldap,dc=test
+member: cn=Gone,dc=ldap,dc=test
+"""
+
+    def __init__(self, authority):
+        super().__init__("slapd")
+        authority.issue([self.address], self.directory / "cert.key", self.directory / "cert.pem")
+        os.chmod(self.directory / "cert.key", 0o644)
+        self.program = pathlib.Path(find(*self.PROGRAMS))
+        root = self.program.parent.parent.parent
+        (self.directory / "data").mkdir()
+        (self.directory / "slapd.conf").write_text(f"""
+include {root}/etc/ldap/schema/core.schema
+include {root}/etc/ldap/schema/cosine.schema
+include {root}/etc/ldap/schema/inetorgperson.schema
+modulepath {root}/usr/lib/ldap
+moduleload back_mdb
+pidfile {self.directory}/pid
+TLSCertificateFile {self.directory}/cert.pem
+TLSCertificateKeyFile {self.directory}/cert.key
+database mdb
+suffix "dc=ldap,dc=test"
+rootdn "cn=admin,dc=ldap,dc=test"
+rootpw "admin word"
+directory {self.directory}/data
+""")
+        (self.directory / "entries").write_text(self.ENTRIES)
+        identity = unprivileged()
+        if identity:
+            os.chown(self.directory / "data", identity["user"], identity["group"])
+        self.run(self.program, "-T", "add", "-f", self.directory / "slapd.conf", "-l",
+                 self.directory / "entries")
+
+    def command(self):
+        socket = str(self.directory / "socket").replace("/", "%2f")
+        return [self.program, "-d", "0", "-f", self.directory / "slapd.conf", "-h",
+                f"ldap://{self.address}:{self.PORT} ldaps://{self.address}:{self.PORT + 1} "
+                f"ldapi://{socket}"]
+
+    def is_up(self):
+        return dakiya.port_is_open(self.address, self.PORT)

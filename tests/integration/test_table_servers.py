@@ -6,11 +6,10 @@ as soon as the server is back.
 import contextlib
 import os
 import shutil
-import smtplib
+import signal
 import socketserver
 import sqlite3
 import threading
-import time
 
 import dakiya
 import pytest
@@ -238,6 +237,111 @@ def test_redis_that_goes_and_comes(redis, make_host, work):
     redis.cli("SET", "mail:alice@redis.test", "redis.test/alice/")
     dakiya.wait_for("mail to be accepted again",
                     lambda: rcpt(host, "alice@redis.test")[0] == 250, timeout=20, step=0.2)
+
+
+# ---- MariaDB and OpenLDAP, where they are installed ----
+
+@pytest.fixture(scope="module")
+def mariadb():
+    needs("mysql", *table_servers.MariaDB.PROGRAMS)
+    server = table_servers.MariaDB()
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+@pytest.mark.parametrize("by", ["unix", "inet"])
+def test_mysql_queries_and_procedures(mariadb, work, by):
+    host = {"unix": f"unix:{mariadb.directory}/socket",
+            "inet": f"{mariadb.address}:{mariadb.PORT}"}[by]
+    base = {"hosts": host, "user": "mail", "password": "geheim's word", "dbname": "mail"}
+    table = cf(work / "m.cf", **base, query="SELECT goto FROM aliases WHERE address = '%s'")
+    assert ask(f"mysql:{table}", "both@sql.test", "o'neil@sql.test", "back\\slash@sql.test",
+               "x' OR 'a'='a", "none@sql.test") == [
+                   "carol@sql.test,dave@sql.test", "carol@sql.test", "dave@sql.test", None, None]
+    table = cf(work / "p.cf", **base, query="CALL find('%s')")
+    assert ask(f"mysql:{table}", "both@sql.test", "none", "o'neil@sql.test") == [
+        "carol@sql.test,dave@sql.test", None, "carol@sql.test"]
+    assert ask(f"mysql:{cf(work / 'n.cf', **base, query='DO 1')}", "k") is False
+    assert ask(f"mysql:{cf(work / 'o.cf', **base, query='DO 1', require_result_set='no')}",
+               "k") == [None]
+    assert ask(f"mysql:{cf(work / 'w.cf', **{**base, 'password': 'x'}, query='SELECT 1')}",
+               "k") is False
+
+
+def test_mysql_that_goes_and_comes(mariadb, make_host, work):
+    table = cf(work / "m.cf", hosts=f"{mariadb.address}:{mariadb.PORT}", user="mail",
+               password="geheim's word", dbname="mail", retry_interval=1,
+               query="SELECT goto FROM aliases WHERE address = CONCAT('box:', '%s')")
+    host = make_host(domain="sql.test", users=(), settings={
+        "virtual_mailbox_quota_maps": "", "virtual_mailbox_domains": "sql.test",
+        "virtual_mailbox_maps": f"mysql:{table}"}).start()
+    assert rcpt(host, "carol@sql.test")[0] == 250 and rcpt(host, "nobody@sql.test")[0] == 550
+    mariadb.stop(signal.SIGTERM)
+    assert rcpt(host, "carol@sql.test")[0] == 451 and rcpt(host, "nobody@sql.test")[0] == 451
+    mariadb.start()
+    dakiya.wait_for("mail to be accepted again",
+                    lambda: rcpt(host, "carol@sql.test")[0] == 250, timeout=20, step=0.2)
+
+
+@pytest.fixture(scope="module")
+def openldap(authority):
+    needs("ldap", *table_servers.OpenLDAP.PROGRAMS)
+    server = table_servers.OpenLDAP(authority)
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+LDAP = {"search_base": "dc=ldap,dc=test", "bind_dn": "cn=admin,dc=ldap,dc=test",
+        "bind_pw": "admin word", "query_filter": "(mail=%s)"}
+
+
+def test_ldap_filters_are_quoted_and_groups_followed(openldap, work, authority):
+    by = {"tcp": {"server_host": openldap.address, "server_port": openldap.PORT},
+          "url": {"server_host": f"ldap://{openldap.address}:{openldap.PORT}"},
+          "unix": {"server_host": f"unix:{openldap.directory}/socket"},
+          "starttls": {"server_host": openldap.address, "server_port": openldap.PORT,
+                       "start_tls": "yes", "tls_require_cert": "yes",
+                       "tls_ca_cert_file": authority.certificate},
+          "ldaps": {"server_host": f"ldaps://{openldap.address}:{openldap.PORT + 1}",
+                    "tls_require_cert": "yes", "tls_ca_cert_file": authority.certificate}}
+    for name, where in by.items():
+        table = cf(work / f"{name}.cf", **where, **LDAP, result_attribute="description")
+        assert ask(f"ldap:{table}", "carol@ldap.test", "star*(x)@ldap.test", "*", "none@x") == [
+            "ldap.test/carol/", "ldap.test/star/", None, None], name
+    base = {**by["unix"], **LDAP}
+    untrusted = {key: value for key, value in by["ldaps"].items() if key != "tls_ca_cert_file"}
+    assert ask(f"ldap:{cf(work / 'u', **untrusted, **LDAP)}", "carol@ldap.test") is False
+    table = cf(work / "g.cf", **base, result_attribute="mail", special_result_attribute="member")
+    assert ask(f"ldap:{table}", "staff@ldap.test") == [
+        "staff@ldap.test,carol@ldap.test,star*(x)@ldap.test"]
+    table = cf(work / "l.cf", **base, result_attribute="", leaf_result_attribute="mail",
+               special_result_attribute="member")
+    assert ask(f"ldap:{table}", "staff@ldap.test") == ["carol@ldap.test,star*(x)@ldap.test"]
+    table = cf(work / "b.cf", **{**base, "search_base": "dc=%2,dc=%1"}, result_attribute="sn")
+    assert ask(f"ldap:{table}", "carol@ldap.test", "carol@other.test", "carol") == [
+        "C", None, None]
+    for wrong in ({"bind_pw": "x"}, {"query_filter": "((mail=%s)"}, {"scope": "far"},
+                  {"bind": "sasl"}):
+        assert ask(f"ldap:{cf(work / 'w.cf', **{**base, **wrong})}", "carol@ldap.test") is False
+
+
+def test_ldap_that_goes_and_comes(openldap, make_host, work, authority):
+    table = cf(work / "m.cf", server_host=f"ldaps://{openldap.address}:{openldap.PORT + 1}",
+               tls_require_cert="yes", tls_ca_cert_file=authority.certificate, **LDAP,
+               retry_interval=1, result_attribute="description")
+    host = make_host(domain="ldap.test", users=(), settings={
+        "virtual_mailbox_quota_maps": "", "virtual_mailbox_domains": "ldap.test",
+        "virtual_mailbox_maps": f"ldap:{table}"}).start()
+    assert rcpt(host, "carol@ldap.test")[0] == 250 and rcpt(host, "nobody@ldap.test")[0] == 550
+    openldap.stop(signal.SIGTERM)
+    assert rcpt(host, "carol@ldap.test")[0] == 451 and rcpt(host, "nobody@ldap.test")[0] == 451
+    openldap.start()
+    dakiya.wait_for("mail to be accepted again",
+                    lambda: rcpt(host, "carol@ldap.test")[0] == 250, timeout=20, step=0.2)
 
 
 # ---- SQLite ----

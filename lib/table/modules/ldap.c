@@ -467,8 +467,12 @@ search_at(struct search *search, const struct where *where, struct error *error)
 
 	if (number != LDAP_SUCCESS && !(number == LDAP_NO_SUCH_OBJECT && where->may_be_missing))
 		outcome = failure(number, error);
-	for (LDAPMessage *entry = ldap_first_entry(session->ldap, answer);
-	     entry != NULL && outcome == DRIVER_DONE; entry = ldap_next_entry(session->ldap, entry))
+	/* libldap asserts that there is an answer. */
+	LDAPMessage *entry = answer == NULL || outcome != DRIVER_DONE
+	                             ? NULL
+	                             : ldap_first_entry(session->ldap, answer);
+	for (; entry != NULL && outcome == DRIVER_DONE;
+	     entry = ldap_next_entry(session->ldap, entry))
 		outcome = entry_take(search, entry, error);
 	ldap_msgfree(answer);
 	return outcome;
