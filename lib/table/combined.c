@@ -31,8 +31,12 @@ combined_unload(void *content)
 static bool
 combined_add(struct combined *combined, struct slice item, bool is_random, struct error *error)
 {
+	bool is_good;
+
+	/* "{ ... }" around an item protects its blanks. */
+	if (item.length >= 2 && item.data[0] == '{' && item.data[item.length - 1] == '}')
+		item = slice_trim(slice_of(item.data + 1, item.length - 2));
 	char *text = strndup(item.data, item.length);
-	bool  is_good;
 
 	if (text == NULL)
 		return error_set(error, "out of memory");

@@ -2,8 +2,9 @@
  * regex.c - tables of regular expressions: "/pattern/flags result with $1".
  *
  * Both types run on PCRE2, whose limits bound the time and memory of a match; POSIX regexec has
- * no such bounds and a stack that threads here do not have. LIMIT: regexp means PCRE2's
- * leftmost-first alternatives, not POSIX's longest; it matters only for what $1 holds.
+ * no such bounds and a stack that threads here do not have. A regexp pattern is rewritten from
+ * POSIX's syntax (posix.c). LIMIT: it means PCRE2's leftmost-first alternatives, not POSIX's
+ * longest, which matters only for what $1 holds.
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -11,7 +12,9 @@
 
 #include "lib/base/mutex.h"
 #include "lib/base/number.h"
+#include "lib/table/posix.h"
 #include "lib/table/rules.h"
+#include "lib/table/textlines.h"
 #include "lib/table/type.h"
 
 #define GROUPS_MOST  99
@@ -58,9 +61,12 @@ static const struct flag pcre_flags[] = {
 	{ 'X', 0 },
 	{ 0, 0 },
 };
+/* Here 'm' is POSIX's REG_NEWLINE: also '.' ends at a line end. 'x' turns to basic syntax. */
+#define FLAG_BASIC PCRE2_EXTENDED
 static const struct flag regexp_flags[] = {
 	{ 'i', PCRE2_CASELESS },
-	{ 'm', PCRE2_MULTILINE },
+	{ 'm', PCRE2_MULTILINE | PCRE2_DOTALL },
+	{ 'x', FLAG_BASIC },
 	{ 0, 0 },
 };
 
@@ -126,25 +132,32 @@ pattern_compile(struct slice text, uint32_t options, struct error *error)
 }
 
 static void *
-pattern_parse(struct slice *rest, const struct flag *flags, uint32_t options, struct error *error)
+pcre_parse(struct slice *rest, struct error *error)
 {
+	uint32_t     options = PCRE2_CASELESS | PCRE2_DOTALL;
 	struct slice text;
 
-	if (!delimited(rest, &text, error) || !flags_parse(rest, flags, &options, error))
+	if (!delimited(rest, &text, error) || !flags_parse(rest, pcre_flags, &options, error))
 		return NULL;
 	return pattern_compile(text, options, error);
 }
 
 static void *
-pcre_parse(struct slice *rest, struct error *error)
-{
-	return pattern_parse(rest, pcre_flags, PCRE2_CASELESS | PCRE2_DOTALL, error);
-}
-
-static void *
 regexp_parse(struct slice *rest, struct error *error)
 {
-	return pattern_parse(rest, regexp_flags, PCRE2_CASELESS | PCRE2_DOTALL, error);
+	uint32_t     options = PCRE2_CASELESS | PCRE2_DOTALL | PCRE2_DOLLAR_ENDONLY;
+	struct buf   rewritten = BUF(TEXTLINES_LINE_MOST * 2);
+	struct slice text;
+	void        *pattern = NULL;
+
+	if (!delimited(rest, &text, error) || !flags_parse(rest, regexp_flags, &options, error))
+		return NULL;
+	if (posix_rewrite(text, (options & FLAG_BASIC) != 0, &rewritten))
+		pattern = pattern_compile(buf_slice(&rewritten), options & ~FLAG_BASIC, error);
+	else
+		error_set(error, "the pattern is too long");
+	buf_free(&rewritten);
+	return pattern;
 }
 
 static void

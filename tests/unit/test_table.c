@@ -546,6 +546,220 @@ lists_keep_braces_together(void **state)
 	assert_false(table_next_item(&rest, &item));
 }
 
+static void
+prefixes_stand_before_any_type(void **state)
+{
+	struct table *table = open_or_fail("proxy:inline:{a=b}");
+
+	(void)state;
+	assert_string_equal(get(table, "A"), "b");
+	table_close(&table);
+	table = open_or_fail("debug:proxy:inline:{a=b}");
+	assert_string_equal(get(table, "a"), "b");
+	assert_string_equal(get(table, "c"), "-");
+	assert_string_equal(table_spec(table), "debug:proxy:inline:{a=b}");
+	table_close(&table);
+	table = open_or_fail("unionmap:{proxy:inline:{a=b},debug:static:c}");
+	assert_string_equal(get(table, "a"), "b,c");
+	table_close(&table);
+	assert_true(table_spec_is_known(SLICE("proxy:debug:cidr:/x")));
+	assert_false(table_spec_is_known(SLICE("proxy:nis:x")));
+	assert_false(table_spec_is_known(SLICE("proxy:/x")));
+}
+
+static void
+types_of_others_are_refused_with_advice(void **state)
+{
+	const struct {
+		const char *spec, *words;
+	} cases[] = {
+		{ "nis:mail.aliases", "tables of type nis are not supported: use texthash:" },
+		{ "memcache:/x.cf", "use redis:" },
+		{ "dbm:/x", "build it as hash: or lmdb:" },
+		{ "hahs:/x", "unsupported table type \"hahs\"" },
+		{ "socketmap:host:9:x", "want socketmap:inet:host:port:name" },
+		{ "socketmap:inet:127.0.0.1:9:", "want socketmap:inet:host:port:name" },
+		{ "tcp:127.0.0.1", "want a host with or without a port" },
+		{ "pgsql:relative.cf", "must be named by its absolute path" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct error error = ERROR_NONE;
+
+		assert_null(table_open(cases[i].spec, false, &error));
+		if (strstr(error.text, cases[i].words) == NULL)
+			fail_msg("%s", error.text);
+	}
+}
+
+/* A missing cf file, or a server that is not there, is trouble and nothing else. */
+static void
+servers_that_are_not_there_are_try_later(void **state)
+{
+	struct table *table = table_open("pgsql:/nonexistent/x.cf", true, NULL);
+
+	(void)state;
+	assert_non_null(table);
+	assert_string_equal(get(table, "k"), "!");
+	table_close(&table);
+	table = open_or_fail("socketmap:unix:/nonexistent/socket:map");
+	assert_string_equal(get(table, "k"), "!");
+	assert_string_equal(get(table, "k"), "!");
+	assert_true(table_has_patterns(table));
+	table_close(&table);
+}
+
+static void
+combined_tables_take_parts_of_keys_when_one_inside_does(void **state)
+{
+	const struct {
+		const char *spec;
+		bool        has_patterns;
+	} cases[] = {
+		{ "unionmap:{inline:{a=b},static:x}", false },
+		{ "unionmap:{regexp:{{/a/ b}},inline:{a=b}}", false },
+		{ "pipemap:{regexp:{{/a/ b}},pcre:{{/b/ c}}}", true },
+		{ "pipemap:{unionmap:{pcre:{{/a/ b}}}}", true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct table *table = open_or_fail(cases[i].spec);
+
+		assert_int_equal(table_has_patterns(table), cases[i].has_patterns);
+		table_close(&table);
+	}
+}
+
+static void
+braces_nest_in_combined_tables(void **state)
+{
+	struct table *table = open_or_fail(
+		"pipemap:{ inline:{ { a = b c } }, {unionmap:{ inline:{ {b c=x} {d=y} }, "
+		"pipemap:{static:q,inline:{q=r}} }} }");
+
+	(void)state;
+	assert_string_equal(get(table, "a"), "x,r");
+	assert_string_equal(get(table, "d"), "-");
+	table_close(&table);
+	table = open_or_fail("randmap:{ { one two } }");
+	assert_string_equal(get(table, "k"), "one two");
+	table_close(&table);
+}
+
+static void
+pattern_flags_are_those_of_the_manual(void **state)
+{
+	const struct {
+		const char *spec, *key, *want;
+	} cases[] = {
+		{ "regexp:{{/ABC/ y}}", "xabcx", "y" },
+		{ "regexp:{{/ABC/i y}}", "xabcx", "-" },
+		{ "regexp:{{/^b$/ y}}", "a\nb", "-" },
+		{ "regexp:{{/^b$/m y}}", "a\nb", "y" },
+		{ "regexp:{{/a.b/ y}}", "a\nb", "y" },
+		{ "regexp:{{/a.b/m y}}", "a\nb", "-" },
+		{ "regexp:{{/b$/ y}}", "b\n", "-" },
+		{ "regexp:{{/^\\(a\\)(b)$/x <$1>}}", "a(b)", "<a>" },
+		{ "regexp:{{/[\\d]/ y}}", "7", "-" },
+		{ "regexp:{{/\\<in\\>/ y}}", "is in it", "y" },
+		{ "regexp:{{/\\<in\\>/ y}}", "inside", "-" },
+		{ "regexp:{{|^(a)/(b)| $2$1$$}}", "a/b", "ba$" },
+		{ "pcre:{{/ABC/ y}}", "xabcx", "y" },
+		{ "pcre:{{/ABC/i y}}", "xabcx", "-" },
+		{ "pcre:{{/a b/x y}}", "ab", "y" },
+		{ "pcre:{{/b/A y}}", "ab", "-" },
+		{ "pcre:{{/b$/ y}}", "b\n", "y" },
+		{ "pcre:{{/b$/E y}}", "b\n", "-" },
+		{ "pcre:{{/a.b/ y}}", "a\nb", "y" },
+		{ "pcre:{{/a.b/s y}}", "a\nb", "-" },
+		{ "pcre:{{/^b/m y}}", "a\nb", "y" },
+		{ "pcre:{{/(a+)/U <$1>}}", "aaa", "<a>" },
+		{ "pcre:{{/a/X y}}", "a", "y" },
+		{ "pcre:{{/(a)(b)?c/ ${1}$(2)x}}", "ac", "ax" },
+		{ "pcre:{{!/a/ none}}", "b", "none" },
+		{ "pcre:{{if /a/} {if !/b/} {/c/ abc} {endif} {/./ a} {endif} {/./ other}}", "ac",
+		  "abc" },
+		{ "pcre:{{if /a/} {if !/b/} {/c/ abc} {endif} {/./ a} {endif} {/./ other}}", "abc",
+		  "a" },
+		{ "pcre:{{if /a/} {if !/b/} {/c/ abc} {endif} {/./ a} {endif} {/./ other}}", "c",
+		  "other" },
+		{ "cidr:{{if !10.0.0.0/8} {192.0.2.1 one} {endif} {!192.0.2.0/24 far} {0.0.0.0/0 "
+		  "v4}}",
+		  "192.0.2.1", "one" },
+		{ "cidr:{{if !10.0.0.0/8} {192.0.2.1 one} {endif} {!192.0.2.0/24 far} {0.0.0.0/0 "
+		  "v4}}",
+		  "192.0.2.2", "v4" },
+		{ "cidr:{{if !10.0.0.0/8} {192.0.2.1 one} {endif} {!192.0.2.0/24 far} {0.0.0.0/0 "
+		  "v4}}",
+		  "10.1.1.1", "far" },
+		{ "cidr:{{::/0 v6}}", "2001:db8::1", "v6" },
+		{ "cidr:{{::/0 v6}}", "192.0.2.1", "-" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct table *table = open_or_fail(cases[i].spec);
+
+		if (strcmp(get(table, cases[i].key), cases[i].want) != 0)
+			fail_msg("%s %s: %s", cases[i].spec, cases[i].key,
+			         get(table, cases[i].key));
+		table_close(&table);
+	}
+}
+
+static void
+users_and_groups_of_the_system_are_tables(void **state)
+{
+	struct table *users = open_or_fail("unix:passwd.byname");
+	struct table *groups = open_or_fail("proxy:unix:group.byname");
+
+	(void)state;
+	assert_true(strncmp(get(users, "root"), "root:x:0:0:", 11) == 0);
+	assert_string_equal(get(users, "no-such-user"), "-");
+	assert_true(strncmp(get(groups, "root"), "root:x:0:", 9) == 0);
+	table_close(&users);
+	table_close(&groups);
+	assert_null(table_open("unix:shadow.byname", false, NULL));
+}
+
+static void
+keys_with_blanks_stand_in_quotes(void **state)
+{
+	struct table *table = open_file("texthash", "\"a b\"@x  y z\nc\\ d e\n");
+
+	(void)state;
+	assert_string_equal(get(table, "\"A b\"@x"), "y z");
+	assert_string_equal(get(table, "c\\ d"), "e");
+	table_close(&table);
+}
+
+static bool
+append_entry(struct slice key, struct slice value, void *context)
+{
+	buf_append_format(context, "%.*s=%.*s ", SLICE_ARGS(key), SLICE_ARGS(value));
+	return true;
+}
+
+static void
+tables_with_fixed_keys_are_listed_others_not(void **state)
+{
+	struct table *table = open_or_fail("inline:{Aa=b}");
+	struct buf    found = BUF(100);
+	struct error  error = ERROR_NONE;
+
+	(void)state;
+	assert_true(table_each(table, append_entry, &found, &error));
+	assert_string_equal(buf_text(&found), "aa=b ");
+	table_close(&table);
+	table = open_or_fail("static:x");
+	assert_false(table_each(table, append_entry, &found, &error));
+	assert_non_null(strstr(error.text, "cannot be listed"));
+	table_close(&table);
+	buf_free(&found);
+}
+
 int
 main(void)
 {
@@ -570,6 +784,15 @@ main(void)
 		cmocka_unit_test(pattern_tables_see_only_the_whole_address),
 		cmocka_unit_test(trouble_stops_the_search),
 		cmocka_unit_test(directories_are_found_wherever_tables_stand),
+		cmocka_unit_test(prefixes_stand_before_any_type),
+		cmocka_unit_test(types_of_others_are_refused_with_advice),
+		cmocka_unit_test(servers_that_are_not_there_are_try_later),
+		cmocka_unit_test(combined_tables_take_parts_of_keys_when_one_inside_does),
+		cmocka_unit_test(braces_nest_in_combined_tables),
+		cmocka_unit_test(pattern_flags_are_those_of_the_manual),
+		cmocka_unit_test(users_and_groups_of_the_system_are_tables),
+		cmocka_unit_test(keys_with_blanks_stand_in_quotes),
+		cmocka_unit_test(tables_with_fixed_keys_are_listed_others_not),
 		cmocka_unit_test(lists_keep_braces_together),
 	};
 	return cmocka_run_group_tests(tests, directory_make, directory_remove);
