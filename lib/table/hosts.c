@@ -160,7 +160,13 @@ host_read(struct host_pool *pool, struct slice word, struct error *error)
 	scheme = scheme_split(&word);
 	if (slice_equal(scheme, SLICE("ldapi")))
 		return error_set(error, "write unix:/path instead of ldapi://");
-	if (slice_equal(scheme, SLICE("ldaps")))
+	bool is_ldaps = slice_equal(scheme, SLICE("ldaps"));
+	if (!slice_is_empty(scheme) && !is_ldaps && !slice_equal(scheme, SLICE("ldap")))
+		return error_set(error,
+		                 "%.*s:// is not understood: write host:port here, and the rest "
+		                 "as parameters of its own",
+		                 SLICE_ARGS(slice_first(scheme, 40)));
+	if (is_ldaps)
 		port = SLICE("636");
 	port_split(&word, &port);
 	if (slice_is_empty(word) || !number_parse(port, 1, 65535, &number))

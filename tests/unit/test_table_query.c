@@ -437,7 +437,8 @@ sockets_are_tried_before_the_network(void **state)
 static void
 malformed_lists_of_hosts_are_refused(void **state)
 {
-	const char *const wrong[] = { "", "host:0", "host:99999", ":5432", "[::1]:x" };
+	const char *const wrong[] = { "",      "host:0",  "host:99999",
+		                      ":5432", "[::1]:x", "postgresql://u@127.0.0.1/db" };
 	struct fake       fake = { .lock = MUTEX_INIT };
 
 	(void)state;

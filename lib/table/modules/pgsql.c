@@ -108,7 +108,7 @@ connect_start(const struct driver_config *config, const struct driver_host *host
 		names[count] = pairs[i][0];
 		values[count++] = pairs[i][1];
 	}
-	return PQconnectStartParams(names, values, 1);
+	return PQconnectStartParams(names, values, 0);
 }
 
 /* unix:/run/postgresql/.s.PGSQL.5433 is that directory and that port. */
