@@ -119,6 +119,10 @@ servers_resolve(struct host_pool *pool, const struct driver_host *host, struct e
 	if (inet_pton(AF_INET, host->name, bytes) == 1 ||
 	    inet_pton(AF_INET6, host->name, bytes) == 1)
 		return server_add(pool, host, host->name, error);
+	/* RFC 6761 6.3: this name needs nobody's help. */
+	if (strcmp(host->name, "localhost") == 0)
+		return server_add(pool, host, "127.0.0.1", error) &&
+		       server_add(pool, host, "::1", error);
 	int number = getaddrinfo(host->name, NULL, &hints, &found);
 	if (number != 0) {
 		error_set(error,

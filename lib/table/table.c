@@ -138,7 +138,9 @@ table_reload(struct table *table)
 		fresh = is_there ? content_load(table, &failure) : NULL;
 	else
 		goto out;
-	bool is_malformed = fresh == NULL && is_there && failure.errno_value == 0;
+	/* EHOSTUNREACH: a cf file names a host that cannot be resolved in the sandbox. */
+	bool is_malformed = fresh == NULL && is_there &&
+	                    (failure.errno_value == 0 || failure.errno_value == EHOSTUNREACH);
 	if (is_malformed && has_content)
 		log_warning("%s: %s; the content of before stays in use", table->spec,
 		            failure.text);

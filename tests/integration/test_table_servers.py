@@ -3,13 +3,16 @@
 What a server's failure must never do is make mail bounce: it is "try later", and accepted again
 as soon as the server is back.
 """
+import concurrent.futures
 import contextlib
 import os
 import shutil
 import signal
+import socket
 import socketserver
 import sqlite3
 import threading
+import time
 
 import dakiya
 import pytest
@@ -191,6 +194,42 @@ def test_a_changed_cf_file_counts_without_a_reload(postgres, make_host, work):
     cf(work / "new", **login(postgres, "inet"),
        query="SELECT path FROM mailboxes WHERE address = '%s'").rename(table)
     dakiya.wait_for("the new query", lambda: rcpt(host, "carol@sql.test")[0] == 250, timeout=10)
+
+
+def test_many_sessions_share_one_connection(postgres, make_host, work):
+    table = cf(work / "t.cf", **login(postgres, "inet"), connection_limit=1,
+               query="SELECT path FROM mailboxes WHERE address = '%s'")
+    host = make_host(domain="sql.test", users=(), settings={
+        "virtual_mailbox_quota_maps": "", "virtual_mailbox_domains": "sql.test",
+        "virtual_mailbox_maps": f"pgsql:{table}"}).start()
+    with concurrent.futures.ThreadPoolExecutor(25) as pool:
+        found = list(pool.map(lambda number: rcpt(host, f"{('carol', 'x')[number % 2]}@sql.test")[0],
+                              range(100)))
+    assert found == [250, 550] * 50
+    count = postgres.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'mail'"
+                         " AND state IS NOT NULL")
+    assert 1 <= int(count) <= 4  # one a daemon: smtpd twice, qmgr, authd
+
+
+def test_host_names_are_resolved_before_the_doors_close(postgres, make_host, work):
+    """A change of the cf file behind closed doors: the old content stays, with a warning."""
+    name = socket.gethostname()
+    try:
+        socket.getaddrinfo(name, 1)
+    except OSError:
+        pytest.skip("this machine's own name cannot be resolved")
+    hosts = f"unix:{postgres.directory}/.s.PGSQL.{postgres.PORT}"
+    settings = dict(login(postgres), hosts=f"{hosts} {name}:1",
+                    query="SELECT path FROM mailboxes WHERE address = '%s'")
+    table = cf(work / "t.cf", **settings)
+    host = make_host(domain="sql.test", users=(), settings={
+        "virtual_mailbox_quota_maps": "", "virtual_mailbox_domains": "sql.test",
+        "virtual_mailbox_maps": f"pgsql:{table}"}).start()
+    assert rcpt(host, "carol@sql.test")[0] == 250
+    cf(work / "new", **dict(settings, hosts=f"{name}:1")).rename(table)
+    time.sleep(0.3)
+    assert rcpt(host, "carol@sql.test")[0] == 250
+    host.wait_log("the content of before stays in use|resolved when a daemon starts")
 
 
 # ---- Redis ----

@@ -435,6 +435,18 @@ sockets_are_tried_before_the_network(void **state)
 }
 
 static void
+localhost_is_both_loopback_addresses(void **state)
+{
+	struct fake       fake = { .lock = MUTEX_INIT, .dead = "localhost" };
+	struct host_pool *pool = pool_of(&fake, "localhost:99", 4);
+
+	(void)state;
+	assert_int_equal(host_pool_run(pool, fake_work, &fake, NULL), DRIVER_LOST);
+	assert_int_equal(fake.connects, 2);
+	host_pool_destroy(&pool);
+}
+
+static void
 malformed_lists_of_hosts_are_refused(void **state)
 {
 	const char *const wrong[] = { "",      "host:0",  "host:99999",
@@ -609,6 +621,7 @@ main(void)
 		cmocka_unit_test(connections_are_kept_and_a_stale_one_is_no_failure),
 		cmocka_unit_test(a_dead_server_is_left_alone_while_another_serves),
 		cmocka_unit_test(sockets_are_tried_before_the_network),
+		cmocka_unit_test(localhost_is_both_loopback_addresses),
 		cmocka_unit_test(malformed_lists_of_hosts_are_refused),
 		cmocka_unit_test(threads_share_no_more_connections_than_allowed),
 		cmocka_unit_test(needs_are_found_wherever_tables_stand),

@@ -9,6 +9,7 @@
 #include <errmsg.h>
 #include <stdlib.h>
 
+#include "lib/base/number.h"
 #include "lib/table/driver.h"
 
 /* Of mysql/client_plugin.h, which cannot be included as it is packaged. */
@@ -105,20 +106,22 @@ open_connection(const struct driver_config *config, const struct driver_host *ho
 	struct session *session = calloc(1, sizeof(*session));
 	bool            is_local = !host->is_unix && strcmp(host->name, "localhost") == 0;
 	const char     *socket = host->is_unix ? host->name : is_local ? LOCAL_SOCKET : NULL;
-	unsigned        port = socket != NULL ? 0 : (unsigned)strtoul(host->port, NULL, 10);
+	int64_t         port = 0;
 
 	if (session == NULL || (session->connection = mysql_init(NULL)) == NULL) {
 		error_set(error, "out of memory");
 		free(session);
 		return NULL;
 	}
+	if (socket == NULL)
+		number_parse(slice_from(host->port), 1, 65535, &port);
 	session->needs_rows = is_yes(config, "require_result_set", "yes");
 	options_set(session->connection, config);
 	/* Several statements in one query: never, so that no quoting error could add one. */
 	if (mysql_real_connect(session->connection, socket != NULL ? "localhost" : host->address,
 	                       config->get(config->cf, "user", NULL),
 	                       config->get(config->cf, "password", NULL),
-	                       config->get(config->cf, "dbname", NULL), port, socket,
+	                       config->get(config->cf, "dbname", NULL), (unsigned)port, socket,
 	                       CLIENT_MULTI_RESULTS) != NULL)
 		return session;
 	error_set(error, "%s: MySQL: connect: %s", socket != NULL ? socket : host->name,
