@@ -53,7 +53,7 @@ MODULE_LIBRARY := pgsql=libpq mysql=libmariadb ldap=ldap redis=hiredis sqlite=sq
 MODULES    := $(foreach m,$(MODULE_LIBRARY),$(if $(shell pkg-config --exists $(lastword $(subst =, ,$(m))) && echo yes),$(m)))
 MODULE_BIN := $(foreach m,$(MODULES),$(OUT)/lib/dakiya/table_$(firstword $(subst =, ,$(m))).so)
 MODULE_LIB := $(patsubst %,$(OUT)/pic/lib/%.o,base/arena base/array base/buf base/clock base/error \
-              base/number base/slice table/connect)
+              base/number base/slice io/endpoint table/connect)
 
 .PHONY: all help check fuzz-targets unit integration demo deps lint fuzz bench clean format manual
 .SECONDARY:

@@ -27,7 +27,7 @@ static const char *const readable[] = {
 	"$smtpd_authorized_xforward_hosts",
 	"$smtpd_client_event_limit_exceptions",
 	"$smtpd_forbid_bare_newline_exclusions",
-	/* Where the tables of restriction classes are, as a rule: they may be replaced, too. */
+	"$smtpd_restriction_classes",
 	"$config_directory",
 	"$data_directory",
 	NULL,

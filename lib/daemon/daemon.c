@@ -240,24 +240,19 @@ value_add(struct openings *openings, const char *text)
 		table_each_directory(text, readable_add, openings);
 }
 
-/* The names of restriction classes that text mentions: their tables count as its own. */
+/* Restriction classes: names of parameters, which access tables may answer, too. */
 static void
-classes_add(struct openings *openings, const struct snapshot *snapshot, const char *text)
+classes_add(struct openings *openings, const struct snapshot *snapshot, const char *classes)
 {
-	const char  *classes = snapshot_value(snapshot, "smtpd_restriction_classes");
 	struct slice rest = slice_from(classes), name;
 
 	while (slice_next_word(&rest, " \t\r\n,", &name)) {
-		char copy[128];
-
-		if (name.length >= sizeof(copy) ||
-		    slice_find(slice_from(text), name) == SLICE_NOT_FOUND)
-			continue;
-		memcpy(copy, name.data, name.length);
-		copy[name.length] = '\0';
+		char       *copy = text_copy(name);
 		const char *value = snapshot_value(snapshot, copy);
+
 		if (value != NULL)
 			value_add(openings, value);
+		free(copy);
 	}
 }
 
@@ -275,10 +270,10 @@ openings_find(struct daemon_core *core, struct openings *openings, struct error 
 
 		if (**names != '$')
 			readable_add(text, openings);
-		else if (text != NULL) {
-			value_add(openings, text);
+		else if (text != NULL && strcmp(*names, "$smtpd_restriction_classes") == 0)
 			classes_add(openings, snapshot, text);
-		}
+		else if (text != NULL)
+			value_add(openings, text);
 	}
 	names = core->daemon->writable;
 	for (; names != NULL && *names != NULL; names++) {

@@ -109,7 +109,9 @@ struct daemon {
 	enum daemon_identity identity;
 	unsigned             doors; /* DOOR_* */
 	/* Landlock: paths, or "$parameter" for a parameter's value (a directory, or the
-	 * directories of the tables that it names). NULL-terminated; may be NULL. */
+	 * directories of the tables that it names; tables that connect open that door, too).
+	 * "$smtpd_restriction_classes" stands for the classes' values. NULL-terminated; may be
+	 * NULL. */
 	const char *const *readable;
 	const char *const *writable;
 

@@ -2,46 +2,25 @@
 #include <stdlib.h>
 
 #include "lib/base/encode.h"
+#include "lib/base/json.h"
 #include "lib/table/textlines.h"
 #include "tools/dakmap/dakmap.h"
 
 /* ---- output ---- */
-
-static void
-json_print(struct slice bytes)
-{
-	struct buf text = BUF(8 * TEXTLINES_LINE_MOST);
-
-	/* What is no UTF-8 has no place in JSON. */
-	if (slice_is_utf8(bytes))
-		buf_append(&text, bytes);
-	else
-		buf_append_printable(&text, bytes);
-	putchar('"');
-	for (size_t i = 0; i < text.length; i++) {
-		unsigned char c = (unsigned char)text.data[i];
-
-		if (c == '"' || c == '\\')
-			printf("\\%c", c);
-		else if (c < 32 || c == 127)
-			printf("\\u%04x", c);
-		else
-			putchar(c);
-	}
-	putchar('"');
-	buf_free(&text);
-}
 
 /* postalias puts a colon behind names. */
 static void
 entry_print(const struct options *options, struct slice key, struct slice value)
 {
 	if (options->is_json) {
-		putchar('{');
-		json_print(key);
-		fputs(": ", stdout);
-		json_print(value);
-		puts("}");
+		struct buf text = BUF(16 * TEXTLINES_LINE_MOST);
+
+		buf_append_byte(&text, '{');
+		json_append_string(&text, key);
+		buf_append_text(&text, ": ");
+		json_append_string(&text, value);
+		puts(buf_append_byte(&text, '}') ? buf_text(&text) : "{}");
+		buf_free(&text);
 		return;
 	}
 	fwrite(key.data, 1, key.length, stdout);
