@@ -93,8 +93,12 @@ class Postgres(Server):
     PROGRAMS = "/usr/lib/postgresql/*/bin/postgres"
     PORT = 5433
 
-    def __init__(self):
+    def __init__(self, authority):
         super().__init__("postgres")
+        authority.issue([self.address], self.directory / "key.pem", self.directory / "cert.pem")
+        identity = unprivileged()
+        if identity:
+            os.chown(self.directory / "key.pem", identity["user"], identity["group"])
         self.bin = pathlib.Path(find(self.PROGRAMS)).parent
         (self.directory / "password").write_text("owner password\n")
         self.run(self.bin / "initdb", "-D", self.directory / "data", "-N", "-A", "scram-sha-256",
@@ -104,7 +108,9 @@ class Postgres(Server):
     def command(self):
         return [self.bin / "postgres", "-D", self.directory / "data", "-k", self.directory, "-h",
                 self.address, "-p", self.PORT, "-F", "-c", "shared_buffers=1MB", "-c",
-                "max_connections=40", "-c", "autovacuum=off"]
+                "max_connections=40", "-c", "autovacuum=off", "-c", "ssl=on", "-c",
+                f"ssl_cert_file={self.directory}/cert.pem", "-c",
+                f"ssl_key_file={self.directory}/key.pem"]
 
     def is_up(self):
         return self.run(self.bin / "pg_isready", "-q", "-h", self.directory, "-p", self.PORT,

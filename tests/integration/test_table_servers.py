@@ -67,9 +67,9 @@ GRANT SELECT ON domains, mailboxes, aliases TO mail;
 
 
 @pytest.fixture(scope="module")
-def postgres():
+def postgres(authority):
     needs("pgsql", table_servers.Postgres.PROGRAMS)
-    server = table_servers.Postgres()
+    server = table_servers.Postgres(authority)
     try:
         server.start()
         server.sql(SCHEMA)
@@ -80,7 +80,6 @@ def postgres():
 
 def login(server, by="unix"):
     host = {"unix": f"unix:{server.directory}/.s.PGSQL.{server.PORT}",
-            "directory": f"unix:{server.directory}/.s.PGSQL.{server.PORT}",
             "inet": f"inet:{server.address}:{server.PORT}"}[by]
     return {"hosts": host, "user": "mail", "password": "geheim's \\ word", "dbname": "postgres"}
 
@@ -116,6 +115,17 @@ def test_query_of_before_postfix_2_2(postgres, work):
     assert ask(f"pgsql:{table}", "both@sql.test") == ["dave@sql.test"]
 
 
+def test_certificates_are_checked_when_asked(postgres, work, authority):
+    base = dict(login(postgres, "inet"), query="SELECT ssl FROM pg_stat_ssl WHERE '%s' = 'k'"
+                " AND pid = pg_backend_pid()")
+    assert ask(f"pgsql:{cf(work / '1', **base)}", "k") == ["t"]
+    assert ask(f"pgsql:{cf(work / '2', **base, tls_mode='disable')}", "k") == ["f"]
+    checked = dict(base, tls_mode="verify-full")
+    assert ask(f"pgsql:{cf(work / '3', **checked)}", "k") is False
+    assert ask(f"pgsql:{cf(work / '4', **checked, tls_CAfile=authority.certificate)}",
+               "k") == ["t"]
+
+
 def test_wrong_settings_are_named(postgres, work):
     def trouble(**settings):
         table = cf(work / "t.cf", **{**login(postgres), "query": "SELECT 1", **settings})
@@ -147,9 +157,11 @@ def rcpt(host, recipient):
 
 
 @pytest.mark.parametrize("by", ["unix", "inet"])
-def test_a_host_whose_domains_are_in_postgres(postgres, make_host, work, by):
+def test_a_host_whose_domains_are_in_postgres(postgres, make_host, work, by, authority):
     """Virtual domains, mailboxes and aliases by SQL; the server goes and comes back."""
     base = dict(login(postgres, by), retry_interval=1)
+    if by == "inet":
+        base |= {"tls_mode": "verify-full", "tls_CAfile": authority.certificate}
     for name, query in (("domains", "SELECT name FROM domains WHERE name = '%s'"),
                         ("mailboxes", "SELECT path FROM mailboxes WHERE address = '%s'"),
                         ("aliases", "SELECT goto FROM aliases WHERE address = '%s'")):
@@ -209,6 +221,22 @@ def test_many_sessions_share_one_connection(postgres, make_host, work):
     count = postgres.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'mail'"
                          " AND state IS NOT NULL")
     assert 1 <= int(count) <= 4  # one a daemon: smtpd twice, qmgr, authd
+
+
+def test_tcp_is_open_only_when_a_table_needs_it(postgres, make_host, work):
+    """The cf file moves from a socket to TCP behind closed doors: that takes a reload."""
+    query = "SELECT path FROM mailboxes WHERE address = '%s'"
+    table = cf(work / "t.cf", **login(postgres), query=query)
+    host = make_host(domain="sql.test", users=(), settings={
+        "virtual_mailbox_quota_maps": "", "virtual_mailbox_domains": "sql.test",
+        "virtual_mailbox_maps": f"pgsql:{table}"}).start()
+    assert rcpt(host, "carol@sql.test")[0] == 250
+    cf(work / "new", **login(postgres, "inet"), query=query).rename(table)
+    dakiya.wait_for("the door to be found closed",
+                    lambda: rcpt(host, "carol@sql.test")[0] == 451, timeout=10)
+    host.tool("dakiya", "reload")
+    dakiya.wait_for("the door to be open", lambda: rcpt(host, "carol@sql.test")[0] == 250,
+                    timeout=20)
 
 
 def test_host_names_are_resolved_before_the_doors_close(postgres, make_host, work):
@@ -493,6 +521,20 @@ def test_socketmap_in_a_host(maps, make_host):
     assert not [key for key in server.asked if key.split()[1][0] == "@" or "@" not in key]
     server.shutdown()
     server.server_close()
+
+
+def test_tables_of_restriction_classes_are_reached(maps, make_host):
+    """The class is named only in what an access table answers."""
+    server = maps("socketmap", {"check alice@example.test": "OK REJECT not today"})
+    table = "socketmap:inet:%s:%d:check" % server.server_address
+    host = make_host(settings={
+        "smtpd_restriction_classes": "careful",
+        "careful": f"check_recipient_access {table}",
+        "smtpd_sender_restrictions": "check_sender_access inline:{sender@client.test=careful}",
+    }).start()
+    assert rcpt(host, "bob@example.test")[0] == 250
+    code, text = rcpt(host, "alice@example.test")
+    assert code == 554 and b"not today" in text
 
 
 # ---- modules ----
