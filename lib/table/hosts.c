@@ -189,21 +189,25 @@ static bool
 hosts_read(struct host_pool *pool, struct error *error)
 {
 	struct slice rest = slice_from(pool->settings.hosts), word;
+	struct error trouble = ERROR_NONE;
 
 	while (slice_next_word(&rest, LIST_SEPARATORS, &word)) {
-		struct error trouble = ERROR_NONE;
-
-		if (host_read(pool, word, &trouble))
+		if (host_read(pool, word, &trouble) || trouble.errno_value != 0)
 			continue;
 		if (error != NULL)
 			*error = trouble;
-		if (trouble.errno_value == 0)
-			return false;
-		log_warning("%s", trouble.text);
+		return false;
 	}
-	if (pool->server_count > 0)
+	if (pool->server_count > 0) {
+		if (trouble.text[0] != '\0')
+			log_warning("%s", trouble.text);
 		return true;
-	return error != NULL && error->text[0] != '\0' ? false : error_set(error, "no hosts");
+	}
+	if (trouble.text[0] == '\0')
+		return error_set(error, "no hosts");
+	if (error != NULL)
+		*error = trouble;
+	return false;
 }
 
 unsigned

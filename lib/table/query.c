@@ -1,6 +1,8 @@
 /* query.c - see query.h. */
 #include "lib/table/query.h"
 
+#include "lib/table/type.h"
+
 void
 query_parts_of(struct slice text, struct query_parts *parts)
 {
@@ -104,6 +106,21 @@ query_expand(const char *template, const struct query_parts *key, query_quote *q
 
 /* ---- rules ---- */
 
+/* A cf file whose filter is asked by a cf file could come back to itself. */
+static bool
+filter_has_settings(const char *domains)
+{
+	struct slice rest = slice_from(domains), word;
+
+	while (slice_next_word(&rest, ", \t\r\n{}!", &word)) {
+		struct table_spec spec;
+
+		if (table_spec_parse(word, &spec) && spec.type != NULL && spec.type->has_settings)
+			return true;
+	}
+	return false;
+}
+
 bool
 query_rules_read(const struct cf *cf, struct query_rules *rules, struct error *error)
 {
@@ -118,6 +135,8 @@ query_rules_read(const struct cf *cf, struct query_rules *rules, struct error *e
 		return false;
 	if (domains[0] == '\0')
 		return true;
+	if (filter_has_settings(domains))
+		return error_set(error, "domain: tables that have a cf file cannot stand here");
 	rules->domains = match_list_open(domains, MATCH_STRINGS, error);
 	return rules->domains != NULL || error_prefix(error, "%s: domain", cf_name(cf));
 }

@@ -377,6 +377,10 @@ remote_needs(const char *type, struct slice name)
 		(void)name;                                                                        \
 		return remote_load(#type_, path, error);                                           \
 	}                                                                                          \
+	static bool type_##_prepare(struct error *error)                                           \
+	{                                                                                          \
+		return driver_load(#type_, error) != NULL;                                         \
+	}                                                                                          \
 	static unsigned type_##_needs(struct slice name)                                           \
 	{                                                                                          \
 		return remote_needs(#type_, name);                                                 \
@@ -386,6 +390,7 @@ remote_needs(const char *type, struct slice name)
 		.suffix = "",                                                                      \
 		.folds_keys = true,                                                                \
 		.has_settings = true,                                                              \
+		.prepare = type_##_prepare,                                                        \
 		.needs = type_##_needs,                                                            \
 		.load = type_##_load,                                                              \
 		.lookup = remote_lookup,                                                           \

@@ -244,6 +244,10 @@ table_open(const char *spec, bool may_be_missing, struct error *error)
 	mutex_init(&table->lock);
 	if (!table_fill(table, spec, error))
 		goto failed;
+	if (table->type->prepare != NULL && !table->type->prepare(error)) {
+		error_prefix(error, "%s", spec);
+		goto failed;
+	}
 	bool is_there =
 		table->path == NULL || version_read(table->path, &table->version, &table->failure);
 	if (is_there)

@@ -20,6 +20,11 @@ struct table_type {
 	/* TABLE_NEEDS_* of this name; NULL: none. Reads the cf file where the type has one. */
 	unsigned (*needs)(struct slice name);
 	/*
+	 * Called once when a table is opened, whether its file is there or not: loads what cannot
+	 * be loaded behind closed doors. NULL: nothing.
+	 */
+	bool (*prepare)(struct error *error);
+	/*
 	 * name is what follows "type:", path the file (NULL without one). NULL and *error when it
 	 * cannot be; error->errno_value is set when the file could not be read, 0 when its
 	 * content is wrong.

@@ -239,6 +239,16 @@ def test_tcp_is_open_only_when_a_table_needs_it(postgres, make_host, work):
                     timeout=20)
 
 
+def test_a_cf_file_that_comes_later_counts_without_a_reload(postgres, make_host, work):
+    host = make_host(domain="sql.test", users=(), settings={
+        "virtual_mailbox_quota_maps": "", "virtual_mailbox_domains": "sql.test",
+        "virtual_mailbox_maps": f"pgsql:{work}/t.cf"}).start()
+    assert rcpt(host, "carol@sql.test")[0] == 451
+    cf(work / "new", **login(postgres, "inet"),
+       query="SELECT path FROM mailboxes WHERE address = '%s'").rename(work / "t.cf")
+    dakiya.wait_for("the table", lambda: rcpt(host, "carol@sql.test")[0] == 250, timeout=10)
+
+
 def test_host_names_are_resolved_before_the_doors_close(postgres, make_host, work):
     """A change of the cf file behind closed doors: the old content stays, with a warning."""
     name = socket.gethostname()

@@ -597,11 +597,15 @@ types_of_others_are_refused_with_advice(void **state)
 static void
 servers_that_are_not_there_are_try_later(void **state)
 {
-	struct table *table = table_open("pgsql:/nonexistent/x.cf", true, NULL);
+	struct error  error = ERROR_NONE;
+	struct table *table = table_open("pgsql:/nonexistent/x.cf", true, &error);
 
 	(void)state;
-	assert_non_null(table);
-	assert_string_equal(get(table, "k"), "!");
+	/* Where the library's development package is missing, the module is not built. */
+	if (table == NULL)
+		assert_non_null(strstr(error.text, "need the package dakiya-pgsql"));
+	else
+		assert_string_equal(get(table, "k"), "!");
 	table_close(&table);
 	table = open_or_fail("socketmap:unix:/nonexistent/socket:map");
 	assert_string_equal(get(table, "k"), "!");

@@ -162,6 +162,20 @@ results_are_formatted_joined_and_limited(void **state)
 	assert_string_equal(results_of("result_filter = =%s", "k", two), "=a@x,=b@y");
 }
 
+static void
+a_filter_that_comes_back_to_itself_is_refused(void **state)
+{
+	struct cf         *cf = cf_of("domain = a.test, pipemap:{pgsql:/x.cf}");
+	struct query_rules rules;
+	struct error       error = ERROR_NONE;
+
+	(void)state;
+	assert_false(query_rules_read(cf, &rules, &error));
+	assert_string_equal(error.text, "domain: tables that have a cf file cannot stand here");
+	query_rules_free(&rules);
+	cf_free(cf);
+}
+
 static enum lookup
 allowed(const char *settings, const char *key)
 {
@@ -615,6 +629,7 @@ main(void)
 		cmocka_unit_test(cf_file_has_names_values_and_continued_lines),
 		cmocka_unit_test(templates_expand_as_the_manual_says),
 		cmocka_unit_test(results_are_formatted_joined_and_limited),
+		cmocka_unit_test(a_filter_that_comes_back_to_itself_is_refused),
 		cmocka_unit_test(domain_filter_lets_whole_addresses_of_its_domains_pass),
 		cmocka_unit_test(socketmap_replies_have_three_answers),
 		cmocka_unit_test(tcp_replies_have_three_answers),
