@@ -312,22 +312,37 @@ kept_put(struct host_pool *pool, void *connection, size_t server)
 		pool->settings.close(pool->settings.context, connection);
 }
 
+/* Whether the pause after a failure is over, and nobody else is trying. */
+static bool
+server_may_be_tried(struct host_pool *pool, size_t index, bool *is_probe)
+{
+	struct server *server = &pool->servers[index];
+	int64_t        now_ms = clock_monotonic_ms();
+
+	mutex_lock(&pool->lock);
+	bool may_be = server->retry_at_ms <= now_ms;
+	*is_probe = server->pause_ms > 0;
+	/* One thread finds out; the others do not wait for it. */
+	if (may_be && *is_probe)
+		server->retry_at_ms = now_ms + 2 * pool->settings.timeout_ms;
+	mutex_unlock(&pool->lock);
+	return may_be;
+}
+
 static void
-server_failed(struct host_pool *pool, size_t index, const struct error *why)
+server_failed(struct host_pool *pool, size_t index, bool is_probe, const struct error *why)
 {
 	struct server *server = &pool->servers[index];
 
-	int64_t now_ms = clock_monotonic_ms();
-
 	mutex_lock(&pool->lock);
 	pool->failure = *why;
-	/* Failures of several threads at a time are one. */
-	if (server->retry_at_ms <= now_ms) {
+	/* First failures of several threads at a time are one. */
+	if (is_probe || server->pause_ms == 0) {
 		int64_t pause_ms = server->pause_ms == 0 ? FIRST_PAUSE_MS : 2 * server->pause_ms;
 
 		server->pause_ms =
 			pause_ms < pool->settings.retry_ms ? pause_ms : pool->settings.retry_ms;
-		server->retry_at_ms = now_ms + server->pause_ms;
+		server->retry_at_ms = clock_monotonic_ms() + server->pause_ms;
 	}
 	mutex_unlock(&pool->lock);
 }
@@ -341,18 +356,14 @@ server_is_good(struct host_pool *pool, size_t index)
 	mutex_unlock(&pool->lock);
 }
 
-/* Indexes of the servers that may be asked now, in the order of asking. */
+/* Indexes of the servers in the order of asking. */
 static size_t
-servers_order(struct host_pool *pool, size_t *order)
+servers_order(const struct host_pool *pool, size_t *order)
 {
-	int64_t now_ms = clock_monotonic_ms();
-	size_t  count = 0, sorted = 0;
+	size_t count = pool->server_count, sorted = 0;
 
-	mutex_lock(&pool->lock);
-	for (size_t i = 0; i < pool->server_count; i++)
-		if (pool->servers[i].retry_at_ms <= now_ms)
-			order[count++] = i;
-	mutex_unlock(&pool->lock);
+	for (size_t i = 0; i < count; i++)
+		order[i] = i;
 	for (size_t i = count; i > 1; i--) {
 		size_t other = random_below((uint32_t)i), kept = order[i - 1];
 
@@ -395,13 +406,18 @@ run_on_kept(struct host_pool *pool, const struct task *task, struct error *error
 }
 
 static enum driver_result
-run_on_new(struct host_pool *pool, size_t index, const struct task *task, struct error *error)
+run_on_new(struct host_pool *pool, size_t index, const struct task *task, bool *has_tried,
+           struct error *error)
 {
 	struct driver_host *host = &pool->servers[index].host;
 	struct error        failure = ERROR_NONE;
 	enum driver_result  result = DRIVER_LOST;
 	void               *connection;
+	bool                is_probe;
 
+	if (!server_may_be_tried(pool, index, &is_probe))
+		return DRIVER_LOST;
+	*has_tried = true;
 	connection = pool->settings.connect(pool->settings.context,
 	                                    host->name == NULL ? NULL : host, &failure);
 	if (connection != NULL)
@@ -411,7 +427,7 @@ run_on_new(struct host_pool *pool, size_t index, const struct task *task, struct
 	if (result == DRIVER_LOST) {
 		if (connection != NULL)
 			pool->settings.close(pool->settings.context, connection);
-		server_failed(pool, index, &failure);
+		server_failed(pool, index, is_probe, &failure);
 		return result;
 	}
 	server_is_good(pool, index);
@@ -431,9 +447,10 @@ host_pool_run(struct host_pool *pool,
 		return DRIVER_LOST;
 	enum driver_result result = run_on_kept(pool, &task, error);
 	size_t             count = result == DRIVER_LOST ? servers_order(pool, order) : 0;
+	bool               has_tried = false;
 	for (size_t i = 0; i < count && result == DRIVER_LOST; i++)
-		result = run_on_new(pool, order[i], &task, error);
-	if (result == DRIVER_LOST && count == 0) {
+		result = run_on_new(pool, order[i], &task, &has_tried, error);
+	if (result == DRIVER_LOST && !has_tried) {
 		mutex_lock(&pool->lock);
 		if (error != NULL)
 			*error = pool->failure;

@@ -538,6 +538,50 @@ threads_share_no_more_connections_than_allowed(void **state)
 	assert_int_equal(fake.closes, fake.connects);
 }
 
+static enum driver_result
+stuck_work(void *context, void *connection, struct error *error)
+{
+	struct fake *fake = context;
+
+	(void)connection;
+	mutex_lock(&fake->lock);
+	fake->works++;
+	mutex_unlock(&fake->lock);
+	usleep(300000);
+	error_set(error, "timeout");
+	return DRIVER_LOST;
+}
+
+static void *
+ask_stuck(void *argument)
+{
+	struct crowd *crowd = argument;
+
+	host_pool_run(crowd->pool, stuck_work, crowd->fake, NULL);
+	return NULL;
+}
+
+static void
+one_thread_finds_out_whether_a_dead_server_is_back(void **state)
+{
+	struct fake  fake = { .lock = MUTEX_INIT, .dead = "192.0.2.1" };
+	struct crowd crowd = { pool_of(&fake, "192.0.2.1", 8), &fake };
+	pthread_t    threads[6];
+
+	(void)state;
+	assert_int_equal(host_pool_run(crowd.pool, fake_work, &fake, NULL), DRIVER_LOST);
+	usleep(1100000);
+	fake.dead = NULL;
+	int64_t start_ms = clock_monotonic_ms();
+	for (size_t i = 0; i < 6; i++)
+		assert_int_equal(thread_start(&threads[i], ask_stuck, &crowd), 0);
+	for (size_t i = 0; i < 6; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(fake.works, 1);
+	assert_in_range(clock_monotonic_ms() - start_ms, 250, 5000);
+	host_pool_destroy(&crowd.pool);
+}
+
 /* ---- what texts say about tables ---- */
 
 static void
@@ -638,6 +682,7 @@ main(void)
 		cmocka_unit_test(sockets_are_tried_before_the_network),
 		cmocka_unit_test(localhost_is_both_loopback_addresses),
 		cmocka_unit_test(malformed_lists_of_hosts_are_refused),
+		cmocka_unit_test(one_thread_finds_out_whether_a_dead_server_is_back),
 		cmocka_unit_test(threads_share_no_more_connections_than_allowed),
 		cmocka_unit_test(needs_are_found_wherever_tables_stand),
 		cmocka_unit_test(cf_files_say_which_doors_and_directories),
