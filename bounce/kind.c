@@ -6,27 +6,14 @@
 /* ---- the kinds ---- */
 
 static const struct notice_kind kinds[] = {
-	{ JOB_NOTICE_FAILURE, false, DSN_NOTIFY_FAILURE, true,
-	  "Undelivered Mail Returned to Sender", "sender non-delivery notification",
-	  "Undelivered Message",
-	  "Your message did not reach everybody that you sent it to. The addresses below did not "
-	  "get it, each with the reason; nothing more will be tried for them.\n"
-	  "Please check the addresses first. If you need help, write to <postmaster> and send "
-	  "this report along; you may leave out your own text at its end." },
-	{ JOB_NOTICE_FAILURE, true, DSN_NOTIFY_FAILURE, true, "Postmaster Copy: Undelivered Mail",
-	  "postmaster non-delivery notification", "Undelivered Message",
-	  "A notice could not be delivered to the one it was meant for, and has no sender to "
-	  "return to. You get it because notify_classes lists 2bounce." },
-	{ JOB_NOTICE_DELAY, false, DSN_NOTIFY_DELAY, true, "Delayed Mail (still being retried)",
-	  "sender delay notification", "Delayed Message",
-	  "THIS IS ONLY A WARNING. YOU NEED NOT SEND YOUR MESSAGE AGAIN.\n"
-	  "Your message has not reached the addresses below yet, each with the reason. It stays in "
-	  "the queue and is tried again; if that fails for good, you will be told." },
-	{ JOB_NOTICE_SUCCESS, false, DSN_NOTIFY_SUCCESS, false, "Successful Mail Delivery Report",
-	  "sender delivery status notification", "Message",
-	  "Your message reached the addresses below. You get this report because it was asked "
-	  "for. Where it was passed on to a host that gives no such reports, this is the last "
-	  "that you hear of it." },
+	{ JOB_NOTICE_FAILURE, false, DSN_NOTIFY_FAILURE, true, NOTICE_TEXT_FAILURE,
+	  "sender non-delivery notification", "Undelivered Message" },
+	{ JOB_NOTICE_FAILURE, true, DSN_NOTIFY_FAILURE, true, NOTICE_TEXT_POSTMASTER,
+	  "postmaster non-delivery notification", "Undelivered Message" },
+	{ JOB_NOTICE_DELAY, false, DSN_NOTIFY_DELAY, true, NOTICE_TEXT_DELAY,
+	  "sender delay notification", "Delayed Message" },
+	{ JOB_NOTICE_SUCCESS, false, DSN_NOTIFY_SUCCESS, false, NOTICE_TEXT_SUCCESS,
+	  "sender delivery status notification", "Message" },
 };
 
 static const struct notice_kind *

@@ -10,6 +10,7 @@
 
 #include "lib/base/array.h"
 #include "lib/intake/intake.h"
+#include "lib/mail/notice_text.h"
 #include "lib/queue/job.h"
 
 /* A recipient that the notice tells of, and what happened (the last outcome). */
@@ -20,14 +21,13 @@ struct notice_recipient {
 
 /* What differs between the kinds; one row each in kind.c. */
 struct notice_kind {
-	enum job_kind kind;
-	bool          is_double_bounce; /* to the postmaster, about a notice */
-	unsigned      notify;           /* DSN_NOTIFY_* that asks for it */
-	bool          is_default;       /* sent, too, when NOTIFY was not given */
-	const char   *subject;
-	const char   *log;          /* "sender non-delivery notification" */
-	const char   *description;  /* of the returned part */
-	const char   *introduction; /* paragraphs of the text for people */
+	enum job_kind         kind;
+	bool                  is_double_bounce; /* to the postmaster, about a notice */
+	unsigned              notify;           /* DSN_NOTIFY_* that asks for it */
+	bool                  is_default;       /* sent, too, when NOTIFY was not given */
+	enum notice_text_kind text;
+	const char           *log;         /* "sender non-delivery notification" */
+	const char           *description; /* of the returned part */
 };
 
 enum notice_returned { RETURN_MESSAGE, RETURN_HEADER, RETURN_NOTHING };

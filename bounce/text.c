@@ -45,7 +45,7 @@ notice_append_header(const struct notice *notice, struct buf *out)
 	date_append(out, notice->now_s);
 	buf_append_format(out, "\r\nFrom: Mail Delivery System <MAILER-DAEMON@%s>\r\n",
 	                  parameters->myorigin);
-	buf_append_format(out, "Subject: %s\r\n", notice->kind->subject);
+	buf_append_format(out, "Subject: %s\r\n", notice_texts[notice->kind->text].subject);
 	append_to(notice, out);
 	buf_append_text(out, "Message-Id: ");
 	message_id_append(out, notice->now_s, notice->id, parameters->myhostname);
@@ -88,7 +88,7 @@ append_recipient(const struct notice *notice, const struct notice_recipient *ent
 bool
 notice_append_text(const struct notice *notice, struct buf *out)
 {
-	struct slice rest = slice_from(notice->kind->introduction), paragraph;
+	struct slice rest = slice_from(notice_texts[notice->kind->text].introduction), paragraph;
 
 	buf_append_format(out,
 	                  "--%s\r\nContent-Description: Notification\r\n"

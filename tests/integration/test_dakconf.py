@@ -1,5 +1,7 @@
 """dakconf: the same output as postconf, edits that keep comments, a manual page that is current."""
+import json
 import os
+import subprocess
 
 import pytest
 
@@ -11,6 +13,7 @@ myhostname = mail.example.org
 relayhost =
   [relay.example.org]
 own = $myhostname
+smtpd_banner = $own ESMTP
 """
 MASTER_CF = """smtp inet n - n - - smtpd -v
   -o syslog_name=mine -o { smtpd_banner = two words }
@@ -48,7 +51,8 @@ def test_an_unknown_name_is_a_warning_and_an_exit_status(config):
 
 def test_only_what_is_set_sorted_by_name(config):
     assert dakconf(config, "-n").stdout == (
-        "myhostname = mail.example.org\nown = $myhostname\nrelayhost = [relay.example.org]\n")
+        f"config_directory = {config}\nmyhostname = mail.example.org\nown = $myhostname\n"
+        "relayhost = [relay.example.org]\nsmtpd_banner = $own ESMTP\n")
 
 
 def test_values_only_and_expanded(config):
@@ -66,30 +70,105 @@ def test_defaults_need_no_main_cf(config):
 def test_all_parameters_come_sorted_and_once(config):
     names = [line.split(" =")[0] for line in dakconf(config).stdout.splitlines()]
     assert names == sorted(set(names))
-    assert len(names) > 100 and "own" not in names
+    assert len(names) > 100 and "own" in names
+    assert "own" not in [line.split(" =")[0] for line in dakconf(config, "-d").stdout.splitlines()]
 
 
 def test_services_are_shown_in_columns(config):
-    assert dakconf(config, "-M").stdout == (
+    assert dakconf(config, "-Mf").stdout == (
         "smtp       inet  n       -       n       -       -       smtpd -v\n"
         "    -o syslog_name=mine\n"
-        "    -o { smtpd_banner = two words }\n"
+        "    -o {smtpd_banner=two words}\n"
         "qmgr       unix  n       -       n       300     1       qmgr\n"
         "mail       unix  -       n       n       -       -       pipe "
-        "flags=R user=mail argv=/bin/cat ${recipient}\n")
+        "flags=R user=mail\n    argv=/bin/cat ${recipient}\n")
 
 
 def test_an_edit_replaces_one_entry_and_keeps_all_else(config):
     dakconf(config, "-e", "relayhost=[other.example.org]", "myorigin = $mydomain")
     assert (config / "main.cf").read_text() == (
         "# a comment\nmyhostname = mail.example.org\n# about relays\n"
-        "relayhost = [other.example.org]\nown = $myhostname\nmyorigin = $mydomain\n")
+        "relayhost = [other.example.org]\nown = $myhostname\nsmtpd_banner = $own ESMTP\n"
+        "myorigin = $mydomain\n")
     assert os.stat(config / "main.cf").st_mode & 0o777 == 0o640
 
 
 def test_a_malformed_edit_changes_nothing(config):
     assert dakconf(config, "-e", "relayhost=x", "no equals", check=False).returncode == 64
     assert (config / "main.cf").read_text() == MAIN_CF
+
+
+def test_comments_between_stay_where_they_are(config):
+    (config / "master.cf").write_text("smtp inet n - n - - smtpd\n# within\n  -v\n\n# behind\n"
+                                      "qmgr unix n - n 300 1 qmgr\n")
+    dakconf(config, "-Pe", "smtp/inet/x=two words", "smtp/inet/y={ braced }")
+    assert (config / "master.cf").read_text() == (
+        "smtp       inet  n       -       n       -       -       smtpd -v\n"
+        "    -o {x=two words}\n    -o y=braced\n# within\n\n# behind\nqmgr unix n - n 300 1 qmgr\n")
+    dakconf(config, "-MX", "smtp/inet")
+    assert (config / "master.cf").read_text() == "# within\n\n# behind\nqmgr unix n - n 300 1 qmgr\n"
+
+
+def test_an_edit_follows_links_and_keeps_owner_and_mode(config):
+    real = config / "real" / "main.cf"
+    real.parent.mkdir()
+    (config / "main.cf").rename(real)
+    (config / "main.cf").symlink_to("real/main.cf")
+    if os.geteuid() == 0:
+        os.chown(real, 1234, 2345)
+    os.chmod(real, 0o604)
+    dakconf(config, "relayhost=")
+    assert (config / "main.cf").is_symlink() and "relayhost = \nown" in real.read_text()
+    status = real.stat()
+    assert status.st_mode & 0o7777 == 0o604
+    if os.geteuid() == 0:
+        assert (status.st_uid, status.st_gid) == (1234, 2345)
+    assert os.listdir(real.parent) == ["main.cf"], "nothing is left beside it"
+
+
+def test_edits_at_the_same_time_all_count(config):
+    processes = [subprocess.Popen([BUILD / "bin/dakconf", "-c", config, "-e", f"own{i} = {i}"])
+                 for i in range(20)]
+    assert [process.wait(60) for process in processes] == [0] * 20
+    lines = (config / "main.cf").read_text().splitlines()
+    assert all(lines.count(f"own{i} = {i}") == 1 for i in range(20))
+
+
+def test_json_for_programs(config):
+    def lines(*arguments):
+        return [json.loads(line) for line in dakconf(config, *arguments).stdout.splitlines()]
+
+    assert lines("-j", "relayhost") == [{"name": "relayhost", "value": "[relay.example.org]"}]
+    assert len(lines("-j")) > 300
+    assert lines("-Mj", "qmgr") == [
+        {"service": "qmgr", "type": "unix", "private": "n", "unprivileged": "-", "chroot": "n",
+         "wakeup": "300", "process_limit": "1", "command": "qmgr"}]
+    assert lines("-Fj", "qmgr/unix/wakeup") == [
+        {"service": "qmgr", "type": "unix", "field": "wakeup", "value": "300"}]
+    assert lines("-Pj", "smtp/inet/smtpd_banner") == [
+        {"service": "smtp", "type": "inet", "parameter": "smtpd_banner", "value": "two words"}]
+    assert {"name": "hash"} in lines("-mj")
+
+
+def test_warnings_can_be_silenced_and_exit_codes_tell(config):
+    assert dakconf(config, "-q", "nonesuch", check=False).stderr == ""
+    assert dakconf(config, "-M", "nonesuch", check=False).returncode == 65
+    assert dakconf(config, "-dn", check=False).returncode == 64
+    assert dakconf("/nonexistent", "relayhost", check=False).returncode == 66
+    postconf = run(BUILD / "bin/postconf", "-c", config, "nonesuch", check=False)
+    assert (postconf.returncode, postconf.stdout) == (0, "")
+    assert postconf.stderr.startswith("postconf: warning: nonesuch: unknown parameter\n")
+    assert run(BUILD / "bin/postconf", "-c", config, "-dn", check=False).returncode == 1
+
+
+def test_names_of_postfix_that_are_not_used_here_have_their_default(config):
+    assert dakconf(config, "-h", "smtpd_proxy_timeout", "qmqpd_timeout").stdout == "100s\n300s\n"
+
+
+def test_the_texts_of_notices(config):
+    plain, filled = (dakconf(config, option).stdout for option in ("-t", "-b"))
+    assert "failure_template = <<EOF\n" in plain and "at host $myhostname." in plain
+    assert filled == plain.replace("$myhostname", "mail.example.org")
 
 
 def test_the_manual_page_is_current(config):

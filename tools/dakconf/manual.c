@@ -138,6 +138,29 @@ print_type(FILE *to, const struct parameter_row *row)
 	}
 }
 
+static int
+compare_rows(const void *left, const void *right)
+{
+	const struct parameter_row *const *a = left, *const *b = right;
+
+	return strcmp((*a)->name, (*b)->name);
+}
+
+static const struct parameter_row **
+sorted_rows(void)
+{
+	const struct parameter_row **rows = calloc(parameter_row_count, sizeof(*rows));
+
+	if (rows == NULL) {
+		fprintf(stderr, "dakconf: out of memory\n");
+		exit(EXIT_FAILURE);
+	}
+	for (size_t i = 0; i < parameter_row_count; i++)
+		rows[i] = &parameter_rows[i];
+	qsort(rows, parameter_row_count, sizeof(*rows), compare_rows);
+	return rows;
+}
+
 void
 manual_print(FILE *to)
 {

@@ -1,149 +1,224 @@
-/* show.c - prints parameters and services as postconf does. */
+/* show.c - prints parameters of main.cf as postconf does. */
 #include "tools/dakconf/dakconf.h"
 
 #include <stdlib.h>
-#include <string.h>
+#include <sysexits.h>
 
-static int
-compare_rows(const void *left, const void *right)
+#include "lib/base/json.h"
+
+#define LINE_MOST   80
+#define INDENTATION "    "
+
+/* ---- one value ---- */
+
+/* Words with one blank between them; folded, lines of at most 80 columns. */
+static void
+append_words(struct slice text, bool is_folded, size_t column, struct buf *out)
 {
-	const struct parameter_row *const *a = left, *const *b = right;
+	struct slice rest = text, word;
+	bool         is_first = column == 0;
 
-	return strcmp((*a)->name, (*b)->name);
-}
-
-static int
-compare_values(const void *left, const void *right)
-{
-	const struct conf_value *const *a = left, *const *b = right;
-
-	return strcmp((*a)->name, (*b)->name);
-}
-
-const struct parameter_row **
-sorted_rows(void)
-{
-	const struct parameter_row **rows = calloc(parameter_row_count, sizeof(*rows));
-
-	if (rows == NULL) {
-		fprintf(stderr, "dakconf: out of memory\n");
-		exit(EXIT_FAILURE);
+	while (slice_next_word(&rest, " \t\r\n", &word)) {
+		if (is_folded && !is_first && column + 1 + word.length > LINE_MOST &&
+		    column > sizeof(INDENTATION) - 1) {
+			buf_append_text(out, "\n" INDENTATION);
+			column = sizeof(INDENTATION) - 1;
+		} else if (!is_first) {
+			buf_append_byte(out, ' ');
+			column++;
+		}
+		buf_append(out, word);
+		column += word.length;
+		is_first = false;
 	}
-	for (size_t i = 0; i < parameter_row_count; i++)
-		rows[i] = &parameter_rows[i];
-	qsort(rows, parameter_row_count, sizeof(*rows), compare_rows);
-	return rows;
 }
 
 static void
-print_value(const struct show *show, const char *name, struct slice text)
+append_json_pair(const char *name, struct slice text, struct buf *out)
 {
-	if (show->without_name)
-		printf("%.*s\n", SLICE_ARGS(text));
-	else
-		printf("%s =%s%.*s\n", name, text.length > 0 ? " " : "", SLICE_ARGS(text));
-}
+	struct buf words = BUF(SETTINGS_TEXT_MOST);
 
-static void
-print_expanded(const struct show *show, const char *name, struct slice text)
-{
-	const struct settings      *settings = &show->configuration->settings;
-	const struct parameter_row *row = settings_row(settings, slice_from(name));
-	struct buf                  out = BUF(SETTINGS_TEXT_MOST);
-	struct error                error = ERROR_NONE;
-
-	if (row != NULL && row->type == PARAMETER_RAW)
-		print_value(show, name, text);
-	else if (settings_expand(settings, NULL, slice_from(name), text, &out, &error))
-		print_value(show, name, slice_trim(buf_slice(&out)));
-	else
-		fprintf(stderr, "dakconf: %s: %s\n", name, error.text);
-	buf_free(&out);
-}
-
-bool
-show_name(const struct show *show, const char *name)
-{
-	const struct settings *settings = &show->configuration->settings;
-	struct slice           text;
-	bool                   is_known;
-
-	if (show->only_set && values_get(settings->values, slice_from(name)) == NULL)
-		return settings_row(settings, slice_from(name)) != NULL;
-	is_known = show->defaults ? settings_default(settings, slice_from(name), &text)
-	                          : settings_text(settings, slice_from(name), &text);
-	if (!is_known)
-		return false;
-	if (show->expanded)
-		print_expanded(show, name, text);
-	else
-		print_value(show, name, text);
-	return true;
-}
-
-static void
-show_set(const struct show *show)
-{
-	const struct values      *values = show->configuration->settings.values;
-	const struct conf_value **list = calloc(values->list.count + 1, sizeof(*list));
-
-	if (list == NULL)
-		return;
-	for (size_t i = 0; i < values->list.count; i++)
-		list[i] = values->list.items[i];
-	qsort(list, values->list.count, sizeof(*list), compare_values);
-	for (size_t i = 0; i < values->list.count; i++)
-		show_name(show, list[i]->name);
-	free(list);
+	append_words(text, false, 0, &words);
+	buf_append_text(out, "{\"name\": ");
+	json_append_string(out, slice_from(name));
+	buf_append_text(out, ", \"value\": ");
+	json_append_string(out, buf_slice(&words));
+	buf_append_text(out, "}\n");
+	buf_free(&words);
 }
 
 void
-show_all(const struct show *show)
+show_pair(const struct dakconf *dakconf, const char *name, struct slice text, struct buf *out)
 {
-	const struct parameter_row **rows;
+	size_t column = 0;
 
-	if (show->only_set) {
-		show_set(show);
+	if (dakconf->as_json) {
+		append_json_pair(name, text, out);
 		return;
 	}
-	rows = sorted_rows();
-	for (size_t i = 0; i < parameter_row_count; i++)
-		show_name(show, rows[i]->name);
-	free(rows);
-}
-
-static void
-print_service(const struct service *service)
-{
-	printf("%-10s %-5s %-7s %-7s %-7s %-7s %-7s %s", service->columns[0], service->columns[1],
-	       service->columns[2], service->columns[3], service->columns[4], service->columns[5],
-	       service->columns[6], service->columns[7]);
-	/* What is not known to us is shown as it was written. */
-	if (service->overrides.list.count == 0 && service->arguments[0] != '\0')
-		printf(" %s", service->arguments);
-	else if (service->is_verbose)
-		printf(" -v");
-	printf("\n");
-	for (size_t i = 0; i < service->overrides.list.count; i++) {
-		const struct conf_value *value = service->overrides.list.items[i];
-
-		if (strpbrk(value->text, " \t") != NULL)
-			printf("    -o { %s = %s }\n", value->name, value->text);
-		else
-			printf("    -o %s=%s\n", value->name, value->text);
+	if (dakconf->without_value) {
+		buf_append_format(out, "%s\n", name);
+		return;
 	}
+	if (!dakconf->without_name) {
+		buf_append_format(out, "%s =", name);
+		column = strlen(name) + 2;
+	}
+	append_words(text, dakconf->folded, column, out);
+	buf_append_byte(out, '\n');
 }
 
 bool
-show_services(const struct master_file *file, const char *service)
+show_expand(const struct dakconf *dakconf, const struct values *overrides, const char *name,
+            struct slice text, struct buf *out)
 {
-	bool is_found = service == NULL;
+	const struct configuration *configuration = dakconf->configuration;
+	const struct values        *set = configuration->settings.values;
+	struct values               both = VALUES_NONE;
+	struct settings             settings;
+	struct error                error = ERROR_NONE;
+	bool                        is_good = true;
 
-	for (size_t i = 0; i < file->services.count; i++) {
-		if (service != NULL && strcmp(service, file->services.items[i].name) != 0)
-			continue;
-		print_service(&file->services.items[i]);
-		is_found = true;
+	if (overrides != NULL) {
+		is_good = values_copy(&both, set) && values_copy(&both, overrides);
+		set = &both;
 	}
-	return is_found;
+	is_good = is_good && settings_init(&settings, set, &configuration->computed);
+	if (!is_good) {
+		values_free(&both);
+		return false;
+	}
+	is_good = settings_expand(&settings, NULL, slice_from(name), text, out, &error);
+	if (!is_good)
+		dakconf_warn(dakconf, "%s: %s", name, error.text);
+	settings_free(&settings);
+	values_free(&both);
+	return is_good;
+}
+
+/* ---- parameters ---- */
+
+/* What the options ask for; false when there is nothing to show of the name. */
+static bool
+find_text(const struct dakconf *dakconf, const char *name, struct slice *text)
+{
+	const struct conf_value *value =
+		values_get(dakconf->configuration->settings.values, slice_from(name));
+
+	if (value != NULL && !dakconf->defaults) {
+		*text = slice_from(value->text);
+		return true;
+	}
+	return !dakconf->only_set && known_default(dakconf, slice_from(name), text);
+}
+
+static int
+show_one(const struct dakconf *dakconf, const char *name)
+{
+	const struct parameter_row *row =
+		settings_row(&dakconf->configuration->settings, slice_from(name));
+	struct slice text;
+	struct buf   out = BUF(1024u * 1024), expanded = BUF(SETTINGS_TEXT_MOST);
+	int          status = EX_OK;
+
+	if (!find_text(dakconf, name, &text))
+		return EX_OK;
+	/* Names that are filled in at run time mean nothing now. */
+	if (dakconf->expanded && (row == NULL || row->type != PARAMETER_RAW)) {
+		if (show_expand(dakconf, NULL, name, text, &expanded))
+			text = buf_slice(&expanded);
+		else
+			status = dakconf_fail(dakconf, EX_DATAERR, "macro processing error");
+	}
+	if (status == EX_OK) {
+		show_pair(dakconf, name, text, &out);
+		fwrite(out.data, 1, out.length, stdout);
+	}
+	buf_free(&out);
+	buf_free(&expanded);
+	return status;
+}
+
+static int
+show_named(const struct dakconf *dakconf, char **names, int count)
+{
+	int status = EX_OK;
+
+	for (int i = 0; i < count; i++) {
+		unsigned class = known_class(dakconf, slice_from(names[i]));
+
+		if ((class & (dakconf->defaults ? ~(unsigned)CLASS_USER : CLASS_ALL)) == 0) {
+			dakconf_warn(dakconf, "%s: unknown parameter", names[i]);
+			status = dakconf->is_postconf ? status : EX_DATAERR;
+		} else if ((class & dakconf->classes) != 0) {
+			int one = show_one(dakconf, names[i]);
+
+			status = one == EX_OK ? status : one;
+		}
+	}
+	return status;
+}
+
+/* ---- all of them ---- */
+
+struct listing {
+	struct dakconf *dakconf;
+	ARRAY(const char *) names;
+};
+
+static int
+compare_names(const void *left, const void *right)
+{
+	const char *const *a = left, *const *b = right;
+
+	return strcmp(*a, *b);
+}
+
+static void
+listing_add(void *context, const char *name)
+{
+	struct listing *listing = context;
+	const char     *copy = arena_text(&listing->dakconf->arena, slice_from(name));
+
+	if (copy != NULL)
+		ARRAY_PUSH(&listing->names, copy);
+}
+
+static int
+show_all(struct dakconf *dakconf)
+{
+	const struct values *values = dakconf->configuration->settings.values;
+	struct listing       listing = { .dakconf = dakconf };
+	int                  status = EX_OK;
+
+	for (size_t i = 0; i < parameter_row_count; i++)
+		listing_add(&listing, parameter_rows[i].name);
+	known_each_service_name(dakconf, listing_add, &listing);
+	for (size_t i = 0; i < values->list.count && !dakconf->defaults; i++)
+		listing_add(&listing, values->list.items[i]->name);
+	qsort(listing.names.items, listing.names.count, sizeof(char *), compare_names);
+	for (size_t i = 0; i < listing.names.count; i++) {
+		const char *name = listing.names.items[i];
+		unsigned class = known_class(dakconf, slice_from(name));
+
+		if ((class & dakconf->classes) == 0 ||
+		    (i > 0 && strcmp(name, listing.names.items[i - 1]) == 0))
+			continue;
+		int one = show_one(dakconf, name);
+		status = one == EX_OK ? status : one;
+	}
+	ARRAY_FREE(&listing.names);
+	return status;
+}
+
+int
+show_parameters(struct dakconf *dakconf, char **names, int count)
+{
+	int status = count == 0 ? show_all(dakconf) : show_named(dakconf, names, count);
+
+	/* Before warnings about it: whoever reads both sees the answer first. */
+	fflush(stdout);
+	if (!dakconf->defaults)
+		known_warn(dakconf);
+	return status;
 }
