@@ -35,12 +35,18 @@ DAEMONS := master smtpd qmgr smtp local bounce pickup pipe authd pop3d resolver
 DAEMONS := $(foreach d,$(DAEMONS),$(if $(wildcard $(d)/main.c),$(d)))
 TOOLS   := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/*/main.c))))
 
+# The Postfix names of programs: NAME=PROGRAM; links in $(OUT)/bin and where they are installed.
+NAMES := postconf=dakconf postmap=dakmap postalias=dakmap newaliases=dakmap postqueue=dakqueue \
+         postsuper=dakqueue postcat=dakqueue mailq=dakqueue postlog=daklog postfix=dakiya
+NAMES := $(foreach n,$(NAMES),$(if $(filter $(lastword $(subst =, ,$(n))),$(TOOLS)),$(n)))
+
 LIB_SRC := $(sort $(wildcard lib/*/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(OUT)/%.o)
 LIB     := $(OUT)/libdakiya.a
 
 DAEMON_BIN := $(DAEMONS:%=$(OUT)/libexec/%)
 TOOL_BIN   := $(TOOLS:%=$(OUT)/bin/%)
+NAME_LINKS := $(foreach n,$(NAMES),$(OUT)/bin/$(firstword $(subst =, ,$(n))))
 UNIT_SRC   := $(sort $(wildcard tests/unit/test_*.c))
 FUZZ_SRC   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN   := $(FUZZ_SRC:tests/fuzz/%.c=$(OUT)/fuzz/%)
@@ -58,7 +64,7 @@ MODULE_LIB := $(patsubst %,$(OUT)/pic/lib/%.o,base/arena base/array base/buf bas
 .PHONY: all help check fuzz-targets unit integration demo deps lint fuzz bench clean format manual
 .SECONDARY:
 
-all: $(DAEMON_BIN) $(TOOL_BIN) $(MODULE_BIN) ## build everything (default)
+all: $(DAEMON_BIN) $(TOOL_BIN) $(MODULE_BIN) $(NAME_LINKS) ## build everything (default)
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -96,6 +102,12 @@ $(OUT)/lib/dakiya/table_$(1).so: $(OUT)/pic/lib/table/modules/$(1).o $(MODULE_LI
 	$$(Q)$$(CC) $$(CFLAGS) -shared $$(filter-out -pie,$$(LDFLAGS)) -o $$@ $$^ $$(shell pkg-config --libs $(2))
 endef
 $(foreach m,$(MODULES),$(eval $(call module,$(firstword $(subst =, ,$(m))),$(lastword $(subst =, ,$(m))))))
+
+define name_link
+$(OUT)/bin/$(firstword $(subst =, ,$(1))): $(OUT)/bin/$(lastword $(subst =, ,$(1)))
+	$$(Q)ln -sfn $$(<F) $$@
+endef
+$(foreach n,$(NAMES),$(eval $(call name_link,$(n))))
 
 # A test links the rooms' objects that it names in a line `/* links: smtpd/session.c ... */`.
 linked = $(shell sed -n 's|^/\* links: \(.*\) \*/|\1|p' $(1))

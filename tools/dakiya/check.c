@@ -149,11 +149,14 @@ tool_check(struct tool *tool)
 	} else {
 		tool_print(tool, &report);
 		fflush(stderr);
-		if (is_ok)
+		/* `postfix check' says nothing when nothing is wrong. */
+		if (is_ok && !tool->is_postfix)
 			print_strangers(configuration);
 		printf("%s", buf_text(&online));
-		printf("%s: %zu errors, %zu warnings\n", tool->config_directory,
-		       count_of(&report, PROBLEM_ERROR), count_of(&report, PROBLEM_WARNING));
+		if (!tool->is_postfix)
+			printf("%s: %zu errors, %zu warnings\n", tool->config_directory,
+			       count_of(&report, PROBLEM_ERROR),
+			       count_of(&report, PROBLEM_WARNING));
 	}
 	buf_free(&online);
 	configuration_destroy(&configuration);

@@ -30,6 +30,14 @@ int tool_status(struct tool *tool);
 int tool_flush(struct tool *tool);
 int tool_trace(struct tool *tool, const char *verb);
 
+/* ---- postfix.c: called as postfix(1) ---- */
+
+/* Runs the command with Postfix's words on standard error; exit status 0 or 1. */
+int tool_postfix(struct tool *tool, const char *verb, int (*run)(struct tool *, const char *));
+int tool_postfix_status(struct tool *tool);
+/* set-permissions and upgrade-configuration: there is nothing to do. */
+int tool_nothing(struct tool *tool, const char *verb);
+
 /* ---- command.c: for those who ask the running system; words are printed on failure ---- */
 
 struct ipc_channel;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "lib/base/usage.h"
 #include "lib/conf/version.h"
 
 static int
@@ -49,6 +50,8 @@ static const struct command commands[] = {
 	{ "check", run_check, "show everything that is wrong; --online asks the network, too" },
 	{ "flush", run_flush, "try to deliver all waiting mail now" },
 	{ "logrotate", tool_command, "open the log file anew" },
+	{ "set-permissions", tool_nothing, "nothing: master sets them at each start" },
+	{ "upgrade-configuration", tool_nothing, "nothing: every released parameter stays valid" },
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
@@ -62,19 +65,36 @@ command_find(const char *verb)
 	return NULL;
 }
 
+static const char *const forms[] = { "[-c DIRECTORY] [-v] COMMAND", NULL };
+
+static const struct usage_option options[] = {
+	{ 'c', NULL, "DIRECTORY", "where main.cf and master.cf are" },
+	{ 'D', NULL, NULL, "taken for Postfix's sake; nothing" },
+	{ 'v', NULL, NULL, "show also what is only remarkable" },
+	{ USAGE_LONG_ONLY, "json", NULL, "check, status, trace: for programs" },
+	{ USAGE_LONG_ONLY + 1, "log", "FILE", "trace: a log file to read; up to 16 times" },
+	{ USAGE_LONG_ONLY + 2, "online", NULL, "check: ask the network, too" },
+	{ 0, NULL, NULL, NULL },
+};
+
 static void
-print_help(FILE *to)
+print_help(FILE *to, const char *program, bool for_completion)
 {
-	fprintf(to, "usage: dakiya [-c config_directory] [-v] command\n"
-	            "       dakiya --version | --help\n\n");
+	struct usage_command list[COMMAND_COUNT + 1] = { { NULL, NULL, NULL } };
+	struct usage         usage = { .forms = forms, .options = options, .commands = list };
+
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
-		fprintf(to, "  %-10s %s\n", commands[i].verb, commands[i].help);
+		list[i] = (struct usage_command){ commands[i].verb, "", commands[i].help };
+	if (for_completion)
+		usage_print_words(to, &usage);
+	else
+		usage_print(to, program, &usage);
 }
 
 static void __attribute__((noreturn)) usage(const char *why, const char *what)
 {
 	fprintf(stderr, "dakiya: %s%s\n", why, what);
-	print_help(stderr);
+	print_help(stderr, "dakiya", false);
 	exit(EX_USAGE);
 }
 
@@ -101,8 +121,8 @@ parse_options(struct tool *tool, int argc, char **argv)
 	if (directory == NULL || directory[0] == '\0')
 		directory = DEFAULT_CONFIG_DIRECTORY;
 	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--help") == 0) {
-			print_help(stdout);
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "--complete") == 0) {
+			print_help(stdout, tool->name, argv[i][2] == 'c');
 			exit(EX_OK);
 		} else if (strcmp(argv[i], "--version") == 0) {
 			printf("%s %s\n", tool->name, dakiya_version());
@@ -116,8 +136,11 @@ parse_options(struct tool *tool, int argc, char **argv)
 			tool->logs[tool->log_count++] = argv[i];
 		} else if (strcmp(argv[i], "--online") == 0) {
 			tool->wants_online = true;
-		} else if (strcmp(argv[i], "-v") == 0) {
+		} else if (strcmp(argv[i], "-v") == 0 || strcmp(argv[i], "-vv") == 0 ||
+		           strcmp(argv[i], "-Dv") == 0) {
 			tool->is_verbose = true;
+		} else if (strcmp(argv[i], "-D") == 0) {
+			continue;
 		} else if (strcmp(argv[i], "-c") == 0) {
 			if (++i >= argc)
 				usage("-c needs a directory", "");
@@ -154,6 +177,7 @@ main(int argc, char **argv)
 	if (strcmp(slash == NULL ? argv[0] : slash + 1, "postfix") == 0)
 		tool = (struct tool){ .name = "postfix", .is_postfix = true };
 	verb = parse_options(&tool, argc, argv);
-
+	if (tool.is_postfix)
+		return tool_postfix(&tool, verb, command_find(verb)->run);
 	return command_find(verb)->run(&tool, verb);
 }

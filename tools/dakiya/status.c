@@ -1,7 +1,6 @@
 /* status.c - what runs and what waits: dakiya status. */
 #include "tools/dakiya/dakiya.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,29 +17,6 @@
 #define QUEUE_MS      5000
 #define DEFERRED_MOST 20000 /* more files than that are not read for a status */
 #define DOMAINS_SHOWN 10
-
-/* `postfix status`: in Postfix's words, on standard error; 1 when it is not running. */
-static int
-postfix_status(struct tool *tool)
-{
-	char  pid[32] = "";
-	FILE *file;
-
-	if (tool_enter_queue(tool) != EX_OK)
-		return EXIT_FAILURE;
-	file = fopen("pid/master.pid", "re");
-	/* A crash leaves the number there, but not the lock. */
-	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
-	bool         is_running = file != NULL && fscanf(file, " %20[0-9]", pid) == 1 &&
-	                  fcntl(fileno(file), F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-	if (!is_running)
-		pid[0] = '\0';
-	if (file != NULL)
-		fclose(file);
-	fprintf(stderr, "postfix/postfix-script: the Postfix mail system is %s%s\n",
-	        is_running ? "running: PID: " : "not running", pid);
-	return is_running ? EX_OK : EXIT_FAILURE;
-}
 
 /* ---- the queue ---- */
 
@@ -286,7 +262,7 @@ tool_status(struct tool *tool)
 	int        status;
 
 	if (tool->is_postfix)
-		return postfix_status(tool);
+		return tool_postfix_status(tool);
 	status = tool_ask_master(tool, tool->wants_json ? "status" : "status-text", ANSWER_MS,
 	                         &text);
 	struct slice answer = slice_trim(buf_slice(&text));
