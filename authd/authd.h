@@ -13,6 +13,7 @@
 #include "lib/daemon/daemon.h"
 #include "lib/route/route.h"
 #include "lib/sasl/auth.h"
+#include "lib/sasl/lastuse.h"
 #include "lib/sasl/user.h"
 #include "lib/table/table.h"
 
@@ -34,8 +35,16 @@ struct authd {
 	size_t                   waiting_most; /* threads that may wait for a slot */
 	struct password_cache   *cache;
 	struct client_table     *clients;
+	struct last_use         *last_use;                       /* NULL: not kept */
 	char                     dummy_hash[PASSWORD_HASH_SIZE]; /* for users that are not there */
 	unsigned char            fallback_secret[32];            /* until users.db has one */
+};
+
+/* Who logs in, by which way; what was used to do so is filled in. */
+struct login_name {
+	const char *canonical;                         /* "" for a name that can be nobody's */
+	const char *service;                           /* "smtp", "pop3" */
+	char        credential[USER_APP_ID_BYTES + 1]; /* an app password's id; "" the user's own */
 };
 
 /* What is known after looking a user up. */
@@ -43,15 +52,21 @@ struct credentials {
 	bool               is_known; /* there is such a user, and he may log in */
 	struct user_record record;
 	struct scram_keys  scram; /* the user's, or made up so that nobody can tell */
+	struct user_app    app;   /* the one that the password says it is; id "" = none */
 };
 
-/* canonical is a user name, or "" for one that cannot be. LOOKUP_TRY_LATER sets *error. */
-enum lookup credentials_find(struct authd *authd, const char *canonical,
+/*
+ * password chooses among app passwords; without one (SCRAM) the keys are the user's own, or when
+ * there are none those of the last app password for the service. LOOKUP_TRY_LATER sets *error.
+ * LIMIT: SCRAM tries one set of keys. Who has a password of his own and wants SCRAM with an app
+ * password cannot; PLAIN and LOGIN can, and auth_mechanisms may offer these only.
+ */
+enum lookup credentials_find(struct authd *authd, struct login_name *login, struct slice password,
                              struct credentials *credentials, struct error *error);
 
 enum verdict { VERDICT_RIGHT, VERDICT_WRONG, VERDICT_TRY_LATER };
 /* Costs the same for any user and any wrong password. *reason is for the log. */
-enum verdict password_check(struct authd *authd, const char *canonical, struct slice password,
+enum verdict password_check(struct authd *authd, struct login_name *login, struct slice password,
                             const char **reason);
 /* Whether so many threads wait for a hash that another one had better not begin. */
 bool hash_is_crowded(struct authd *authd);

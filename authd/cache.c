@@ -4,6 +4,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "lib/base/mutex.h"
@@ -17,6 +18,7 @@ struct slot {
 	unsigned char digest[DIGEST_BYTES];
 	uint64_t      generation;
 	int64_t       until_ms; /* 0: free */
+	char          credential[USER_APP_ID_BYTES + 1];
 };
 
 struct password_cache {
@@ -78,7 +80,7 @@ slot_of(struct password_cache *cache, const unsigned char digest[DIGEST_BYTES])
 
 void
 password_cache_add(struct password_cache *cache, struct slice user, struct slice password,
-                   uint64_t generation, int64_t now_ms)
+                   const char *credential, uint64_t generation, int64_t now_ms)
 {
 	unsigned char digest[DIGEST_BYTES];
 
@@ -87,6 +89,7 @@ password_cache_add(struct password_cache *cache, struct slice user, struct slice
 	mutex_lock(&cache->lock);
 	struct slot *slot = slot_of(cache, digest);
 	memcpy(slot->digest, digest, sizeof(digest));
+	snprintf(slot->credential, sizeof(slot->credential), "%s", credential);
 	slot->generation = generation;
 	slot->until_ms = now_ms + cache->ttl_ms;
 	mutex_unlock(&cache->lock);
@@ -94,7 +97,7 @@ password_cache_add(struct password_cache *cache, struct slice user, struct slice
 
 bool
 password_cache_has(struct password_cache *cache, struct slice user, struct slice password,
-                   uint64_t generation, int64_t now_ms)
+                   uint64_t generation, int64_t now_ms, char credential[USER_APP_ID_BYTES + 1])
 {
 	unsigned char digest[DIGEST_BYTES];
 
@@ -104,6 +107,8 @@ password_cache_has(struct password_cache *cache, struct slice user, struct slice
 	const struct slot *slot = slot_of(cache, digest);
 	bool               is_there = slot->until_ms > now_ms && slot->generation == generation &&
 	                CRYPTO_memcmp(slot->digest, digest, sizeof(digest)) == 0;
+	if (is_there)
+		memcpy(credential, slot->credential, sizeof(slot->credential));
 	mutex_unlock(&cache->lock);
 	return is_there;
 }

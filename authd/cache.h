@@ -9,16 +9,18 @@
 
 #include <stdint.h>
 
-#include "lib/base/slice.h"
+#include "lib/sasl/user.h"
 
 struct password_cache;
 
 /* ttl_ms 0: remembers nothing. NULL when memory is out. */
 struct password_cache *password_cache_create(int64_t ttl_ms);
 void                   password_cache_destroy(struct password_cache **cache);
+/* What was right: user may name the service, too; credential is given back when it is found. */
 void password_cache_add(struct password_cache *cache, struct slice user, struct slice password,
-                        uint64_t generation, int64_t now_ms);
+                        const char *credential, uint64_t generation, int64_t now_ms);
 bool password_cache_has(struct password_cache *cache, struct slice user, struct slice password,
-                        uint64_t generation, int64_t now_ms);
+                        uint64_t generation, int64_t now_ms,
+                        char credential[USER_APP_ID_BYTES + 1]);
 
 #endif

@@ -2,6 +2,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <stdio.h>
 
 #include "authd/authd.h"
 #include "lib/base/clock.h"
@@ -43,20 +44,40 @@ scram_make_up(struct authd *authd, struct slice secret, const char *canonical,
 	OPENSSL_cleanse(digest, sizeof(digest));
 }
 
+/* Which app password is meant: by its id, or for SCRAM the last one of the service. */
+static void
+app_choose(struct slice text, const struct login_name *login, struct slice password,
+           struct credentials *credentials)
+{
+	unsigned        protocol = user_protocol_parse(slice_from(login->service));
+	bool            is_scram = password.data == NULL;
+	struct user_app app;
+
+	while (user_app_next(&text, &app)) {
+		if (is_scram ? (app.protocols & protocol) != 0 && app.has_scram
+		             : user_app_fits(&app, password))
+			credentials->app = app;
+	}
+	OPENSSL_cleanse(&app, sizeof(app));
+}
+
 static enum lookup
-record_find(struct authd *authd, const char *canonical, struct user_record *record,
-            struct error *error)
+record_find(struct authd *authd, const struct login_name *login, struct slice password,
+            struct credentials *credentials, struct error *error)
 {
 	struct buf  text = BUF(USER_RECORD_MOST);
 	enum lookup answer =
-		canonical[0] == '\0'
+		login->canonical[0] == '\0'
 			? LOOKUP_NOT_FOUND
-			: table_lookup(authd->users, slice_from(canonical), &text, error);
+			: table_lookup(authd->users, slice_from(login->canonical), &text, error);
 
-	if (answer == LOOKUP_FOUND && !user_record_decode(buf_slice(&text), record, error)) {
-		error_prefix(error, "user %s", canonical);
+	if (answer == LOOKUP_FOUND &&
+	    !user_record_decode(buf_slice(&text), &credentials->record, error)) {
+		error_prefix(error, "user %s", login->canonical);
 		answer = LOOKUP_TRY_LATER;
 	}
+	if (answer == LOOKUP_FOUND)
+		app_choose(buf_slice(&text), login, password, credentials);
 	if (text.data != NULL)
 		OPENSSL_cleanse(text.data, text.capacity);
 	buf_free(&text);
@@ -64,23 +85,28 @@ record_find(struct authd *authd, const char *canonical, struct user_record *reco
 }
 
 enum lookup
-credentials_find(struct authd *authd, const char *canonical, struct credentials *credentials,
-                 struct error *error)
+credentials_find(struct authd *authd, struct login_name *login, struct slice password,
+                 struct credentials *credentials, struct error *error)
 {
 	struct buf secret = BUF(USER_RECORD_MOST);
 
 	*credentials = (struct credentials){ .is_known = false };
+	login->credential[0] = '\0';
 	enum lookup answer = table_lookup(authd->users, SLICE(USER_SECRET_KEY), &secret, error);
 	if (answer != LOOKUP_TRY_LATER) {
-		scram_make_up(authd, buf_slice(&secret), canonical, &credentials->scram);
-		answer = record_find(authd, canonical, &credentials->record, error);
+		scram_make_up(authd, buf_slice(&secret), login->canonical, &credentials->scram);
+		answer = record_find(authd, login, password, credentials, error);
 	}
 	buf_free(&secret);
 	if (answer != LOOKUP_FOUND)
 		return answer;
 	credentials->is_known = credentials->record.is_enabled;
-	if (credentials->is_known && credentials->record.has_scram)
+	if (credentials->is_known && credentials->record.has_scram) {
 		credentials->scram = credentials->record.scram;
+	} else if (credentials->is_known && credentials->app.has_scram) {
+		credentials->scram = credentials->app.scram;
+		memcpy(login->credential, credentials->app.id, sizeof(login->credential));
+	}
 	return LOOKUP_FOUND;
 }
 
@@ -122,41 +148,78 @@ hash_is_crowded(struct authd *authd)
 	return is_crowded;
 }
 
-enum verdict
-password_check(struct authd *authd, const char *canonical, struct slice password,
-               const char **reason)
+/* One hash, computed when it is this one's turn. */
+static enum verdict
+hash_check(struct authd *authd, struct slice password, const char *hash, const char **reason)
 {
-	uint64_t           generation = table_refresh(authd->users);
-	struct slice       user = slice_from(canonical);
-	struct credentials credentials;
-	struct error       error = ERROR_NONE;
-
-	*reason = "authentication failure";
-	/* Whoever is in the cache was right under this very version of the database. */
-	if (user.length > 0 && generation != 0 &&
-	    password_cache_has(authd->cache, user, password, generation, clock_monotonic_ms()))
-		return VERDICT_RIGHT;
-	if (credentials_find(authd, canonical, &credentials, &error) == LOOKUP_TRY_LATER) {
-		log_warning("%s", error.text);
-		*reason = "the user database cannot be read";
-		return VERDICT_TRY_LATER;
-	}
-	bool        is_real = credentials.is_known && credentials.record.password[0] != '\0';
-	const char *hash = is_real ? credentials.record.password : authd->dummy_hash;
 	if (!slot_take(&authd->slots)) {
 		*reason = "too many logins at a time";
 		return VERDICT_TRY_LATER;
 	}
 	enum password_answer answer = password_verify(password, hash);
 	slot_give_back(&authd->slots);
-	OPENSSL_cleanse(&credentials, sizeof(credentials));
-	if (answer == PASSWORD_UNKNOWN) {
-		log_warning("user %s: the password's hash cannot be computed", canonical);
-		*reason = "the password's hash cannot be computed";
+	switch (answer) {
+	case PASSWORD_RIGHT: return VERDICT_RIGHT;
+	case PASSWORD_WRONG: return VERDICT_WRONG;
+	case PASSWORD_UNKNOWN: *reason = "the password's hash cannot be computed"; break;
+	}
+	return VERDICT_TRY_LATER;
+}
+
+/* The app password that it says it is; without one, or when it is not, the user's own. */
+static enum verdict
+credentials_check(struct authd *authd, struct login_name *login,
+                  const struct credentials *credentials, struct slice password, const char **reason)
+{
+	const struct user_app *app = &credentials->app;
+
+	if (credentials->is_known && app->id[0] != '\0') {
+		enum verdict verdict = hash_check(authd, password, app->password, reason);
+		unsigned     protocol = user_protocol_parse(slice_from(login->service));
+
+		if (verdict == VERDICT_RIGHT && (app->protocols & protocol) == 0) {
+			*reason = "the app password is for another protocol";
+			return VERDICT_WRONG;
+		}
+		memcpy(login->credential, app->id, sizeof(login->credential));
+		if (verdict != VERDICT_WRONG)
+			return verdict;
+	}
+	login->credential[0] = '\0';
+	bool         is_real = credentials->is_known && credentials->record.password[0] != '\0';
+	enum verdict verdict =
+		hash_check(authd, password,
+	                   is_real ? credentials->record.password : authd->dummy_hash, reason);
+	return verdict == VERDICT_RIGHT && !is_real ? VERDICT_WRONG : verdict;
+}
+
+enum verdict
+password_check(struct authd *authd, struct login_name *login, struct slice password,
+               const char **reason)
+{
+	uint64_t           generation = table_refresh(authd->users);
+	struct credentials credentials;
+	struct error       error = ERROR_NONE;
+	char               key[USER_NAME_MOST + 40];
+
+	*reason = "authentication failure";
+	/* Whoever is in the cache was right under this very version of the database. */
+	snprintf(key, sizeof(key), "%s\n%.32s", login->canonical, login->service);
+	bool is_cached = login->canonical[0] != '\0' && generation != 0;
+	if (is_cached && password_cache_has(authd->cache, slice_from(key), password, generation,
+	                                    clock_monotonic_ms(), login->credential))
+		return VERDICT_RIGHT;
+	if (credentials_find(authd, login, password, &credentials, &error) == LOOKUP_TRY_LATER) {
+		log_warning("%s", error.text);
+		*reason = "the user database cannot be read";
 		return VERDICT_TRY_LATER;
 	}
-	if (answer != PASSWORD_RIGHT || !is_real)
-		return VERDICT_WRONG;
-	password_cache_add(authd->cache, user, password, generation, clock_monotonic_ms());
-	return VERDICT_RIGHT;
+	enum verdict verdict = credentials_check(authd, login, &credentials, password, reason);
+	OPENSSL_cleanse(&credentials, sizeof(credentials));
+	if (verdict == VERDICT_TRY_LATER)
+		log_warning("user %s: %s", login->canonical, *reason);
+	if (verdict == VERDICT_RIGHT && is_cached)
+		password_cache_add(authd->cache, slice_from(key), password, login->credential,
+		                   generation, clock_monotonic_ms());
+	return verdict;
 }

@@ -7,6 +7,7 @@
 #include <sasl/saslplug.h>
 #include <stdlib.h>
 
+#include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/sasl/library.h"
 
@@ -18,8 +19,10 @@ struct exchange {
 	sasl_conn_t    *connection;
 	sasl_callback_t callbacks[4];
 	char            mechanism[MECHANISM_MOST];
-	char            user[USER_NAME_MOST + 1];      /* as the client meant it, for the log */
-	char            canonical[USER_NAME_MOST + 1]; /* "" when it can be nobody's */
+	char            service[MECHANISM_MOST];
+	char            credential[USER_APP_ID_BYTES + 1]; /* what the last answer was about */
+	char            user[USER_NAME_MOST + 1];          /* as the client meant it, for the log */
+	char            canonical[USER_NAME_MOST + 1];     /* "" when it can be nobody's */
 	const char     *reason;
 	bool            is_trouble; /* what was asked of us could not be answered */
 	bool            is_scram;
@@ -163,8 +166,11 @@ callback_check_password(sasl_conn_t *connection, void *context, const char *user
 	(void)connection;
 	(void)user;
 	(void)properties;
-	switch (password_check(exchange->authd, exchange->canonical, slice_of(password, length),
-	                       &exchange->reason)) {
+	struct login_name login = { exchange->canonical, exchange->service, "" };
+	enum verdict verdict = password_check(exchange->authd, &login, slice_of(password, length),
+	                                      &exchange->reason);
+	memcpy(exchange->credential, login.credential, sizeof(login.credential));
+	switch (verdict) {
 	case VERDICT_RIGHT: return SASL_OK;
 	case VERDICT_WRONG: return SASL_BADAUTH;
 	case VERDICT_TRY_LATER: exchange->is_trouble = true; return SASL_UNAVAIL;
@@ -204,9 +210,12 @@ auxiliary_lookup(void *global, sasl_server_params_t *parameters, unsigned flags,
 		return SASL_FAIL;
 	if (!exchange->is_scram || (flags & SASL_AUXPROP_AUTHZID) != 0)
 		return SASL_OK;
+	struct login_name login = { exchange->canonical, exchange->service, "" };
 	table_refresh(exchange->authd->users);
-	if (credentials_find(exchange->authd, exchange->canonical, &credentials, &error) ==
-	    LOOKUP_TRY_LATER) {
+	enum lookup answer =
+		credentials_find(exchange->authd, &login, slice_of(NULL, 0), &credentials, &error);
+	memcpy(exchange->credential, login.credential, sizeof(login.credential));
+	if (answer == LOOKUP_TRY_LATER) {
 		log_warning("%s", error.text);
 		exchange->is_trouble = true;
 		exchange->reason = "the user database cannot be read";
@@ -336,6 +345,9 @@ answer_success(struct exchange *exchange, struct exchange_answer *answer)
 		answer_set(exchange, AUTH_FAILED, "authentication failure", answer);
 	else
 		answer_set(exchange, AUTH_OK, "", answer);
+	if (answer->status == AUTH_OK)
+		last_use_note(exchange->authd->last_use, exchange->canonical, exchange->credential,
+		              clock_wall_s());
 }
 
 /*
@@ -394,18 +406,18 @@ static bool
 connection_make(struct exchange *exchange, const struct msg_auth_start *start)
 {
 	sasl_security_properties_t properties = { .security_flags = SASL_SEC_NOANONYMOUS };
-	char                       service[MECHANISM_MOST];
-	struct slice               name = slice_first(start->service, sizeof(service) - 1);
+	struct slice name = slice_first(start->service, sizeof(exchange->service) - 1);
 
-	memcpy(service, name.data, name.length);
-	service[name.length] = '\0';
+	memcpy(exchange->service, name.data, name.length);
+	exchange->service[name.length] = '\0';
 	exchange->callbacks[0] =
 		(sasl_callback_t){ SASL_CB_CANON_USER, PROCEDURE(callback_canonical), exchange };
 	exchange->callbacks[1] = (sasl_callback_t){ SASL_CB_SERVER_USERDB_CHECKPASS,
 		                                    PROCEDURE(callback_check_password), exchange };
 	exchange->callbacks[2] = (sasl_callback_t){ SASL_CB_LIST_END, NULL, NULL };
-	return sasl_server_new(service, exchange->authd->parameters->myhostname, NULL, NULL, NULL,
-	                       exchange->callbacks, 0, &exchange->connection) == SASL_OK &&
+	return sasl_server_new(exchange->service, exchange->authd->parameters->myhostname, NULL,
+	                       NULL, NULL, exchange->callbacks, 0,
+	                       &exchange->connection) == SASL_OK &&
 	       sasl_setprop(exchange->connection, SASL_SEC_PROPS, &properties) == SASL_OK;
 }
 

@@ -1,9 +1,11 @@
 /* room.c - what authd holds while it runs; see authd.h. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "authd/authd.h"
+#include "lib/base/log.h"
 #include "lib/base/random.h"
 
 #define MAILBOX_PATH "private/virtual"
@@ -34,6 +36,22 @@ users_open(const struct parameters *parameters, struct error *error)
 	return table_open(spec, true, error);
 }
 
+/* dakuser makes the file; without it nobody is told when a login was. */
+static struct last_use *
+last_use_find(const struct parameters *parameters)
+{
+	char         path[4096];
+	struct error error = ERROR_NONE;
+
+	if (snprintf(path, sizeof(path), "%s/" LAST_USE_NAME, parameters->data_directory) >=
+	    (int)sizeof(path))
+		return NULL;
+	struct last_use *last_use = last_use_open(path, true, &error);
+	if (last_use == NULL && error.errno_value != ENOENT)
+		log_warning("when logins were is not kept: %s", error.text);
+	return last_use;
+}
+
 static bool
 room_fill(struct authd *authd, const struct snapshot *snapshot, size_t thread_limit,
           struct error *error)
@@ -59,6 +77,7 @@ room_fill(struct authd *authd, const struct snapshot *snapshot, size_t thread_li
 	authd->router = authd->users == NULL ? NULL : router_create(snapshot, error);
 	if (authd->router == NULL)
 		return false;
+	authd->last_use = last_use_find(parameters);
 	authd->cache = password_cache_create(parameters->auth_cache_ttl * 1000);
 	authd->clients = client_table_create(&rules);
 	return (authd->cache != NULL && authd->clients != NULL) ||
@@ -93,6 +112,7 @@ authd_destroy(struct authd **authd)
 	router_destroy(&gone->router);
 	password_cache_destroy(&gone->cache);
 	client_table_destroy(&gone->clients);
+	last_use_close(&gone->last_use);
 	condition_destroy(&gone->slots.freed);
 	mutex_destroy(&gone->slots.lock);
 	free(gone);

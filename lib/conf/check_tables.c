@@ -64,7 +64,10 @@ is_of_users(const char *path)
 
 	return slice_ends_with(whole, SLICE("/mailboxes")) ||
 	       slice_ends_with(whole, SLICE("/domains")) ||
-	       slice_ends_with(whole, SLICE("/quotas"));
+	       slice_ends_with(whole, SLICE("/quotas")) ||
+	       /* Not the system's own, whose source is a person's. */
+	       (slice_ends_with(whole, SLICE("/aliases")) &&
+	        !slice_equal(whole, SLICE("/etc/aliases")));
 }
 
 /* Whether a file may be read, and be reached, by this owner. */

@@ -86,9 +86,88 @@ password_hash(struct slice password, unsigned cost, char hash[PASSWORD_HASH_SIZE
 	return is_good;
 }
 
+/* ---- digests of directories and other mail servers ---- */
+
+static const struct digest_scheme {
+	const char *prefix;
+	const EVP_MD *(*digest)(void);
+	bool is_salted;
+} digest_schemes[] = {
+	{ "{SHA}", EVP_sha1, false },      { "{SSHA}", EVP_sha1, true },
+	{ "{SHA256}", EVP_sha256, false }, { "{SSHA256}", EVP_sha256, true },
+	{ "{SHA512}", EVP_sha512, false }, { "{SSHA512}", EVP_sha512, true },
+};
+#define DIGEST_SCHEME_COUNT (sizeof(digest_schemes) / sizeof(digest_schemes[0]))
+
+/* The digest and, behind it, the salt; false when the text is none of the schemes'. */
+static bool
+digest_parse(const char *hash, const struct digest_scheme **scheme, struct buf *bytes)
+{
+	struct slice text = slice_from(hash);
+
+	for (size_t i = 0; i < DIGEST_SCHEME_COUNT; i++) {
+		struct slice prefix = slice_from(digest_schemes[i].prefix);
+
+		if (!slice_starts_with(text, prefix))
+			continue;
+		size_t size = (size_t)EVP_MD_get_size(digest_schemes[i].digest());
+
+		*scheme = &digest_schemes[i];
+		return base64_decode(slice_from_offset(text, prefix.length), bytes) &&
+		       (digest_schemes[i].is_salted ? bytes->length > size : bytes->length == size);
+	}
+	return false;
+}
+
+static enum password_answer
+digest_verify(struct slice password, const char *hash)
+{
+	const struct digest_scheme *scheme = NULL;
+	struct buf                  bytes = BUF(PASSWORD_HASH_SIZE), input = BUF(1024);
+	unsigned char               made[EVP_MAX_MD_SIZE];
+	unsigned                    length = sizeof(made);
+	enum password_answer        answer = PASSWORD_UNKNOWN;
+
+	if (password.length <= PASSWORD_MOST && digest_parse(hash, &scheme, &bytes)) {
+		size_t size = (size_t)EVP_MD_get_size(scheme->digest());
+
+		buf_append(&input, password);
+		buf_append(&input, slice_from_offset(buf_slice(&bytes), size));
+		if (!input.has_failed && EVP_Digest(buf_text(&input), input.length, made, &length,
+		                                    scheme->digest(), NULL) == 1)
+			answer = CRYPTO_memcmp(made, bytes.data, size) == 0 ? PASSWORD_RIGHT
+			                                                    : PASSWORD_WRONG;
+	}
+	if (input.data != NULL)
+		OPENSSL_cleanse(input.data, input.capacity);
+	buf_free(&input);
+	buf_free(&bytes);
+	return answer;
+}
+
+bool
+password_hash_is_known(const char *hash)
+{
+	const struct digest_scheme *scheme;
+	struct buf                  bytes = BUF(PASSWORD_HASH_SIZE);
+	bool                        is_known;
+
+	if (strlen(hash) >= PASSWORD_HASH_SIZE)
+		return false;
+	if (hash[0] == '{') {
+		is_known = digest_parse(hash, &scheme, &bytes);
+		buf_free(&bytes);
+		return is_known;
+	}
+	return password_verify(SLICE("x"), hash) != PASSWORD_UNKNOWN;
+}
+
 enum password_answer
 password_verify(struct slice password, const char *hash)
 {
+	if (hash[0] == '{')
+		return digest_verify(password, hash);
+
 	struct scratch *scratch = calloc(1, sizeof(*scratch));
 	const char     *made;
 	size_t          length = strlen(hash);

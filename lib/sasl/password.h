@@ -30,8 +30,13 @@ enum password_answer {
 	PASSWORD_WRONG,
 	PASSWORD_UNKNOWN, /* memory is out, or the hash is of no kind that is known */
 };
-/* Compares in constant time. */
+/*
+ * hash is crypt(5) text, or of an import "{SCHEME}base64" with SHA, SHA256, SHA512 and their salted
+ * forms SSHA, SSHA256, SSHA512. Compares in constant time.
+ */
 enum password_answer password_verify(struct slice password, const char *hash);
+/* Whether password_verify knows how to compare with this. */
+bool password_hash_is_known(const char *hash);
 
 #define SCRAM_KEY_BYTES  32
 #define SCRAM_SALT_BYTES 16

@@ -15,12 +15,14 @@ static void
 right_password_is_remembered_for_its_time(void **state)
 {
 	struct password_cache *cache = password_cache_create(1000);
+	char                   credential[USER_APP_ID_BYTES + 1] = "";
 
 	(void)state;
-	assert_false(password_cache_has(cache, SLICE("a"), SLICE("pw"), 1, 0));
-	password_cache_add(cache, SLICE("a"), SLICE("pw"), 1, 0);
-	assert_true(password_cache_has(cache, SLICE("a"), SLICE("pw"), 1, 999));
-	assert_false(password_cache_has(cache, SLICE("a"), SLICE("pw"), 1, 1000));
+	assert_false(password_cache_has(cache, SLICE("a"), SLICE("pw"), 1, 0, credential));
+	password_cache_add(cache, SLICE("a"), SLICE("pw"), "k7mw", 1, 0);
+	assert_true(password_cache_has(cache, SLICE("a"), SLICE("pw"), 1, 999, credential));
+	assert_string_equal(credential, "k7mw");
+	assert_false(password_cache_has(cache, SLICE("a"), SLICE("pw"), 1, 1000, credential));
 	password_cache_destroy(&cache);
 }
 
@@ -28,14 +30,15 @@ static void
 nothing_but_the_same_login_is_found(void **state)
 {
 	struct password_cache *cache = password_cache_create(1000);
+	char                   credential[USER_APP_ID_BYTES + 1] = "";
 
 	(void)state;
-	password_cache_add(cache, SLICE("user"), SLICE("pw"), 1, 0);
-	assert_false(password_cache_has(cache, SLICE("user"), SLICE("pW"), 1, 1));
-	assert_false(password_cache_has(cache, SLICE("user2"), SLICE("pw"), 1, 1));
-	assert_false(password_cache_has(cache, SLICE("use"), SLICE("rpw"), 1, 1));
-	assert_false(password_cache_has(cache, SLICE("user"), SLICE("pw"), 2, 1));
-	assert_false(password_cache_has(cache, SLICE("user"), SLICE(""), 1, 1));
+	password_cache_add(cache, SLICE("user"), SLICE("pw"), "k7mw", 1, 0);
+	assert_false(password_cache_has(cache, SLICE("user"), SLICE("pW"), 1, 1, credential));
+	assert_false(password_cache_has(cache, SLICE("user2"), SLICE("pw"), 1, 1, credential));
+	assert_false(password_cache_has(cache, SLICE("use"), SLICE("rpw"), 1, 1, credential));
+	assert_false(password_cache_has(cache, SLICE("user"), SLICE("pw"), 2, 1, credential));
+	assert_false(password_cache_has(cache, SLICE("user"), SLICE(""), 1, 1, credential));
 	password_cache_destroy(&cache);
 }
 
@@ -43,10 +46,11 @@ static void
 without_time_nothing_is_remembered(void **state)
 {
 	struct password_cache *cache = password_cache_create(0);
+	char                   credential[USER_APP_ID_BYTES + 1] = "";
 
 	(void)state;
-	password_cache_add(cache, SLICE("a"), SLICE("pw"), 1, 0);
-	assert_false(password_cache_has(cache, SLICE("a"), SLICE("pw"), 1, 0));
+	password_cache_add(cache, SLICE("a"), SLICE("pw"), "k7mw", 1, 0);
+	assert_false(password_cache_has(cache, SLICE("a"), SLICE("pw"), 1, 0, credential));
 	password_cache_destroy(&cache);
 }
 

@@ -1,4 +1,4 @@
-/* store.c - users.db, mailboxes.db, domains.db and quotas.db: read, changed, written anew. */
+/* store.c - users.db and the public tables beside it: read, changed, written anew. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,6 +14,10 @@
 #include "tools/dakuser/dakuser.h"
 
 #define MEMORY_MOST ((size_t)1 << 30)
+
+/* The values in domains.db: a domain made by itself, or with its users. */
+#define DOMAIN_OWN   "dakuser domain"
+#define DOMAIN_USERS "dakuser"
 
 static bool
 path_make(const struct store *store, const char *name, char *path, size_t size, struct error *error)
@@ -86,6 +90,34 @@ store_remove(struct store *store, struct user *user)
 	store->users.count--;
 }
 
+struct domain *
+store_find_domain(struct store *store, const char *name)
+{
+	for (size_t i = 0; i < store->domains.count; i++)
+		if (strcmp(store->domains.items[i].name, name) == 0)
+			return &store->domains.items[i];
+	return NULL;
+}
+
+struct alias *
+store_find_alias(struct store *store, const char *name)
+{
+	for (size_t i = 0; i < store->aliases.count; i++)
+		if (strcmp(store->aliases.items[i].name, name) == 0)
+			return &store->aliases.items[i];
+	return NULL;
+}
+
+struct last_use *
+store_last_use(const struct store *store)
+{
+	char path[4096];
+
+	if (!path_make(store, LAST_USE_NAME, path, sizeof(path), NULL))
+		return NULL;
+	return last_use_open(path, false, NULL);
+}
+
 /* ---- reading ---- */
 
 /* What reads one file's entries into the store. */
@@ -147,14 +179,29 @@ read_quota(struct slice key, struct slice value, void *context)
 	return !reading->has_failed;
 }
 
+/* A domain that was made with users has no life of its own. */
 static bool
 read_domain(struct slice key, struct slice value, void *context)
 {
 	struct reading *reading = context;
-	const char     *domain = arena_text(&reading->store->arena, key);
+	struct domain   domain = { .name = arena_text(&reading->store->arena, key),
+		                   .is_own = slice_equal(value, SLICE(DOMAIN_OWN)) };
 
-	(void)value;
-	reading->has_failed = domain == NULL || !ARRAY_PUSH(&reading->store->domains, domain);
+	reading->has_failed = domain.name == NULL || !ARRAY_PUSH(&reading->store->domains, domain);
+	return !reading->has_failed;
+}
+
+static bool
+read_alias(struct slice key, struct slice value, void *context)
+{
+	struct reading *reading = context;
+	struct arena   *arena = &reading->store->arena;
+	struct alias    alias = { arena_text(arena, key), arena_text(arena, value) };
+
+	if (slice_equal(key, value))
+		return true; /* see fill_aliases */
+	reading->has_failed = alias.name == NULL || alias.targets == NULL ||
+	                      !ARRAY_PUSH(&reading->store->aliases, alias);
 	return !reading->has_failed;
 }
 
@@ -162,10 +209,9 @@ static const struct store_file {
 	const char *name;
 	bool (*read)(struct slice key, struct slice value, void *context);
 } files[] = {
-	{ "users.db", read_record },
-	{ "mailboxes.db", read_mailbox },
-	{ "quotas.db", read_quota },
-	{ "domains.db", read_domain },
+	{ "users.db", read_record },  { "mailboxes.db", read_mailbox },
+	{ "quotas.db", read_quota },  { "domains.db", read_domain },
+	{ "aliases.db", read_alias },
 };
 #define FILE_COUNT (sizeof(files) / sizeof(files[0]))
 
@@ -221,6 +267,34 @@ store_lock(struct store *store, struct error *error)
 	return file_lock(store->lock_fd, FILE_LOCK_EXCLUSIVE, true, path, error);
 }
 
+/* In the order in which lists are shown. */
+static int
+compare_domains(const void *left, const void *right)
+{
+	const struct domain *a = left, *b = right;
+
+	return strcmp(a->name, b->name);
+}
+
+static int
+compare_aliases(const void *left, const void *right)
+{
+	const struct alias *a = left, *b = right;
+
+	return strcmp(a->name, b->name);
+}
+
+static void
+store_sort(struct store *store)
+{
+	if (store->domains.count > 0)
+		qsort(store->domains.items, store->domains.count, sizeof(struct domain),
+		      compare_domains);
+	if (store->aliases.count > 0)
+		qsort(store->aliases.items, store->aliases.count, sizeof(struct alias),
+		      compare_aliases);
+}
+
 bool
 store_open(struct store *store, const struct parameters *parameters, bool to_change,
            struct error *error)
@@ -237,6 +311,7 @@ store_open(struct store *store, const struct parameters *parameters, bool to_cha
 	for (size_t i = 0; i < FILE_COUNT; i++)
 		if (!file_load(store, &files[i], error))
 			return false;
+	store_sort(store);
 	return true;
 }
 
@@ -247,6 +322,7 @@ store_close(struct store *store)
 		close(store->lock_fd);
 	ARRAY_FREE(&store->users);
 	ARRAY_FREE(&store->domains);
+	ARRAY_FREE(&store->aliases);
 	arena_reset(&store->arena);
 }
 
@@ -297,7 +373,7 @@ fill_quotas(const struct store *store, struct table_build *build, struct error *
 	return is_good;
 }
 
-/* Domains follow from the mailboxes. */
+/* Domains follow from the mailboxes, beside those that were made by themselves. */
 static bool
 fill_domains(const struct store *store, struct table_build *build, struct error *error)
 {
@@ -306,7 +382,33 @@ fill_domains(const struct store *store, struct table_build *build, struct error 
 	for (size_t i = 0; is_good && i < store->users.count; i++)
 		if (store->users.items[i].mailbox != NULL)
 			is_good = add_text(build, strchr(store->users.items[i].name, '@') + 1,
-			                   "dakuser", error);
+			                   DOMAIN_USERS, error);
+	for (size_t i = 0; is_good && i < store->domains.count; i++)
+		if (store->domains.items[i].is_own)
+			is_good = add_text(build, store->domains.items[i].name, DOMAIN_OWN, error);
+	return is_good;
+}
+
+/*
+ * A domain's catch-all would take the mail of its users, too, as an alias comes before a mailbox:
+ * they get an entry that leads to themselves.
+ */
+static bool
+fill_aliases(const struct store *store, struct table_build *build, struct error *error)
+{
+	struct store *mutable = (struct store *)(uintptr_t)store;
+	bool is_good = true;
+
+	for (size_t i = 0; is_good && i < store->users.count; i++) {
+		const char *name = store->users.items[i].name;
+		const char *domain = strchr(name, '@');
+
+		if (domain != NULL && store_find_alias(mutable, domain) != NULL)
+			is_good = add_text(build, name, name, error);
+	}
+	for (size_t i = 0; is_good && i < store->aliases.count; i++)
+		is_good = add_text(build, store->aliases.items[i].name,
+		                   store->aliases.items[i].targets, error);
 	return is_good;
 }
 
@@ -316,9 +418,8 @@ static const struct {
 	bool        is_secret;
 	bool (*fill)(const struct store *store, struct table_build *build, struct error *error);
 } outputs[] = {
-	{ "users.db", true, fill_users },
-	{ "quotas.db", false, fill_quotas },
-	{ "mailboxes.db", false, fill_mailboxes },
+	{ "users.db", true, fill_users },          { "quotas.db", false, fill_quotas },
+	{ "mailboxes.db", false, fill_mailboxes }, { "aliases.db", false, fill_aliases },
 	{ "domains.db", false, fill_domains },
 };
 
@@ -358,9 +459,26 @@ output_write(const struct store *store, size_t index, struct error *error)
 	return false;
 }
 
+/* Where authd notes logins; it may make no files here itself. */
+static bool
+make_last_use(const struct store *store, struct error *error)
+{
+	char  path[4096];
+	uid_t uid = (uid_t)-1;
+	gid_t gid = (gid_t)-1;
+
+	if (!path_make(store, LAST_USE_NAME, path, sizeof(path), error))
+		return false;
+	if (geteuid() == 0 && !owner_parse(store->parameters->auth_owner, &uid, &gid, error))
+		return error_prefix(error, "auth_owner");
+	return last_use_create(path, uid, gid, error);
+}
+
 bool
 store_write(struct store *store, struct error *error)
 {
+	if (!make_last_use(store, error))
+		return false;
 	if (store->secret[0] == '\0')
 		secret_make(store);
 	for (size_t i = 0; i < sizeof(outputs) / sizeof(outputs[0]); i++)
