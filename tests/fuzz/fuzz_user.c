@@ -31,6 +31,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		assert(same.iterations == keys.iterations);
 		assert(memcmp(same.stored, keys.stored, sizeof(same.stored)) == 0);
 	}
+	struct slice    rest = text;
+	struct user_app app, same_app;
+	while (user_app_next(&rest, &app)) {
+		buf_clear(&out);
+		assert(user_app_append(&app, &out));
+		struct slice line = buf_slice(&out);
+		assert(user_app_next(&line, &same_app));
+		assert(strcmp(app.label, same_app.label) == 0);
+	}
 	if (user_name_canonical(text, "example.org", name, NULL)) {
 		assert(user_name_canonical(slice_from(name), "", twice, NULL));
 		assert(strcmp(name, twice) == 0);

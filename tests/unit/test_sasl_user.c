@@ -5,7 +5,14 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "lib/base/encode.h"
+#include "lib/sasl/lastuse.h"
 #include "lib/sasl/user.h"
 
 static void
@@ -115,8 +122,8 @@ unknown_fields_are_passed_over_and_versions_are_not(void **state)
 	struct user_record read;
 
 	(void)state;
-	assert_true(user_record_decode(SLICE("dakiya-user 1\nenabled yes\napp phone $y$x\nnew\n"),
-	                               &read, NULL));
+	assert_true(user_record_decode(
+		SLICE("dakiya-user 1\nenabled yes\nfuture phone $y$x\nnew\n"), &read, NULL));
 	assert_true(read.is_enabled);
 	assert_false(read.has_scram);
 	assert_string_equal(read.password, "");
@@ -124,6 +131,143 @@ unknown_fields_are_passed_over_and_versions_are_not(void **state)
 	assert_false(user_record_decode(SLICE("dakiya-user 1\nenabled maybe\n"), &read, NULL));
 	assert_false(user_record_decode(SLICE("dakiya-user 1\nscram x\n"), &read, NULL));
 	assert_false(user_record_decode(SLICE(""), &read, NULL));
+}
+
+/* Values made with Python's hashlib: digest of "secret" and, salted, "secret" "salt". */
+static void
+digests_of_other_servers_verify(void **state)
+{
+	const char *const good[] = {
+		"{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=",
+		"{SSHA}gVK8WC9YyFT1gMsQHTGCgT3sSv5zYWx0",
+		"{SHA256}K7gNU3sdo+OL0wNhqoVWhr3g6s1xYv72ol/pe/Unols=",
+	};
+	const char *const malformed[] = { "{SHA}AAAA", "{SSHA}5en6G6MezRroT3XKqkdPOmY/BfQ=",
+		                          "{SHA}!",    "{MD4}x",
+		                          "{SHA512}",  "{" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_true(password_hash_is_known(good[i]));
+		assert_int_equal(password_verify(SLICE("secret"), good[i]), PASSWORD_RIGHT);
+		assert_int_equal(password_verify(SLICE("secres"), good[i]), PASSWORD_WRONG);
+		assert_int_equal(password_verify(SLICE(""), good[i]), PASSWORD_WRONG);
+	}
+	for (size_t i = 0; i < sizeof(malformed) / sizeof(malformed[0]); i++) {
+		assert_false(password_hash_is_known(malformed[i]));
+		assert_int_equal(password_verify(SLICE("secret"), malformed[i]), PASSWORD_UNKNOWN);
+	}
+}
+
+static void
+app_passwords_stand_behind_the_record_and_survive_it(void **state)
+{
+	struct user_app    first = { .protocols = USER_PROTOCOL_SMTP, .label = "my phone" };
+	struct user_app    second = { .protocols = USER_PROTOCOL_ANY, .label = "p\xc3\xa4" }, read;
+	struct user_record record = { .is_enabled = true, .changed_s = 5 }, again;
+	struct buf         text = BUF(USER_RECORD_MOST), less = BUF(USER_RECORD_MOST);
+	char               password[USER_APP_PASSWORD], other[USER_APP_PASSWORD];
+
+	(void)state;
+	assert_true(user_app_make(&first, 1, 4096, password, NULL));
+	assert_true(user_app_make(&second, 1, 4096, other, NULL));
+	assert_int_equal(strlen(password), 24);
+	assert_true(user_app_fits(&first, slice_from(password)));
+	assert_false(user_app_fits(&first, slice_first(slice_from(password), 23)));
+	assert_true(user_record_encode(&record, &text));
+	assert_true(user_app_append(&first, &text) && user_app_append(&second, &text));
+	assert_true(user_record_decode(buf_slice(&text), &again, NULL)); /* an older program, too */
+	assert_int_equal(again.changed_s, 5);
+
+	struct slice rest = buf_slice(&text);
+	assert_true(user_app_next(&rest, &read));
+	assert_string_equal(read.label, "my phone");
+	assert_int_equal(read.protocols, USER_PROTOCOL_SMTP);
+	assert_int_equal(password_verify(slice_from(password), read.password), PASSWORD_RIGHT);
+	assert_memory_equal(&read.scram, &first.scram, sizeof(read.scram));
+	assert_true(user_app_next(&rest, &read));
+	assert_string_equal(read.label, "p\xc3\xa4");
+	assert_false(user_app_next(&rest, &read));
+
+	assert_true(user_apps_copy(buf_slice(&text), first.id, &less));
+	rest = buf_slice(&less);
+	assert_true(user_app_next(&rest, &read));
+	assert_string_equal(read.id, second.id);
+	assert_false(user_app_next(&rest, &read));
+	buf_free(&text);
+	buf_free(&less);
+}
+
+static void
+malformed_app_passwords_are_no_logins(void **state)
+{
+	const char *const lines[] = { "app",
+		                      "app ",
+		                      "app abcd smtp 1 $y$x",
+		                      "app abc smtp 1 $y$x - label",
+		                      "app abcd imap 1 $y$x - label",
+		                      "app abcd smtp -1 $y$x - label",
+		                      "app abcd smtp 1 $y$x keys label",
+		                      "app abcd smtp 1 $y$x - ",
+		                      "apps abcd smtp 1 $y$x - label" };
+	struct user_app   app;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		struct slice rest = slice_from(lines[i]);
+
+		if (user_app_next(&rest, &app))
+			fail_msg("accepted: %s", lines[i]);
+	}
+	assert_true(user_label_is_sound(SLICE("my phone")));
+	assert_false(user_label_is_sound(SLICE("two\nlines")));
+	assert_false(user_label_is_sound(SLICE("")));
+	assert_false(user_label_is_sound(SLICE("\xff")));
+}
+
+static void
+last_use_is_kept_to_a_minute_and_bounded(void **state)
+{
+	char             path[] = "/tmp/dakiya-last-use-XXXXXX", user[32];
+	struct stat      before, after;
+	struct error     error = ERROR_NONE;
+	struct last_use *writer, *reader;
+
+	(void)state;
+	assert_null(last_use_open("/nonexistent/last-use", true, &error));
+	assert_int_equal(error.errno_value, ENOENT);
+	close(mkstemp(path));
+	unlink(path);
+	assert_true(last_use_create(path, (uid_t)-1, (gid_t)-1, NULL));
+	assert_true(last_use_create(path, (uid_t)-1, (gid_t)-1, NULL)); /* what is there stays */
+	writer = last_use_open(path, true, NULL);
+	reader = last_use_open(path, false, NULL);
+	assert_int_equal(last_use_get(reader, "a@b", ""), 0);
+	last_use_note(writer, "a@b", "", 1000);
+	last_use_note(writer, "a@b", "k7mw", 1030);
+	assert_int_equal(last_use_get(reader, "a@b", ""), 1000);
+	assert_int_equal(last_use_get(reader, "a@b", "k7mw"), 1030);
+	assert_int_equal(last_use_get(reader, "a@", "b"), 0);
+	last_use_note(writer, "a@b", "", 1059); /* no news yet */
+	assert_int_equal(last_use_get(reader, "a@b", ""), 1000);
+	last_use_note(writer, "a@b", "", 1060);
+	assert_int_equal(last_use_get(reader, "a@b", ""), 1060);
+	last_use_note(writer, "a@b", "", 500); /* the clock was set back */
+	assert_int_equal(last_use_get(reader, "a@b", ""), 500);
+
+	assert_int_equal(stat(path, &before), 0);
+	for (int i = 0; i < 100000; i++) {
+		snprintf(user, sizeof(user), "user%d@example.org", i);
+		last_use_note(writer, user, "", 2000 + i);
+	}
+	assert_int_equal(stat(path, &after), 0);
+	assert_int_equal(after.st_size, before.st_size);
+	assert_int_equal(last_use_get(reader, "user99999@example.org", ""), 2000 + 99999);
+	last_use_note(NULL, "a@b", "", 1);
+	assert_int_equal(last_use_get(NULL, "a@b", ""), 0);
+	last_use_close(&writer);
+	last_use_close(&reader);
+	unlink(path);
 }
 
 static void
@@ -159,6 +303,10 @@ main(void)
 		cmocka_unit_test(malformed_scram_text_is_refused),
 		cmocka_unit_test(record_survives_the_round_trip),
 		cmocka_unit_test(unknown_fields_are_passed_over_and_versions_are_not),
+		cmocka_unit_test(digests_of_other_servers_verify),
+		cmocka_unit_test(app_passwords_stand_behind_the_record_and_survive_it),
+		cmocka_unit_test(malformed_app_passwords_are_no_logins),
+		cmocka_unit_test(last_use_is_kept_to_a_minute_and_bounded),
 		cmocka_unit_test(user_names_are_folded_and_checked),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

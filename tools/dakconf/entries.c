@@ -55,6 +55,14 @@ take_word(struct slice *rest, struct slice *word, bool *was_braced, struct buf *
 	*was_braced = rest->length > 0 && rest->data[0] == '{';
 	if (rest->length == 0)
 		return false;
+	/* Braces right behind -o belong to the word. */
+	if (slice_starts_with(*rest, SLICE("-o{"))) {
+		size_t end = closing_brace(slice_from_offset(*rest, 2));
+
+		*word = slice_first(*rest, end == SLICE_NOT_FOUND ? rest->length : end + 3);
+		*rest = slice_from_offset(*rest, word->length);
+		return true;
+	}
 	if (!*was_braced) {
 		*word = slice_first(*rest, word_length(*rest));
 		*rest = slice_from_offset(*rest, word->length);
@@ -172,8 +180,13 @@ parse_arguments(struct slice rest, struct arena *arena, struct entry *entry, str
 		bool is_pair = are_options && !was_braced && slice_starts_with(word, SLICE("-o"));
 
 		if (is_pair && word.length > 2) {
+			struct slice pair = slice_from_offset(word, 2);
+
+			was_braced = pair.data[0] == '{' && pair.data[pair.length - 1] == '}';
+			if (was_braced)
+				pair = slice_trim(slice_of(pair.data + 1, pair.length - 2));
 			is_good = push(entry, "-o") &&
-			          push(entry, arena_text(arena, slice_from_offset(word, 2)));
+			          push(entry, tidy_override(pair, was_braced, arena, remarks));
 		} else if (is_pair && take_word(&rest, &word, &was_braced, remarks)) {
 			is_good = push(entry, "-o") &&
 			          push(entry, tidy_override(word, was_braced, arena, remarks));
