@@ -57,9 +57,8 @@ struct credentials {
 
 /*
  * password chooses among app passwords; without one (SCRAM) the keys are the user's own, or when
- * there are none those of the last app password for the service. LOOKUP_TRY_LATER sets *error.
- * LIMIT: SCRAM tries one set of keys. Who has a password of his own and wants SCRAM with an app
- * password cannot; PLAIN and LOGIN can, and auth_mechanisms may offer these only.
+ * there are none those of the last app password for the service (see scram.h for the others).
+ * LOOKUP_TRY_LATER sets *error.
  */
 enum lookup credentials_find(struct authd *authd, struct login_name *login, struct slice password,
                              struct credentials *credentials, struct error *error);

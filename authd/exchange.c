@@ -7,12 +7,14 @@
 #include <sasl/saslplug.h>
 #include <stdlib.h>
 
+#include "authd/scram.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/sasl/library.h"
 
-#define MECHANISM_MOST 32
-#define STEPS_MOST     10
+#define MECHANISM_MOST  32
+#define STEPS_MOST      10
+#define SCRAM_TEXT_MOST 4096
 
 struct exchange {
 	struct authd   *authd;
@@ -26,7 +28,10 @@ struct exchange {
 	const char     *reason;
 	bool            is_trouble; /* what was asked of us could not be answered */
 	bool            is_scram;
+	bool            is_app_proven; /* SCRAM: the client is to acknowledge our last message */
 	unsigned        steps;
+	struct buf      client_first, server_first; /* SCRAM's messages, for app passwords */
+	struct buf      server_final;
 };
 
 /* ---- mechanisms ---- */
@@ -334,6 +339,13 @@ answer_set(const struct exchange *exchange, enum auth_status status, const char 
 			exchange->canonical[0] != '\0' ? exchange->canonical : exchange->user;
 }
 
+static void
+note_use(const struct exchange *exchange)
+{
+	last_use_note(exchange->authd->last_use, exchange->canonical, exchange->credential,
+	              clock_wall_s());
+}
+
 /* Success counts only for the name whose credentials were looked up. */
 static void
 answer_success(struct exchange *exchange, struct exchange_answer *answer)
@@ -346,8 +358,7 @@ answer_success(struct exchange *exchange, struct exchange_answer *answer)
 	else
 		answer_set(exchange, AUTH_OK, "", answer);
 	if (answer->status == AUTH_OK)
-		last_use_note(exchange->authd->last_use, exchange->canonical, exchange->credential,
-		              clock_wall_s());
+		note_use(exchange);
 }
 
 /*
@@ -395,6 +406,9 @@ answer_result(struct exchange *exchange, int result, const char *out, unsigned l
 	if (result == SASL_CONTINUE) {
 		answer_set(exchange, AUTH_CONTINUE, "", answer);
 		answer->challenge = slice_of(out == NULL ? "" : out, out == NULL ? 0 : length);
+		if (exchange->is_scram && exchange->client_first.length > 0 &&
+		    exchange->server_first.length == 0)
+			buf_append(&exchange->server_first, answer->challenge);
 	} else if (result == SASL_OK) {
 		answer_success(exchange, answer);
 	} else {
@@ -467,6 +481,9 @@ exchange_start(struct authd *authd, const struct msg_auth_start *start,
 		return NULL;
 	exchange->authd = authd;
 	exchange->reason = "authentication failure";
+	exchange->client_first = BUF(SCRAM_TEXT_MOST);
+	exchange->server_first = BUF(SCRAM_TEXT_MOST);
+	exchange->server_final = BUF(SCRAM_TEXT_MOST);
 	if (!mechanism_may_be_used(authd, start, &index)) {
 		answer_set(exchange, AUTH_BAD_MECHANISM, "no mechanism available", answer);
 		return exchange;
@@ -477,9 +494,42 @@ exchange_start(struct authd *authd, const struct msg_auth_start *start,
 		answer_set(exchange, AUTH_MALFORMED, "channel binding is not offered", answer);
 	else if (!connection_make(exchange, start))
 		answer_set(exchange, AUTH_TRY_LATER, "libsasl2 failed", answer);
-	else
+	else {
+		if (exchange->is_scram && start->has_initial)
+			buf_append(&exchange->client_first, start->initial);
 		first_step(exchange, start, answer);
+	}
 	return exchange;
+}
+
+/* The client's last message may prove an app password: true, and *answer is set. */
+static bool
+prove_app(struct exchange *exchange, struct slice response, struct exchange_answer *answer)
+{
+	struct login_name     login = { exchange->canonical, exchange->service, "" };
+	struct scram_messages messages = { buf_slice(&exchange->client_first),
+		                           buf_slice(&exchange->server_first), response };
+
+	if (exchange->server_first.length == 0 || exchange->server_final.length > 0 ||
+	    !scram_app_prove(exchange->authd, &login, &messages, &exchange->server_final))
+		return false;
+	memcpy(exchange->credential, login.credential, sizeof(login.credential));
+	exchange->is_app_proven = true;
+	answer_set(exchange, AUTH_CONTINUE, "", answer);
+	answer->challenge = buf_slice(&exchange->server_final);
+	return true;
+}
+
+/* RFC 4954 4: the client answers the server's last message with an empty one. */
+static void
+acknowledge_app(struct exchange *exchange, struct slice response, struct exchange_answer *answer)
+{
+	if (!slice_is_empty(response)) {
+		answer_set(exchange, AUTH_MALFORMED, "malformed response", answer);
+		return;
+	}
+	answer_set(exchange, AUTH_OK, "", answer);
+	note_use(exchange);
 }
 
 void
@@ -493,6 +543,14 @@ exchange_step(struct exchange *exchange, struct slice response, struct exchange_
 		answer_set(exchange, AUTH_MALFORMED, "malformed response", answer);
 		return;
 	}
+	if (exchange->is_app_proven) {
+		acknowledge_app(exchange, response, answer);
+		return;
+	}
+	if (exchange->is_scram && prove_app(exchange, response, answer))
+		return;
+	if (exchange->is_scram && exchange->client_first.length == 0)
+		buf_append(&exchange->client_first, response);
 	int result =
 		sasl_server_step(exchange->connection, response.length == 0 ? "" : response.data,
 	                         (unsigned)response.length, &out, &length);
@@ -509,6 +567,9 @@ exchange_end(struct exchange **exchange)
 	*exchange = NULL;
 	if (gone->connection != NULL)
 		sasl_dispose(&gone->connection);
+	buf_free(&gone->client_first);
+	buf_free(&gone->server_first);
+	buf_free(&gone->server_final);
 	OPENSSL_cleanse(gone, sizeof(*gone));
 	free(gone);
 }

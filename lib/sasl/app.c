@@ -139,18 +139,36 @@ password_make(char password[USER_APP_PASSWORD])
 }
 
 bool
-user_app_make(struct user_app *app, unsigned cost, uint32_t scram_iterations,
-              char password[USER_APP_PASSWORD], struct error *error)
+user_app_make(struct user_app *app, unsigned cost, char password[USER_APP_PASSWORD],
+              struct error *error)
 {
 	password_make(password);
 	memcpy(app->id, password, USER_APP_ID_BYTES);
 	app->id[USER_APP_ID_BYTES] = '\0';
 	app->created_s = clock_wall_s();
-	app->scram.iterations = scram_iterations;
-	random_bytes(app->scram.salt, sizeof(app->scram.salt));
 	app->has_scram = true;
 	return password_hash(slice_from(password), cost, app->password, error) &&
 	       scram_derive(slice_from(password), &app->scram, error);
+}
+
+void
+user_salt(struct slice record, uint32_t scram_iterations, struct scram_keys *keys)
+{
+	struct user_record own;
+	struct user_app    app;
+	struct slice       rest = record;
+
+	*keys = (struct scram_keys){ .iterations = scram_iterations };
+	random_bytes(keys->salt, sizeof(keys->salt));
+	/* The app passwords' goes first: without them the user's own may get a new one. */
+	while (user_app_next(&rest, &app)) {
+		if (!app.has_scram)
+			continue;
+		*keys = app.scram;
+		return;
+	}
+	if (user_record_decode(record, &own, NULL) && own.has_scram)
+		*keys = own.scram;
 }
 
 bool

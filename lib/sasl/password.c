@@ -214,6 +214,40 @@ scram_derive(struct slice password, struct scram_keys *keys, struct error *error
 	return is_good || error_set(error, "derive SCRAM keys: the cryptographic library failed");
 }
 
+static bool
+hmac_make(const unsigned char *key, struct slice text, unsigned char out[SCRAM_KEY_BYTES])
+{
+	unsigned length = SCRAM_KEY_BYTES;
+
+	return HMAC(EVP_sha256(), key, SCRAM_KEY_BYTES, (const unsigned char *)text.data,
+	            text.length, out, &length) != NULL;
+}
+
+bool
+scram_proof_is_right(const struct scram_keys *keys, struct slice auth_message,
+                     const unsigned char proof[SCRAM_KEY_BYTES])
+{
+	unsigned char client[SCRAM_KEY_BYTES], stored[SCRAM_KEY_BYTES];
+	unsigned      length = SCRAM_KEY_BYTES;
+
+	if (!hmac_make(keys->stored, auth_message, client))
+		return false;
+	for (size_t i = 0; i < SCRAM_KEY_BYTES; i++)
+		client[i] ^= proof[i];
+	bool is_right =
+		EVP_Digest(client, sizeof(client), stored, &length, EVP_sha256(), NULL) == 1 &&
+		CRYPTO_memcmp(stored, keys->stored, SCRAM_KEY_BYTES) == 0;
+	OPENSSL_cleanse(client, sizeof(client));
+	return is_right;
+}
+
+bool
+scram_server_signature(const struct scram_keys *keys, struct slice auth_message,
+                       unsigned char signature[SCRAM_KEY_BYTES])
+{
+	return hmac_make(keys->server, auth_message, signature);
+}
+
 bool
 scram_append(const struct scram_keys *keys, struct buf *out)
 {

@@ -50,6 +50,13 @@ struct scram_keys {
 
 /* The keys of a password under the salt and iterations that *keys holds. */
 bool scram_derive(struct slice password, struct scram_keys *keys, struct error *error);
+/* Whether a client that sent this proof of an exchange (RFC 5802 3: AuthMessage) has the keys. */
+bool scram_proof_is_right(const struct scram_keys *keys, struct slice auth_message,
+                          const unsigned char proof[SCRAM_KEY_BYTES]);
+/* What shows the client that the server has them, too. */
+bool scram_server_signature(const struct scram_keys *keys, struct slice auth_message,
+                            unsigned char signature[SCRAM_KEY_BYTES]);
+
 /* "SCRAM-SHA-256$4096:SALT$STORED:SERVER" (RFC 5803), as libsasl2's scram plugin wants it. */
 bool scram_append(const struct scram_keys *keys, struct buf *out);
 bool scram_parse(struct slice text, struct scram_keys *keys);

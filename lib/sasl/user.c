@@ -95,13 +95,12 @@ user_record_decode(struct slice text, struct user_record *record, struct error *
 }
 
 bool
-user_record_set_password(struct user_record *record, struct slice password, unsigned cost,
-                         uint32_t scram_iterations, struct error *error)
+user_record_set_salted_password(struct user_record *record, struct slice password, unsigned cost,
+                                struct error *error)
 {
-	struct scram_keys keys = { .iterations = scram_iterations };
+	struct scram_keys keys = record->scram;
 	char              hash[PASSWORD_HASH_SIZE];
 
-	random_bytes(keys.salt, sizeof(keys.salt));
 	if (!password_hash(password, cost, hash, error) || !scram_derive(password, &keys, error))
 		return false;
 	memcpy(record->password, hash, sizeof(hash));
@@ -109,6 +108,15 @@ user_record_set_password(struct user_record *record, struct slice password, unsi
 	record->has_scram = true;
 	record->changed_s = clock_wall_s();
 	return true;
+}
+
+bool
+user_record_set_password(struct user_record *record, struct slice password, unsigned cost,
+                         uint32_t scram_iterations, struct error *error)
+{
+	record->scram.iterations = scram_iterations;
+	random_bytes(record->scram.salt, sizeof(record->scram.salt));
+	return user_record_set_salted_password(record, password, cost, error);
 }
 
 static bool

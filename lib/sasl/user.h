@@ -8,6 +8,8 @@
  * App passwords are lines of their own, one each: they are made at random by dakuser, begin with
  * an id that is stored in clear, and count for some protocols only. The id says which hash a
  * password is to be compared with, so that any login costs one hash however many there are.
+ * All SCRAM keys of a user have one salt and one count of iterations, which the server must name
+ * before it can know with which of them the client will come.
  */
 #ifndef DAKIYA_SASL_USER_H
 #define DAKIYA_SASL_USER_H
@@ -29,9 +31,12 @@ struct user_record {
 bool user_record_encode(const struct user_record *record, struct buf *out);
 /* False and *error when it is no record, or one of a version that is not known. */
 bool user_record_decode(struct slice text, struct user_record *record, struct error *error);
-/* Hashes and derives everything that is stored of this password. */
+/* Hashes and derives everything that is stored of this password, under a new salt. */
 bool user_record_set_password(struct user_record *record, struct slice password, unsigned cost,
                               uint32_t scram_iterations, struct error *error);
+/* The same under the salt and iterations that record->scram holds. */
+bool user_record_set_salted_password(struct user_record *record, struct slice password,
+                                     unsigned cost, struct error *error);
 
 /* ---- app passwords ---- */
 
@@ -58,9 +63,14 @@ bool user_app_next(struct slice *rest, struct user_app *app);
 bool user_app_append(const struct user_app *app, struct buf *record);
 /* Copies the lines of all app passwords of a record but the one with this id (NULL: all). */
 bool user_apps_copy(struct slice record, const char *but_id, struct buf *out);
-/* A new one, and its password for the person. False and *error when it cannot be hashed. */
-bool user_app_make(struct user_app *app, unsigned cost, uint32_t scram_iterations,
-                   char password[USER_APP_PASSWORD], struct error *error);
+/*
+ * A new one, and its password for the person; its keys have the salt and iterations that app->scram
+ * holds (user_salt). False and *error when it cannot be hashed.
+ */
+bool user_app_make(struct user_app *app, unsigned cost, char password[USER_APP_PASSWORD],
+                   struct error *error);
+/* Salt and iterations of the SCRAM keys in a record; new ones when it has none. */
+void user_salt(struct slice record, uint32_t scram_iterations, struct scram_keys *keys);
 /* Whether a password may be the one with this id. */
 bool user_app_fits(const struct user_app *app, struct slice password);
 /* "smtp" and "pop3"; 0 for other words. */

@@ -1,4 +1,5 @@
 """authd: mechanisms, equal answers for unknown users, the cache, floods, mailbox descriptors."""
+import json
 import concurrent.futures
 import os
 import re
@@ -344,3 +345,50 @@ def test_clear_text_may_be_allowed_and_mechanisms_chosen_by_service(start_host):
         assert auth.mechanisms("pop3", has_tls=False) == ["PLAIN"]
         assert auth.plain(ALICE, PASSWORD, has_tls=False).status == OK
         assert auth.scram(ALICE, PASSWORD, service="pop3").status == BAD_MECHANISM
+
+
+def test_scram_takes_app_passwords_for_their_service(start_host):
+    host = start_host({"auth_password_cost": "1"})
+
+    def app(protocol):
+        return host.tool("dakuser", "app", "add", "--protocol", protocol, ALICE, protocol).stdout.strip()
+
+    def works(password):
+        with authchannel.channel(host) as auth:
+            return [auth.scram(ALICE, password, service=service).status == OK
+                    for service in ("smtp", "pop3")]
+
+    smtp, pop3, both = app("smtp"), app("pop3"), app("any")
+    with authchannel.channel(host) as auth:
+        salt = auth.scram_salt(ALICE)
+    assert works(PASSWORD) == [True, True]
+    assert (works(smtp), works(pop3), works(both)) == ([True, False], [False, True], [True, True])
+    assert works(both[:-1] + "?") == [False, False]
+    # Another password of the user's own: the salt stays, so that the others go on.
+    host.tool("dakuser", "password", "--stdin", ALICE, stdin="quite another one\n")
+    with authchannel.channel(host) as auth:
+        assert auth.scram_salt(ALICE) == salt
+    assert (works("quite another one"), works(both), works(PASSWORD)) == (
+        [True, True], [True, True], [False, False])
+    assert all(json.loads(line)["last_use"] > 0 for line in
+               host.tool("dakuser", "app", "list", "--json", ALICE).stdout.splitlines())
+    # Somebody else's name, a stranger's nonce and an answer out of turn prove nothing.
+    with authchannel.channel(host) as auth:
+        assert auth.scram(ALICE, both, authorize="bob@example.test").status != OK
+        first = auth.start("SCRAM-SHA-256", f"n,,n={ALICE},r=abcdefghijkl")
+        done = auth.respond(f"c=biws,r=abcdefghijkl,p={'A' * 43}=")
+        assert isinstance(first, bytes) and done.status != OK
+    host.tool("dakuser", "disable", ALICE)
+    assert works(both) == [False, False]
+
+
+def test_who_has_only_app_passwords_logs_in_by_scram(start_host):
+    host = start_host({"auth_password_cost": "1"})
+    host.tool("dakuser", "import", "-", stdin="carol@example.test:$5$abcdefgh$"
+              "RxHUO8Rsm6QH7ETdHbhUcHKfVwR0dX9tyWU7hT6j0N6\n")
+    first, second = (host.tool("dakuser", "app", "add", "carol@example.test", label).stdout.strip()
+                     for label in ("one", "two"))
+    with authchannel.channel(host) as auth:
+        assert auth.scram("carol@example.test", first).status == OK
+        assert auth.scram("carol@example.test", second).status == OK
+        assert auth.scram("carol@example.test", "neither").status != OK

@@ -262,6 +262,16 @@ def test_users_come_from_a_passwd_file_and_go_to_one(host):
             host.smtp("submission").login("bob@example.test", "pw-bob")
 
 
+def test_a_forced_import_sets_passwords_and_keeps_the_rest(host):
+    host.add_user("alice", PASSWORD, "--quota", "5M")
+    app_password(host, "phone")
+    before = host.tool("dakuser", "export").stdout
+    done = host.tool("dakuser", "import", "--force", "-", stdin="alice@example.test:{PLAIN}other\n")
+    assert done.stdout == "0 users added, 1 replaced, 0 were there already\n"
+    assert host.tool("dakuser", "export").stdout != before
+    assert users(host)[0]["quota"] == 5 << 20 and len(apps(host)) == 1
+
+
 def test_an_import_with_a_bad_line_changes_nothing(host):
     done = host.tool("dakuser", "import", "-", check=False, stdin=(
         "a@example.test:{PLAIN}password\nb@example.test:{ARGON2ID}$argon2id$x\nno-domain:{PLAIN}x\n"

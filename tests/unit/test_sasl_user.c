@@ -75,6 +75,23 @@ scram_keys_reproduce_the_exchange_of_rfc_7677(void **state)
 	                                     "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=");
 	assert_true(scram_parse(buf_slice(&text), &parsed));
 	assert_memory_equal(&parsed, &keys, sizeof(keys));
+
+	struct slice  message = SLICE("n=user,r=rOprNGfwEbeRWgbNEkqO,"
+	                               "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"
+	                               "s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,c=biws,"
+	                               "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0");
+	struct buf    proof = BUF(100), expected = BUF(100);
+	unsigned char signature[SCRAM_KEY_BYTES];
+	assert_true(base64_decode(SLICE("dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="), &proof));
+	assert_true(scram_proof_is_right(&keys, message, (const unsigned char *)proof.data));
+	proof.data[31] ^= 1;
+	assert_false(scram_proof_is_right(&keys, message, (const unsigned char *)proof.data));
+	assert_true(scram_server_signature(&keys, message, signature));
+	assert_true(
+		base64_decode(SLICE("6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="), &expected));
+	assert_memory_equal(signature, expected.data, SCRAM_KEY_BYTES);
+	buf_free(&proof);
+	buf_free(&expected);
 	buf_free(&salt);
 	buf_free(&text);
 }
@@ -169,8 +186,11 @@ app_passwords_stand_behind_the_record_and_survive_it(void **state)
 	char               password[USER_APP_PASSWORD], other[USER_APP_PASSWORD];
 
 	(void)state;
-	assert_true(user_app_make(&first, 1, 4096, password, NULL));
-	assert_true(user_app_make(&second, 1, 4096, other, NULL));
+	user_salt(SLICE("dakiya-user 1\nenabled yes\n"), 4096, &first.scram);
+	second.scram = first.scram;
+	assert_true(user_app_make(&first, 1, password, NULL));
+	assert_true(user_app_make(&second, 1, other, NULL));
+	assert_int_equal(first.scram.iterations, 4096);
 	assert_int_equal(strlen(password), 24);
 	assert_true(user_app_fits(&first, slice_from(password)));
 	assert_false(user_app_fits(&first, slice_first(slice_from(password), 23)));
@@ -188,6 +208,11 @@ app_passwords_stand_behind_the_record_and_survive_it(void **state)
 	assert_true(user_app_next(&rest, &read));
 	assert_string_equal(read.label, "p\xc3\xa4");
 	assert_false(user_app_next(&rest, &read));
+
+	/* The next one gets the salt of those that are there. */
+	user_salt(buf_slice(&text), 5000, &second.scram);
+	assert_int_equal(second.scram.iterations, 4096);
+	assert_memory_equal(second.scram.salt, first.scram.salt, SCRAM_SALT_BYTES);
 
 	assert_true(user_apps_copy(buf_slice(&text), first.id, &less));
 	rest = buf_slice(&less);

@@ -41,9 +41,10 @@ make_unique(const struct call *call, const char *record, struct user_app *app,
 {
 	struct user_app other;
 
+	user_salt(slice_from(record), (uint32_t)call->parameters->auth_scram_iterations,
+	          &app->scram);
 	do {
-		if (!user_app_make(app, (unsigned)call->parameters->auth_password_cost,
-		                   (uint32_t)call->parameters->auth_scram_iterations, password,
+		if (!user_app_make(app, (unsigned)call->parameters->auth_password_cost, password,
 		                   error))
 			return false;
 	} while (find_app(record, app->id, &other));

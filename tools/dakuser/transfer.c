@@ -25,9 +25,8 @@ take_clear(struct slice text, const struct call *call, struct user_record *recor
            struct error *error)
 {
 	return password_is_acceptable(text, 1, error) &&
-	       user_record_set_password(record, text,
-	                                (unsigned)call->parameters->auth_password_cost,
-	                                (uint32_t)call->parameters->auth_scram_iterations, error);
+	       user_record_set_salted_password(
+		       record, text, (unsigned)call->parameters->auth_password_cost, error);
 }
 
 static bool
@@ -42,7 +41,10 @@ take_hash(struct slice text, struct user_record *record, struct error *error)
 	       error_set(error, "a hash of a kind that cannot be verified here");
 }
 
-/* ITERATIONS,SALT,STOREDKEY,SERVERKEY; a salt of another length than ours cannot be kept. */
+/*
+ * ITERATIONS,SALT,STOREDKEY,SERVERKEY; a salt of another length than ours cannot be kept.
+ * LIMIT: app passwords that are there already have another salt, and serve PLAIN and LOGIN only.
+ */
 static bool
 take_scram(struct slice text, struct user_record *record, struct error *error)
 {
@@ -193,10 +195,13 @@ import_line(struct importing *importing, struct slice line, struct error *error)
 		return false;
 	if (store_find_alias(importing->store, name) != NULL)
 		return error_set(error, "%s is an alias", name);
-	if (store_find(importing->store, name) != NULL && !importing->call->is_forced) {
+	const struct user *there = store_find(importing->store, name);
+	if (there != NULL && !importing->call->is_forced) {
 		importing->skipped++;
 		return true;
 	}
+	user_salt(slice_from(there == NULL ? NULL : there->record),
+	          (uint32_t)importing->call->parameters->auth_scram_iterations, &record.scram);
 	take_extra(fields[EXTRA_FIELD], &from, &record);
 	bool is_good = take_password(fields[1], importing->call, &record, error) &&
 	               put_user(importing, name, &record, &from, error);

@@ -31,8 +31,13 @@ set_password(struct store *store, const struct call *call, const char **record_t
 	struct error             error = ERROR_NONE;
 	struct user_record       record = { .is_enabled = true };
 	char                     password[PASSWORD_MOST + 1];
+	struct slice             old = slice_from(*record_text);
+	struct user_app          app;
 	int                      status;
 
+	/* A new salt, unless app passwords hang on the old one. */
+	user_salt(user_app_next(&old, &app) ? slice_from(*record_text) : SLICE_EMPTY,
+	          (uint32_t)parameters->auth_scram_iterations, &record.scram);
 	if (*record_text != NULL && user_record_decode(slice_from(*record_text), &record, &error) &&
 	    !record.is_enabled)
 		fprintf(stderr, "dakuser: note: %s is disabled\n", call->name);
@@ -40,9 +45,8 @@ set_password(struct store *store, const struct call *call, const char **record_t
 	    !password_is_acceptable(slice_from(password),
 	                            (unsigned)parameters->auth_password_min_length, &error))
 		status = fail(EXIT_BAD_DATA, "%s", error.text);
-	else if (!user_record_set_password(&record, slice_from(password),
-	                                   (unsigned)parameters->auth_password_cost,
-	                                   (uint32_t)parameters->auth_scram_iterations, &error))
+	else if (!user_record_set_salted_password(&record, slice_from(password),
+	                                          (unsigned)parameters->auth_password_cost, &error))
 		status = fail(EXIT_TROUBLE, "%s", error.text);
 	else
 		status = put_record(store, &record, record_text);
