@@ -58,16 +58,15 @@ warn(const struct place *place, const char *text)
 
 /* The tables that dakuser keeps. */
 static bool
-is_of_users(const char *path)
+is_of_users(const struct place *place, const char *path)
 {
 	struct slice whole = slice_from(path);
 
 	return slice_ends_with(whole, SLICE("/mailboxes")) ||
 	       slice_ends_with(whole, SLICE("/domains")) ||
 	       slice_ends_with(whole, SLICE("/quotas")) ||
-	       /* Not the system's own, whose source is a person's. */
 	       (slice_ends_with(whole, SLICE("/aliases")) &&
-	        !slice_equal(whole, SLICE("/etc/aliases")));
+	        strcmp(place->value->name, "virtual_alias_maps") == 0);
 }
 
 /* Whether a file may be read, and be reached, by this owner. */
@@ -127,9 +126,10 @@ check_file(const struct place *place, const char *type, const char *path, const 
 	}
 	if (stat(index_path, &index) != 0) {
 		snprintf(text, sizeof(text), "table %.500s does not exist%s%s:%.400s", index_path,
-		         has_source          ? "; make it: dakmap "
-		         : is_of_users(path) ? ": dakuser add NAME@DOMAIN makes "
-		                             : ", nor does its source: write it, then dakmap ",
+		         has_source ? "; make it: dakmap "
+		         : is_of_users(place, path)
+		                 ? ": dakuser add NAME@DOMAIN makes "
+		                 : ", nor does its source: write it, then dakmap ",
 		         type, path);
 		warn(place, text);
 	} else if (has_source && source.st_mtime > index.st_mtime) {

@@ -291,21 +291,57 @@ apply_overrides(struct dakconf *dakconf)
 	return EX_OK;
 }
 
+/* "open main.cf: No such file or directory", of a report that says why a file was not read. */
+static const char *
+unread(struct dakconf *dakconf, const struct report *report)
+{
+	const struct problem *problem = &report->list.items[0];
+	struct slice          text = slice_from(problem->text), verb = SLICE("open: ");
+	const char           *words;
+
+	if (slice_starts_with(text, verb))
+		text = slice_from_offset(text, verb.length);
+	words = arena_format(&dakconf->arena, "open %s: %.*s", problem->file, SLICE_ARGS(text));
+	return words == NULL ? "out of memory" : words;
+}
+
+/* EX_OK, or what to exit with; said why, in postconf's words. */
+static int
+check_line(const struct dakconf *dakconf, const struct lines *lines, struct slice line)
+{
+	const char  *path = dakconf->configuration->main.path;
+	size_t       equals = slice_find_byte(line, '=');
+	struct slice name = slice_trim(slice_first(line, equals)), shown = slice_first(line, 200);
+
+	if (lines->is_orphan)
+		dakconf_warn(dakconf, "%s: logical line must not start with whitespace: \"%.*s\"",
+		             path, SLICE_ARGS(slice_first(buf_slice(&lines->text), 200)));
+	else if (equals != SLICE_NOT_FOUND && slice_is_empty(name))
+		return dakconf_fail(dakconf, EX_DATAERR,
+		                    "%s, line %u: missing attribute name: \"%.*s\"", path,
+		                    lines->first_number, SLICE_ARGS(shown));
+	else if (equals == SLICE_NOT_FOUND || !parameter_name_is_sound(name))
+		return dakconf_fail(dakconf, EX_DATAERR,
+		                    "%s, line %u: missing '=' after attribute name: \"%.*s\"", path,
+		                    lines->first_number, SLICE_ARGS(shown));
+	return EX_OK;
+}
+
 /* The first error ends it, as nothing that is printed then could be trusted. */
 static int
-tell_problems(const struct dakconf *dakconf, const struct report *report, bool is_read)
+tell_problems(struct dakconf *dakconf, const struct report *report, bool is_read)
 {
-	for (size_t i = 0; i < report->list.count; i++) {
-		const struct problem *problem = &report->list.items[i];
+	struct lines lines;
+	struct slice line;
+	int          status = EX_OK;
 
-		if (problem->severity == PROBLEM_ERROR && !is_read)
-			return dakconf_fail(dakconf, EX_NOINPUT, "%s: %s", problem->file,
-			                    problem->text);
-		if (problem->severity == PROBLEM_ERROR)
-			return dakconf_fail(dakconf, EX_DATAERR, "%s, line %u: %s", problem->file,
-			                    problem->line, problem->text);
-	}
-	return EX_OK;
+	if (!is_read)
+		return dakconf_fail(dakconf, EX_NOINPUT, "%s", unread(dakconf, report));
+	lines_init(&lines, buf_slice(&dakconf->configuration->main.text));
+	while (status == EX_OK && lines_next(&lines, &line))
+		status = check_line(dakconf, &lines, line);
+	lines_free(&lines);
+	return status;
 }
 
 /* Of a name that stands there twice the last one counts. */
@@ -380,10 +416,9 @@ read_master(struct dakconf *dakconf)
 			status = dakconf_fail(dakconf, EX_DATAERR, "%s", error.text);
 		tell_remarks(dakconf);
 	} else if (dakconf->mode == 'p') {
-		dakconf_warn(dakconf, "%s: %s", path, report.list.items[0].text);
+		dakconf_warn(dakconf, "%s", unread(dakconf, &report));
 	} else {
-		status = dakconf_fail(dakconf, EX_NOINPUT, "%s: %s", path,
-		                      report.list.items[0].text);
+		status = dakconf_fail(dakconf, EX_NOINPUT, "%s", unread(dakconf, &report));
 	}
 	report_free(&report);
 	buf_free(&bytes);

@@ -278,7 +278,8 @@ show_master(struct dakconf *dakconf, char **texts, int given)
 		/* Without requests the empty one behind them stands for all. */
 		show_matching(dakconf, entry, requests, count == 0 ? 1 : count, &out);
 	}
-	fwrite(out.data, 1, out.length, stdout);
+	if (out.length > 0)
+		fwrite(out.data, 1, out.length, stdout);
 	fflush(stdout);
 	buf_free(&out);
 	for (size_t i = 0; i < count; i++) {

@@ -14,6 +14,8 @@
 
 #define STOP_MOST_MS    900000 /* the daemons' own limits are shorter */
 #define COMMAND_MOST_MS 60000
+#define FLUSH_TRIES     10
+#define FLUSH_PAUSE_US  300000
 
 static int
 report_no_queue(const struct tool *tool, const char *path)
@@ -182,27 +184,29 @@ tool_command(struct tool *tool, const char *verb)
 	return status;
 }
 
-int
-tool_flush(struct tool *tool)
+/* One try; *result tells what the channel said. EX_OK, or what to exit with, said why. */
+static int
+flush_once(struct tool *tool, bool is_last_try, enum ipc_result *result)
 {
 	struct ipc_channel   channel;
 	struct msg_queue_act act = { .action = QUEUE_ACT_FLUSH };
 	struct msg_queue_end end;
 	struct ipc_frame     frame;
 	int64_t              deadline = clock_monotonic_ms() + COMMAND_MOST_MS;
-	enum ipc_result      result;
 	int                  status = tool_connect(tool, "public/queue", &channel);
 
+	*result = IPC_OK;
 	if (status != EX_OK)
 		return status;
-	result = ipc_send(&channel, queue_act, &act, deadline);
-	if (result == IPC_OK)
-		result = ipc_receive(&channel, deadline, &frame);
-	if (result == IPC_OK && !msg_queue_end_decode(&frame, &end))
-		result = IPC_MALFORMED;
-	if (result != IPC_OK) {
-		fprintf(stderr, "%s: qmgr does not answer: %s\n", tool->name,
-		        ipc_result_text(result));
+	*result = ipc_send(&channel, queue_act, &act, deadline);
+	if (*result == IPC_OK)
+		*result = ipc_receive(&channel, deadline, &frame);
+	if (*result == IPC_OK && !msg_queue_end_decode(&frame, &end))
+		*result = IPC_MALFORMED;
+	if (*result != IPC_OK) {
+		if (*result != IPC_CLOSED || is_last_try)
+			fprintf(stderr, "%s: qmgr does not answer: %s\n", tool->name,
+			        ipc_result_text(*result));
 		status = EX_TEMPFAIL;
 	} else if (end.status != CONTROL_OK) {
 		fprintf(stderr, "%s: not flushed: ", tool->name);
@@ -210,5 +214,21 @@ tool_flush(struct tool *tool)
 		status = end.status == CONTROL_NOT_ALLOWED ? EX_NOPERM : EX_SOFTWARE;
 	}
 	ipc_channel_close(&channel);
+	return status;
+}
+
+/* At a reload one qmgr follows another: who asked the old one asks again. */
+int
+tool_flush(struct tool *tool)
+{
+	enum ipc_result result = IPC_OK;
+	int             status = EX_OK;
+
+	for (int i = 1; i <= FLUSH_TRIES; i++) {
+		status = flush_once(tool, i == FLUSH_TRIES, &result);
+		if (result != IPC_CLOSED)
+			break;
+		usleep(FLUSH_PAUSE_US);
+	}
 	return status;
 }

@@ -47,9 +47,11 @@ HUB_MORE = [
 ]
 ODD = "-n | -nf | -nx | -hf transport_maps | -M | -Mf | -P | -Ff | -e no_line_end=1 b=2 | -MX h/unix"
 
+BROKEN = "-n | -M | -d relayhost"
+
 
 def cases():
-    for config, text in (("hub", HUB), ("odd", ODD)):
+    for config, text in (("hub", HUB), ("odd", ODD), ("broken", BROKEN)):
         for part in text.replace("\n", "|").split("|"):
             if part.strip():
                 yield config, part.split()

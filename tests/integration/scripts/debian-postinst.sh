@@ -39,7 +39,8 @@ postfix upgrade-configuration
 postfix start
 postfix status 2>/dev/null
 postfix reload
-sleep 2 # the queue manager changes hands
+postfix flush
+
 postqueue -p | grep -q "Mail queue is empty"
 mailq | grep -q "Mail queue is empty"
 postfix stop
