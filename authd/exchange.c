@@ -448,9 +448,12 @@ first_step(struct exchange *exchange, const struct msg_auth_start *start,
 	const char *initial = start->initial.length == 0 ? "" : start->initial.data;
 	unsigned    length = 0;
 	bool        is_sent = start->has_initial && !is_server_first;
-	int         result = sasl_server_start(
-			exchange->connection, exchange->mechanism, is_sent ? initial : NULL,
-                is_sent ? (unsigned)start->initial.length : 0, &out, &length);
+
+	if (exchange->is_scram && is_sent)
+		buf_append(&exchange->client_first, start->initial);
+	int result = sasl_server_start(
+		exchange->connection, exchange->mechanism, is_sent ? initial : NULL,
+		is_sent ? (unsigned)start->initial.length : 0, &out, &length);
 
 	if (result == SASL_CONTINUE && start->has_initial && is_server_first)
 		result = sasl_server_step(exchange->connection, initial,
@@ -494,11 +497,8 @@ exchange_start(struct authd *authd, const struct msg_auth_start *start,
 		answer_set(exchange, AUTH_MALFORMED, "channel binding is not offered", answer);
 	else if (!connection_make(exchange, start))
 		answer_set(exchange, AUTH_TRY_LATER, "libsasl2 failed", answer);
-	else {
-		if (exchange->is_scram && start->has_initial)
-			buf_append(&exchange->client_first, start->initial);
+	else
 		first_step(exchange, start, answer);
-	}
 	return exchange;
 }
 

@@ -388,3 +388,40 @@ def test_app_passwords_are_bounded_and_named(host):
     assert codes == [67, 67, 64, 67, 65]
     host.tool("dakuser", "app", "delete", "alice@example.test", apps(host)[0]["id"])
     assert len(apps(host)) == 15
+
+
+def test_mail_follows_aliases_as_they_change(host):
+    host.settings |= {"virtual_alias_maps": f"hash:{host.data}/aliases"}
+    host.write_config()
+    for user in ("alice", "bob"):
+        host.add_user(user)
+    text = "From: a@sender.test\r\nSubject: s\r\n\r\nhi\r\n"
+
+    def change(*arguments):
+        done = host.tool("dakuser", *arguments)
+        time.sleep(0.2)  # tables are looked at ten times a second
+        return done
+
+    def refused():
+        with pytest.raises(Exception, match="550|User unknown"):
+            host.send("a@sender.test", ["info@example.test"], text)
+
+    with host:
+        refused()
+        done = change("alias", "add", "info@example.test", "alice@example.test", "bob@example.test")
+        assert done.stderr == "", "it is in use"
+        host.send("a@sender.test", ["info@example.test"], text)
+        host.wait_messages("alice")
+        host.wait_messages("bob")
+        change("alias", "delete", "info@example.test")
+        refused()
+        change("alias", "add", "@example.test", "bob@example.test")
+        host.send("a@sender.test", ["info@example.test", "alice@example.test"], text)
+        host.wait_messages("bob", 2)
+        host.wait_messages("alice", 2)
+        assert len(host.messages("bob")) == 2
+        change("domain", "add", "new.test")
+        change("alias", "add", "x@new.test", "alice@example.test")
+        host.send("a@sender.test", ["x@new.test"], text)
+        host.wait_messages("alice", 3)
+    host.check_log()

@@ -4,6 +4,7 @@ import os
 import pathlib
 import pty
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -150,3 +151,8 @@ def test_postfix_says_what_it_does(host):
     assert (stopped.returncode, "stopping the Postfix mail system" in stopped.stderr) == (0, True)
     assert bare(postfix, "-Dv", "-c", host.config, "status").returncode == 1
     assert bare(postfix, "-c", host.config, "nonesuch").returncode != 0
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
+def test_the_completion_for_zsh_is_sound():
+    subprocess.run(["zsh", "-n", TOP / "conf/completion/_dakiya"], check=True)

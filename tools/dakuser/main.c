@@ -70,7 +70,8 @@ static const char *const         forms[] = { "[-c DIRECTORY] COMMAND ...", NULL 
 static const struct usage_option options[] = {
 	{ 'c', NULL, "DIRECTORY", "where main.cf is" },
 	{ OPTION_DOMAIN, "domain", "DOMAIN", "import: of users whose name has none" },
-	{ OPTION_FORCE, "force", NULL, "import: replace passwords; domain, alias: although" },
+	{ OPTION_FORCE, "force", NULL,
+	  "import: replace passwords; domain, alias: in spite of what is said" },
 	{ 'j', "json", NULL, "one JSON object a line" },
 	{ OPTION_MAILBOX, "mailbox", "PATH",
 	  "add: below virtual_mailbox_base; / at its end: Maildir" },
