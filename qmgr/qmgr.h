@@ -23,6 +23,7 @@
 #include "qmgr/backlog.h"
 #include "qmgr/files.h"
 #include "qmgr/journal.h"
+#include "qmgr/recent.h"
 #include "qmgr/schedule.h"
 
 struct resolvers;
@@ -60,8 +61,10 @@ struct qmgr {
 	ARRAY(struct source *) listeners;
 
 	struct hash      messages; /* in memory, by id */
-	size_t           retried;  /* of those, the ones that lie in files */
-	size_t           fetching; /* more of them, being read */
+	struct recent    recent;
+	bool             is_catching_up; /* all intake channels are being read */
+	size_t           retried;        /* of those, the ones that lie in files */
+	size_t           fetching;       /* more of them, being read */
 	uint64_t         content_bytes;
 	struct list_node touched;         /* messages to be looked at (message_touch) */
 	struct heap      alarms;          /* parked messages */
