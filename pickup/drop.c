@@ -156,9 +156,13 @@ file_move(const struct drop *drop, struct drop_file *file, int to, const char *n
 static void
 file_set_aside(const struct drop *drop, struct drop_file *file)
 {
-	char     name[100];
-	unsigned uid = file->fd >= 0 ? (unsigned)file->status.st_uid : 0;
-	bool     is_file = file->fd < 0 || S_ISREG(file->status.st_mode);
+	char name[100];
+
+	if (file->fd < 0 &&
+	    fstatat(file->directory, file->name, &file->status, AT_SYMLINK_NOFOLLOW) != 0)
+		return; /* taken back */
+	bool     is_file = S_ISREG(file->status.st_mode);
+	unsigned uid = (unsigned)file->status.st_uid;
 
 	snprintf(name, sizeof(name), "maildrop-%lld-%u", (long long)clock_wall_us(), uid);
 	log_warning("maildrop: %s of uid=%u: %s: %s%s", file->name, uid, file->reason,
