@@ -56,8 +56,10 @@ struct qmgr {
 	struct resolvers *resolvers;
 	struct control   *control;
 	struct router    *router;
-	struct schedule   schedule;
-	struct backlog    backlog;
+	/* authorized_mailq_users, authorized_flush_users: for the control threads */
+	struct match_list *mailq_users, *flush_users;
+	struct schedule    schedule;
+	struct backlog     backlog;
 	ARRAY(struct source *) listeners;
 
 	struct hash      messages; /* in memory, by id */
