@@ -374,6 +374,26 @@ def test_git_send_email(up, tmp_path):
         dakiya.remove_directory(work)
 
 
+@needs("s-nail")
+@needs("mutt")
+@needs("php")
+def test_the_guide_works_as_written(up, tmp_path):
+    guide = (dakiya.TOP / "docs" / "local-mail.md").read_text()
+    script = "\n".join(re.findall(r"^```sh\n(.*?)^```", guide, re.M | re.S))
+    for name, program in (("postlog", "daklog"),):
+        (up.bin / name).symlink_to(dakiya.BUILD / "bin" / program)
+    result = subprocess.run(
+        ["bash", "-ec", script], text=True, capture_output=True, check=False, timeout=120,
+        env=up.environment(PATH=f"{up.bin}:/usr/bin:/bin", HOME=str(tmp_path), TERM="dumb"))
+    assert result.returncode == 0, result
+    for subject in ("hello", "Cron <root@host> backup", "from PHP", "from s-nail", "from mutt"):
+        up.wait_subject(subject)
+    assert "sendmailCmd" in (tmp_path / ".gitconfig").read_text()
+    up.wait_log(r"postfix/test\[\d+\]: looking for a lost message")
+    master = (dakiya.TOP / "conf" / "master.cf").read_text()
+    assert re.search(r"^```\n(pickup .*)\n```", guide, re.M).group(1) in master
+
+
 # ---- many at once ----
 
 def test_many_users_at_once(up):
