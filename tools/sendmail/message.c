@@ -20,7 +20,9 @@ struct input {
 	struct tool   *tool;
 	struct letter *letter;
 	struct buf    *header; /* NULL: not wanted, or it is over */
-	struct buf     text;   /* read and not taken yet */
+	struct buf     text;   /* what was read */
+	size_t         at;     /* so much of it is taken */
+	struct buf     out;    /* taken and not written yet */
 	bool           is_eof;
 	bool           is_line_start;
 	bool           is_first; /* "From " lines may come */
@@ -62,6 +64,8 @@ message_write(int fd, struct slice bytes)
 static int
 input_fill(struct input *input)
 {
+	buf_consume(&input->text, input->at);
+	input->at = 0;
 	if (!buf_reserve(&input->text, READ_MOST))
 		return complain(input->tool, EX_OSERR, "out of memory");
 	for (;;) {
@@ -81,7 +85,7 @@ input_fill(struct input *input)
 static struct slice
 input_line(const struct input *input)
 {
-	struct slice text = buf_slice(&input->text);
+	struct slice text = slice_from_offset(buf_slice(&input->text), input->at);
 	size_t       newline = slice_find_byte(text, '\n');
 
 	return newline == SLICE_NOT_FOUND ? text : slice_first(text, newline + 1);
@@ -112,6 +116,17 @@ is_header_line(struct slice line)
 }
 
 static int
+out_flush(struct input *input)
+{
+	bool is_written = message_write(input->letter->fd, buf_slice(&input->out));
+
+	buf_clear(&input->out);
+	return is_written ? EX_OK
+	                  : complain(input->tool, EX_TEMPFAIL, "no room for the message: error %d",
+	                             errno);
+}
+
+static int
 line_take(struct input *input, struct slice line)
 {
 	int64_t limit = input->tool->message_size_limit;
@@ -130,10 +145,9 @@ line_take(struct input *input, struct slice line)
 		return complain(input->tool, EX_UNAVAILABLE,
 		                "message file too big (message_size_limit is %lld bytes)",
 		                (long long)limit);
-	if (!message_write(input->letter->fd, line))
-		return complain(input->tool, EX_TEMPFAIL, "no room for the message: error %d",
-		                errno);
-	return EX_OK;
+	if (!buf_append(&input->out, line))
+		return complain(input->tool, EX_OSERR, "out of memory");
+	return input->out.length < READ_MOST ? EX_OK : out_flush(input);
 }
 
 /* Lines until the end; a sysexits code. */
@@ -153,13 +167,13 @@ input_read(struct input *input)
 		}
 		if (line.length == 0 ||
 		    (input->is_line_start && is_end(line) && !input->tool->options.ignores_dots))
-			return EX_OK;
+			return out_flush(input);
 		if (!input->is_first || !is_from_line(line)) {
 			input->is_first = false;
 			code = line_take(input, line);
 		}
 		input->is_line_start = is_line;
-		buf_consume(&input->text, line.length);
+		input->at += line.length;
 		if (code != EX_OK)
 			return code;
 	}
@@ -172,11 +186,13 @@ message_read(struct tool *tool, struct letter *letter, bool wants_header, struct
 		               .letter = letter,
 		               .header = wants_header ? header : NULL,
 		               .text = BUF(3 * (size_t)READ_MOST),
+		               .out = BUF(3 * (size_t)READ_MOST),
 		               .is_line_start = true,
 		               .is_first = true };
 
 	letter->fd = message_file(tool);
 	int code = letter->fd < 0 ? EX_OSERR : input_read(&input);
 	buf_free(&input.text);
+	buf_free(&input.out);
 	return code;
 }

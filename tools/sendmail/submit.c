@@ -15,6 +15,7 @@
 #include "tools/sendmail/sendmail.h"
 
 #define ATTEMPTS_MS    30000  /* how long it is tried to get it taken at all */
+#define UNSURE_MS      120000 /* and to find out whether it was: otherwise it may be sent twice */
 #define SEND_MS        60000  /* for one frame */
 #define ANSWER_MS      310000 /* the commit's own limit and a bit */
 #define PAUSE_LEAST_MS 20
@@ -163,7 +164,7 @@ talk(struct talker *talker)
 			result = TALK_AGAIN;
 		else if (result == TALK_DONE || result == TALK_NOBODY || result == TALK_UNABLE)
 			return result;
-		if (clock_monotonic_ms() >= until_ms)
+		if (clock_monotonic_ms() >= until_ms + (result == TALK_UNSURE ? UNSURE_MS : 0))
 			return talker->done.status == SUBMIT_BUSY ? TALK_DONE : result;
 		is_unsure = result == TALK_UNSURE;
 		/* Not all of a crowd at the same moment. */
