@@ -45,6 +45,7 @@ struct drop_file {
 	int         fd;
 	struct stat status;
 	char        reason[ERROR_TEXT_MOST]; /* why it is no good */
+	char        id[QUEUE_ID_MOST];       /* its name since it is being taken */
 };
 
 enum drop_result { DROP_TAKEN, DROP_LATER, DROP_BAD };
@@ -189,15 +190,36 @@ sender_check(const struct drop *drop, struct drop_file *file)
 	return DROP_LATER;
 }
 
+/*
+ * It was refused, and the program that sent it has long ended: its sender gets a notice. The file
+ * is set aside when that is in the queue.
+ */
+static enum drop_result
+message_return(const struct drop *drop, struct drop_file *file)
+{
+	struct submission        submission;
+	struct submission_result result = { SUBMIT_TRY_LATER, "" };
+
+	submission_init(&submission, &drop->room->intake, (uint32_t)file->status.st_uid);
+	submission_return(&submission, file->reason);
+	if (lseek(file->fd, 0, SEEK_SET) == 0 && file_read(file, &submission) == DROP_TAKEN)
+		result = submission_commit(&submission);
+	bool is_later = result.status != SUBMIT_OK && result.status != SUBMIT_REFUSED &&
+	                result.status != SUBMIT_BAD_DATA;
+	submission_reset(&submission);
+	if (is_later)
+		return DROP_LATER;
+	file_set_aside(drop, file);
+	return DROP_TAKEN;
+}
+
 /* Claimed under the id that it will have, then committed. */
 static enum drop_result
 message_commit(const struct drop *drop, struct drop_file *file, struct submission *submission)
 {
-	char id[QUEUE_ID_MOST];
-
 	if (submission->failure == SUBMIT_OK) {
-		snprintf(id, sizeof(id), "%s", submission->id);
-		if (!file_move(drop, file, drop->claims_fd, id))
+		snprintf(file->id, sizeof(file->id), "%s", submission->id);
+		if (!file_move(drop, file, drop->claims_fd, file->id))
 			return DROP_LATER;
 	}
 	struct submission_result result = submission_commit(submission);
@@ -209,14 +231,12 @@ message_commit(const struct drop *drop, struct drop_file *file, struct submissio
 	case SUBMIT_TRY_LATER:
 	case SUBMIT_NO_SPACE:
 	case SUBMIT_BUSY: return DROP_LATER;
+	case SUBMIT_REFUSED: bad(file, result.reason); return message_return(drop, file);
 	case SUBMIT_NOT_ALLOWED:
 	case SUBMIT_BAD_DATA:
-	case SUBMIT_REFUSED:
 	case SUBMIT_UNKNOWN: break;
 	}
-	bad(file, result.reason);
-	file_set_aside(drop, file); /* under the name that it has now */
-	return DROP_TAKEN;
+	return bad(file, result.reason);
 }
 
 static enum drop_result

@@ -13,7 +13,10 @@
 #define ENVID_MOST      100   /* RFC 3461 4.4 */
 #define ORCPT_MOST      500   /* RFC 3461 4.2 */
 #define RECIPIENTS_MOST 50000 /* of one message */
-#define NOTIFY_BITS     (DSN_NOTIFY_NEVER | DSN_NOTIFY_SUCCESS | DSN_NOTIFY_FAILURE | DSN_NOTIFY_DELAY)
+#define RETURNED_TEXT                                                                              \
+	"Subject: A message that was left for the mail system\n\n"                                 \
+	"It is kept by the administrator of the mail system, in the directory corrupt/.\n"
+#define NOTIFY_BITS (DSN_NOTIFY_NEVER | DSN_NOTIFY_SUCCESS | DSN_NOTIFY_FAILURE | DSN_NOTIFY_DELAY)
 
 void
 submission_init(struct submission *submission, const struct intake_context *context, uint32_t uid)
@@ -39,6 +42,12 @@ submission_fail(struct submission *submission, enum submit_status status, const 
 		return;
 	submission->failure = status;
 	submission->reason = reason;
+}
+
+void
+submission_return(struct submission *submission, const char *refusal)
+{
+	submission->refusal = refusal;
 }
 
 /* ---- the envelope ---- */
@@ -97,6 +106,21 @@ trace_set(struct submission *submission, int64_t now_s)
 	return is_set;
 }
 
+/* content_filter; or the way back, for what was refused. NULL: no room. */
+static const char *
+filter_of(struct submission *submission)
+{
+	struct buf text = BUF(2000);
+
+	if (submission->refusal == NULL)
+		return submission->context->parameters->content_filter;
+	buf_append_text(&text, "error:5.7.1 ");
+	buf_append_printable(&text, slice_first(slice_from(submission->refusal), 500));
+	const char *filter = arena_text(&submission->arena, buf_slice(&text));
+	buf_free(&text);
+	return filter;
+}
+
 static void
 log_begin(const struct submission *submission, struct slice sender)
 {
@@ -113,15 +137,17 @@ static void
 begin(struct submission *submission, const struct msg_submit_begin *message)
 {
 	struct error        error = ERROR_NONE;
+	const char         *filter = filter_of(submission);
 	struct msg_envelope envelope = { .sender = sender_complete(submission, message->sender),
 		                         .arrival_us = clock_wall_us(),
 		                         .flags = message->flags,
 		                         .dsn_ret = message->dsn_ret,
 		                         .dsn_envid =
 		                                 arena_copy(&submission->arena, message->dsn_envid),
+		                         .filter = slice_trim(slice_from(filter)),
 		                         .service = SLICE("pickup") };
 
-	if (envelope.sender.data == NULL || envelope.dsn_envid.data == NULL) {
+	if (filter == NULL || envelope.sender.data == NULL || envelope.dsn_envid.data == NULL) {
 		submission_fail(submission, SUBMIT_TRY_LATER, "out of memory");
 		return;
 	}
@@ -217,7 +243,8 @@ take_content(struct submission *submission, struct ipc_frame *frame)
 		return SUBMISSION_MALFORMED;
 	submission->state = SUBMISSION_CONTENT;
 	submission->content_bytes += message.content.length;
-	if (submission->failure == SUBMIT_OK && message.content.length > 0)
+	if (submission->failure == SUBMIT_OK && submission->refusal == NULL &&
+	    message.content.length > 0)
 		content_write(submission, message.content);
 	return SUBMISSION_GOES_ON;
 }
@@ -254,6 +281,8 @@ submission_commit(struct submission *submission)
 {
 	if (submission->failure != SUBMIT_OK)
 		return (struct submission_result){ submission->failure, submission->reason };
+	if (submission->refusal != NULL)
+		content_write(submission, SLICE(RETURNED_TEXT));
 	struct buf rest = BUF(16);
 	if (data_encode_end(&submission->encoder, &rest) && submission->content_bytes > 0)
 		(void)intake_write(submission->intake, buf_slice(&rest));

@@ -29,6 +29,7 @@ struct submission {
 	size_t                       recipient_count;
 	enum submit_status           failure; /* SUBMIT_OK = none; the first one counts */
 	const char                  *reason;  /* of the failure, in the arena or a constant */
+	const char                  *refusal; /* submission_return; NULL = an ordinary message */
 	char                         id[QUEUE_ID_MOST]; /* "" until submit_begin was good */
 };
 
@@ -39,6 +40,13 @@ void submission_init(struct submission *submission, const struct intake_context 
 void submission_reset(struct submission *submission);
 /* It will not be taken; what still comes of it is read and ignored. */
 void submission_fail(struct submission *submission, enum submit_status status, const char *reason);
+
+/*
+ * Before submit_begin: what comes was refused before, for that reason (borrowed), when nobody was
+ * there any more to be told. In its place a few lines are committed that fail for all its
+ * recipients, so that its sender gets a notice.
+ */
+void submission_return(struct submission *submission, const char *refusal);
 
 enum submission_step {
 	SUBMISSION_GOES_ON,

@@ -558,6 +558,21 @@ def test_a_queue_that_is_away_does_not_keep_mail_out(fresh):
     assert fresh.processes()["qmgr"] != [qmgr]
 
 
+def test_a_message_that_is_refused_later_comes_back(down):
+    """sendmail said yes while the system was down; a rule says no afterwards."""
+    hops = "Received: by somebody\n" * 60
+    down.sendmail("-f", "bob@example.test", "alice@example.test", "x@elsewhere.test",
+                  stdin=hops + "Subject: round and round\n\nx\n")
+    down.start()
+    text = down.wait_subject("Undelivered Mail Returned to Sender", "bob")
+    assert "<alice@example.test>: Error: too many hops" in text.replace("\n    ", " ")
+    assert text.count("Final-Recipient:") == 2
+    assert down.subjects("alice") == {}
+    (kept,) = (down.queue / "corrupt").iterdir()
+    assert b"round and round" in kept.read_bytes()
+    assert not [path for path in (down.queue / "pickup").iterdir() if path.name != ".lock"]
+
+
 @needs_root
 def test_what_is_hostile_is_set_aside(down):
     drop, outside = down.queue / "maildrop", down.directory / "outside"

@@ -16,6 +16,7 @@ static const char config[] = "myhostname = mail.example.org\n"
 			     "myorigin = example.org\n"
 			     "mydestination =\n"
 			     "append_dot_mydomain = yes\n"
+			     "content_filter = scan:[127.0.0.1]:10025\n"
 			     "inet_interfaces = 192.0.2.1\n";
 
 struct host {
@@ -150,6 +151,7 @@ a_message_is_committed_with_its_trace_and_what_it_lacks(void **state)
 	                            "From: Alice O'Hara <alice@example.org>\r\n"
 	                            "\r\none\r\ntwo\r\nthree four\r\n"));
 	assert_true(slice_equal(host.queue.envelope.sender, SLICE("alice@example.org")));
+	assert_true(slice_equal(host.queue.envelope.filter, SLICE("scan:[127.0.0.1]:10025")));
 	assert_int_equal(host.queue.recipient_count, 1);
 	assert_true(slice_equal(host.queue.recipients[0].address, SLICE("bob@example.net")));
 }
@@ -376,6 +378,27 @@ what_the_content_steps_refuse_is_refused(void **state)
 	buf_free(&text);
 }
 
+static void
+a_refused_message_goes_back_without_its_content(void **state)
+{
+	(void)state;
+	submission_return(&host.submission, "Error: too\nmany hops");
+	give_begin("alice");
+	give_recipient("bob@example.net");
+	give_content("Received: x\nX-Bad: y\n\nsecret\n");
+	give_end(29);
+	check_result(SUBMIT_OK, "");
+	assert_true(
+		slice_equal(host.queue.envelope.filter, SLICE("error:5.7.1 Error: too?many hops")));
+	assert_true(slice_equal(host.queue.envelope.sender, SLICE("alice@example.org")));
+	const char *got = buf_text(&host.queue.content);
+	assert_null(strstr(got, "secret"));
+	assert_null(strstr(got, "X-Bad"));
+	assert_non_null(
+		strstr(got, "\r\nSubject: A message that was left for the mail system\r\n"));
+	assert_int_equal(host.queue.recipient_count, 1);
+}
+
 /* ---- users ---- */
 
 static void
@@ -415,6 +438,7 @@ main(void)
 		TEST(content_that_was_cut_is_no_message),
 		TEST(the_queues_answers_are_told_apart),
 		TEST(what_the_content_steps_refuse_is_refused),
+		TEST(a_refused_message_goes_back_without_its_content),
 		cmocka_unit_test(one_user_may_have_so_many_at_a_time),
 	};
 
