@@ -131,9 +131,7 @@ log_find(const struct tool *tool, enum log_target *target)
 	*target = LOG_TO_STREAM;
 	if (tool->maillog_file[0] != '\0')
 		fd = open(tool->maillog_file,
-		          O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK |
-		                  (geteuid() == 0 ? O_CREAT : 0),
-		          0640);
+		          O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
 	if (fd >= 0)
 		return fd;
 	*target = LOG_TO_SYSLOG;
