@@ -287,6 +287,28 @@ def test_mailq_and_flush(up):
     assert up.sendmail("-qInosuchid123", code=65).returncode == 65
 
 
+def test_newaliases(tmp_path):
+    """Each table of alias_database is built; by root they are root's, as others are theirs."""
+    with mail_host() as host:
+        tables = []
+        for name in ("aliases", "more"):
+            (host.config / name).write_text(f"{name}: alice@example.test\n")
+            tables.append(f"hash:{host.config}/{name}")
+        with open(host.config / "main.cf", "a", encoding="ascii") as config:
+            config.write(f"alias_database = {', '.join(tables)}\n")
+        (host.bin / "newaliases").symlink_to(dakiya.BUILD / "bin" / "sendmail")
+        for words in ([host.bin / "newaliases"], [host.bin / "sendmail", "-bi"]):
+            for table in tables:
+                pathlib.Path(table[5:] + ".db").unlink(missing_ok=True)
+            done = host.call(*words, user=0)
+            assert (done.returncode, done.stderr) == (0, ""), done
+            for table in tables:
+                asked = dakiya.run(dakiya.BUILD / "bin" / "dakmap", "-q", table.rsplit("/")[-1], table)
+                assert asked.stdout == "alice@example.test\n"
+        (host.config / "more").unlink()
+        assert host.call(host.bin / "newaliases", user=0).returncode != 0
+
+
 def test_smtp_on_standard_input(up):
     done = up.sendmail("-bs", stdin=(
         "EHLO here\r\nMAIL FROM:<jane@sender.test> SIZE=20 BODY=8BITMIME\r\n"
@@ -654,9 +676,10 @@ def kill_again_and_again(host, names, until):
             host.kill_daemon(name)
 
 
-def test_killed_in_the_middle_nothing_is_lost_and_nothing_is_sent_twice(fresh):
+@pytest.mark.parametrize("victims", [["pickup"], ["qmgr"], ["qmgr", "pickup"]], ids="+".join)
+def test_killed_in_the_middle_nothing_is_lost_and_nothing_is_sent_twice(fresh, victims):
     over = threading.Event()
-    killer = threading.Thread(target=kill_again_and_again, args=(fresh, ["pickup"], over))
+    killer = threading.Thread(target=kill_again_and_again, args=(fresh, victims, over))
 
     def one(number):
         fresh.sendmail("-f", f"s{number}@sender.test", "alice@example.test",
@@ -668,20 +691,23 @@ def test_killed_in_the_middle_nothing_is_lost_and_nothing_is_sent_twice(fresh):
     finally:
         over.set()
         killer.join()
-    dakiya.wait_for("all of it", lambda: len(fresh.subjects()) == 200, 60)
+    dakiya.wait_for("all of it", lambda: len(fresh.subjects()) == 200, 90)
+    dakiya.wait_for("no more to do", lambda: not fresh.waiting() and not [
+        path for path in (fresh.queue / "pickup").iterdir() if path.name != ".lock"], 60)
     fresh.wait_queue_empty()
     assert fresh.subjects() == {f"killed {number}": 1 for number in range(200)}
     assert fresh.log().count("killed by signal 9") >= 2
 
 
-def test_a_backlog_is_taken_once_whatever_dies(down):
-    """300 messages in the drop directory, pickup killed and killed again while it takes them."""
+@pytest.mark.parametrize("victims", [["pickup"], ["qmgr", "pickup"]], ids="+".join)
+def test_a_backlog_is_taken_once_whatever_dies(down, victims):
+    """300 messages in the drop directory, and daemons killed again while they are taken."""
     for number in range(300):
         copy_of_a_drop(down, down.queue / "maildrop" / f"b{number}", NOBODY,
                        subject=f"backlog {number}")
     over = threading.Event()
     down.start()
-    killer = threading.Thread(target=kill_again_and_again, args=(down, ["pickup"], over))
+    killer = threading.Thread(target=kill_again_and_again, args=(down, victims, over))
     killer.start()
     time.sleep(3)
     over.set()

@@ -13,12 +13,14 @@
 #include "lib/base/number.h"
 #include "lib/conf/version.h"
 #include "lib/mail/address.h"
+#include "lib/table/table.h"
 #include "lib/table/userlist.h"
 #include "tools/sendmail/sendmail.h"
 
 #define DEFAULT_CONFIG_DIRECTORY "/etc/dakiya"
 #define HEADER_MOST              (16u << 20)
 #define PATH_BYTES               4096
+#define ALIAS_TABLES_MOST        50
 
 static const char help[] =
 	"usage: sendmail [options] [recipient ...] <message\n"
@@ -131,7 +133,7 @@ hand_over(struct tool *tool, const char *program, char *const arguments[])
 		if (path != NULL)
 			execv(path, arguments);
 	}
-	int code = config_read(tool);
+	int code = tool->configuration == NULL ? config_read(tool) : EX_OK;
 	if (code != EX_OK)
 		return code;
 	const char *path = arena_format(&tool->arena, "%s/%s", tool->command_directory, program);
@@ -163,15 +165,27 @@ run_queue(struct tool *tool)
 	return hand_over(tool, "dakqueue", arguments);
 }
 
+/* postalias for each table of alias_database. */
 static int
 run_aliases(struct tool *tool)
 {
-	char  newaliases[] = "newaliases";
-	char *arguments[] = { newaliases, NULL };
+	char         postalias[] = "postalias", c[] = "-c";
+	char        *arguments[ALIAS_TABLES_MOST + 4] = { postalias, c, tool->config_directory };
+	size_t       count = 3;
+	struct slice rest, item;
+	int          code = config_read(tool);
 
-	if (setenv("MAIL_CONFIG", tool->config_directory, 1) != 0)
-		return complain(tool, EX_OSERR, "out of memory");
-	return hand_over(tool, "dakmap", arguments);
+	if (code != EX_OK)
+		return code;
+	const char *tables = setting(tool, "alias_database");
+	for (rest = slice_from(tables); table_next_item(&rest, &item);) {
+		if (count == ALIAS_TABLES_MOST + 3)
+			return complain(tool, EX_CONFIG, "alias_database names too many tables");
+		arguments[count] = arena_text(&tool->arena, item);
+		if (arguments[count++] == NULL)
+			return complain(tool, EX_OSERR, "out of memory");
+	}
+	return count == 3 ? EX_OK : hand_over(tool, "dakmap", arguments);
 }
 
 static int

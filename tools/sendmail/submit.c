@@ -150,16 +150,35 @@ talk_ask(struct talker *talker)
 	return talker->done.status == SUBMIT_UNKNOWN ? TALK_AGAIN : TALK_DONE;
 }
 
+/*
+ * "Try later" behind the whole message may mean that the queue died over it: then it may have been
+ * taken all the same.
+ */
+static bool
+may_be_taken(const struct talker *talker)
+{
+	return talker->done.status == SUBMIT_TRY_LATER && talker->answer->queue_id[0] != '\0';
+}
+
 /* Until it is known what became of it. */
 static enum talk
 talk(struct talker *talker)
 {
 	int64_t until_ms = clock_monotonic_ms() + ATTEMPTS_MS, pause = PAUSE_LEAST_MS;
-	bool    is_unsure = false;
+	bool    is_unsure = false, is_later = false;
 
 	for (;;) {
 		enum talk result = is_unsure ? talk_ask(talker) : talk_once(talker);
 
+		/* It was not taken, and trying again at once is of no use. */
+		if (is_later && result == TALK_AGAIN) {
+			talker->done.status = SUBMIT_TRY_LATER;
+			return TALK_DONE;
+		}
+		if (!is_unsure && result == TALK_DONE && may_be_taken(talker)) {
+			is_later = true;
+			result = TALK_UNSURE;
+		}
 		if (result == TALK_DONE && talker->done.status == SUBMIT_BUSY)
 			result = TALK_AGAIN;
 		else if (result == TALK_DONE || result == TALK_NOBODY || result == TALK_UNABLE)
