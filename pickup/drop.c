@@ -23,8 +23,9 @@
 
 #define SCAN_MS         60000 /* also without a sign of something new */
 #define LOOK_MS         1000  /* without inotify, and while another generation works */
-#define LATER_MS        5000  /* when something could not be taken */
-#define LATER_MOST      20    /* so many, and the queue is left alone for a while */
+#define LATER_LEAST_MS  5000  /* when something could not be taken; doubling */
+#define LATER_MOST_MS   (300 * INT64_C(1000))
+#define AWAY_MOST       20    /* questions without an answer: the queue is left alone for a while */
 #define UNFINISHED_S    86400 /* after that an unfinished file is left from a crash */
 #define READ_STEP       (64u * 1024)
 #define ENVELOPE_MOST   (16 * INT64_C(1048576)) /* bytes of a file beside its content */
@@ -36,6 +37,8 @@ struct drop {
 	int                    maildrop_fd, claims_fd, corrupt_fd;
 	gid_t                  group; /* what files that were made in maildrop/ belong to */
 	size_t                 later; /* what could not be taken in this round */
+	size_t                 away;  /* how often in a row the queue did not answer */
+	int64_t                claims_due_ms, claims_pause_ms;
 };
 
 /* One file, wherever it lies. */
@@ -240,7 +243,7 @@ message_commit(const struct drop *drop, struct drop_file *file, struct submissio
 }
 
 static enum drop_result
-message_take(const struct drop *drop, struct drop_file *file)
+message_take(struct drop *drop, struct drop_file *file)
 {
 	struct submission submission;
 	enum drop_result  result = file_open(drop, file);
@@ -251,6 +254,9 @@ message_take(const struct drop *drop, struct drop_file *file)
 		return result;
 	submission_init(&submission, &drop->room->intake, (uint32_t)file->status.st_uid);
 	result = file_read(file, &submission);
+	bool is_away = result == DROP_TAKEN && submission.failure == SUBMIT_TRY_LATER &&
+	               submission.id[0] == '\0';
+	drop->away = is_away ? drop->away + 1 : 0;
 	if (result == DROP_TAKEN)
 		result = message_commit(drop, file, &submission);
 	submission_reset(&submission);
@@ -308,6 +314,18 @@ maildrop_visit(struct drop *drop, const char *name)
 	file_take(drop, drop->maildrop_fd, name);
 }
 
+/* Its owner may have put a directory in its place at the last moment. */
+static void
+claim_remove(const struct drop *drop, const char *name)
+{
+	char aside[100];
+
+	if (unlinkat(drop->claims_fd, name, 0) == 0)
+		return;
+	snprintf(aside, sizeof(aside), "maildrop-%lld-%s", (long long)clock_wall_us(), name);
+	renameat(drop->claims_fd, name, drop->corrupt_fd, aside);
+}
+
 /* Left from a process that was killed, or from a commit that failed. */
 static void
 claims_visit(struct drop *drop, const char *name)
@@ -318,12 +336,16 @@ claims_visit(struct drop *drop, const char *name)
 		return;
 	switch (intake_ask_known(drop->room->intake.queue, name, &error)) {
 	case INTAKE_OK:
+		drop->away = 0;
 		log_info("%s: was taken from maildrop before", name);
-		unlinkat(drop->claims_fd, name, 0);
+		claim_remove(drop, name);
 		return;
 	case INTAKE_REFUSED: file_take(drop, drop->claims_fd, name); return;
 	case INTAKE_TRY_LATER:
-	case INTAKE_NO_SPACE: drop->later++; return;
+	case INTAKE_NO_SPACE:
+		drop->away++;
+		drop->later++;
+		return;
 	}
 }
 
@@ -340,7 +362,7 @@ directory_visit(struct drop *drop, int fd, void (*visit)(struct drop *drop, cons
 		drop->later++;
 		return;
 	}
-	while (drop->later < LATER_MOST && !daemon_is_draining(drop->context) &&
+	while (drop->away < AWAY_MOST && !daemon_is_draining(drop->context) &&
 	       (entry = readdir(directory)) != NULL)
 		visit(drop, entry->d_name);
 	closedir(directory);
@@ -389,6 +411,39 @@ watch_clear(int fd)
 		;
 }
 
+/* What could not be taken is tried again more and more rarely; new mail does not wait for it. */
+static void
+claims_look(struct drop *drop)
+{
+	int64_t now_ms = clock_monotonic_ms();
+
+	if (now_ms < drop->claims_due_ms)
+		return;
+	directory_visit(drop, drop->claims_fd, claims_visit);
+	if (drop->later == 0)
+		drop->claims_pause_ms = 0;
+	else if (drop->claims_pause_ms == 0)
+		drop->claims_pause_ms = LATER_LEAST_MS;
+	else if (drop->claims_pause_ms < LATER_MOST_MS)
+		drop->claims_pause_ms *= 2;
+	drop->claims_due_ms = now_ms + (drop->later == 0 ? SCAN_MS : drop->claims_pause_ms);
+}
+
+static int64_t
+drop_next_ms(struct drop *drop)
+{
+	int64_t now_ms = clock_monotonic_ms(), next_ms = now_ms + SCAN_MS;
+
+	if (drop->room->watch_fd < 0)
+		return now_ms + LOOK_MS;
+	/* Claimed in this round and not committed: soon, the first time. */
+	if (drop->later > 0 && drop->claims_pause_ms == 0)
+		drop->claims_due_ms = now_ms + LATER_LEAST_MS;
+	if (drop->later > 0 && next_ms > now_ms + LATER_LEAST_MS)
+		next_ms = now_ms + LATER_LEAST_MS;
+	return drop->claims_due_ms < next_ms ? drop->claims_due_ms : next_ms;
+}
+
 void *
 drop_run(void *argument)
 {
@@ -404,14 +459,11 @@ drop_run(void *argument)
 	if (lock_fd < 0)
 		return NULL;
 	while (!daemon_is_draining(context)) {
-		drop.later = 0;
+		drop.away = drop.later = 0;
 		watch_clear(drop.room->watch_fd);
-		directory_visit(&drop, drop.claims_fd, claims_visit);
+		claims_look(&drop);
 		directory_visit(&drop, drop.maildrop_fd, maildrop_visit);
-		int64_t pause_ms = drop.later > 0 ? LATER_MS : SCAN_MS;
-		if (drop.room->watch_fd < 0)
-			pause_ms = LOOK_MS;
-		daemon_wait(context, drop.room->watch_fd, POLLIN, clock_monotonic_ms() + pause_ms);
+		daemon_wait(context, drop.room->watch_fd, POLLIN, drop_next_ms(&drop));
 	}
 	close(lock_fd);
 	return NULL;

@@ -239,6 +239,20 @@ def test_the_sender_gets_a_bounce(up):
     assert "to nobody" in up.wait_subject("Undelivered Mail Returned to Sender", "bob")
 
 
+def test_closed_standard_streams_are_no_trouble(up):
+    done = up.call("/bin/sh", "-c", f"exec {up.bin}/sendmail -f closed@sender.test bob@example.test "
+                                    "<&- >&- 2>&-")
+    assert done.returncode == 0, done
+    dakiya.wait_for("an empty message", lambda: [
+        text for text in up.messages("bob") if b"Return-Path: <closed@sender.test>" in text])
+
+
+def test_a_limit_of_the_callers_is_an_error(up):
+    done = up.call("/bin/sh", "-c", f"ulimit -f 8; exec {up.bin}/sendmail -i alice@example.test",
+                   stdin="Subject: limited\n\n" + "x\n" * 100000)
+    assert done.returncode == 75 and "no room for the message" in done.stderr, done
+
+
 # ---- exit codes ----
 
 @pytest.mark.parametrize("words, code, says", [
@@ -593,6 +607,32 @@ def test_a_message_that_is_refused_later_comes_back(down):
     (kept,) = (down.queue / "corrupt").iterdir()
     assert b"round and round" in kept.read_bytes()
     assert not [path for path in (down.queue / "pickup").iterdir() if path.name != ".lock"]
+
+
+def test_what_cannot_be_taken_yet_holds_up_nobody():
+    """A table that does not answer (an alias that leads in a circle): kept, tried more rarely."""
+    loop = "inline:{ { l1@example.test = l2@example.test }, { l2@example.test = l1@example.test } }"
+    with mail_host(settings={"virtual_alias_maps": loop}) as host:
+        host.start()
+        host.stop()
+        for number in range(30):
+            copy_of_a_drop(host, host.queue / "maildrop" / f"a{number}", NOBODY,
+                           subject=f"loop {number}", recipient="l1@example.test")
+        copy_of_a_drop(host, host.queue / "maildrop" / "z", NOBODY, subject="behind")
+        host.start()
+        host.wait_subject("behind")
+        time.sleep(7)  # one more try of the others
+        for name, subject in ((".new", "meanwhile"),):
+            path = copy_of_a_drop(host, host.queue / "maildrop" / name, NOBODY, subject=subject)
+            path.rename(path.with_name("new"))
+        host.wait_subject("meanwhile", timeout=10)
+        claims = [path for path in (host.queue / "pickup").iterdir() if path.name != ".lock"]
+        assert len(claims) == 30 and not host.waiting()
+        assert 30 <= host.log().count("Temporary lookup failure") <= 120
+        # Told to him who waits for it; then it stays here, too.
+        host.sendmail("l1@example.test", stdin="Subject: sent\n\nx\n")
+        dakiya.wait_for("it to be claimed", lambda: len(list((host.queue / "pickup").iterdir())) == 32)
+        assert sum(host.subjects().values()) == 2
 
 
 @needs_root

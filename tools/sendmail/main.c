@@ -1,5 +1,6 @@
 /* main.c - sendmail(1): what every program on this host calls to send mail. */
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
 #include <pwd.h>
 #include <signal.h>
@@ -372,6 +373,7 @@ mail_prepare(struct tool *tool, struct letter *letter)
 	int code = config_read(tool);
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a limit of the caller's is an error like others */
 	*letter = (struct letter){ .fd = -1,
 		                   .flags = tool->options.flags,
 		                   .dsn_ret = tool->options.dsn_ret,
@@ -408,6 +410,17 @@ run(struct tool *tool)
 	return tool->options.mode == MODE_SMTP ? server_run(tool) : mail_run(tool, &letter);
 }
 
+/* A caller may have closed the standard streams; nothing of ours shall take their place. */
+static bool
+streams_open(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 &&
+		    open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd)
+			return false;
+	return true;
+}
+
 static void
 config_directory_find(struct tool *tool)
 {
@@ -429,6 +442,8 @@ main(int argc, char **argv)
 		                                     : slash + 1,
 		             .arena = ARENA((size_t)256 << 20) };
 
+	if (!streams_open())
+		return EX_OSERR;
 	if (version_asked(argc, argv))
 		return EX_OK;
 	bool is_postdrop = strcmp(tool.name, "postdrop") == 0;
