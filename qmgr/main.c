@@ -60,22 +60,10 @@ qmgr_run(struct daemon_context *context)
 	return status;
 }
 
-/* The tables that routing reads, and where they are: they may be replaced while it runs. */
+/* The tables that routing reads, and where they are: they may be replaced while it runs. /etc for
+ * the owners of alias tables (passwd). */
 static const char *const readable[] = { "$queue_directory",
-	                                "$mydestination",
-	                                "$relay_domains",
-	                                "$virtual_alias_domains",
-	                                "$virtual_alias_maps",
-	                                "$virtual_mailbox_domains",
-	                                "$virtual_mailbox_maps",
-	                                "$virtual_uid_maps",
-	                                "$virtual_gid_maps",
-	                                "$virtual_mailbox_quota_maps",
-	                                "$transport_maps",
-	                                "$relay_recipient_maps",
-	                                "$local_recipient_maps",
-	                                "$sender_dependent_relayhost_maps",
-	                                "$sender_dependent_default_transport_maps",
+	                                ROUTER_READABLE,
 	                                "$authorized_mailq_users",
 	                                "$authorized_flush_users",
 	                                "$config_directory",

@@ -41,6 +41,11 @@ static const struct {
 	TABLE(TABLE_LOCAL_RECIPIENT, local_recipient_maps),
 	TABLE(TABLE_SENDER_RELAYHOST, sender_dependent_relayhost_maps),
 	TABLE(TABLE_SENDER_TRANSPORT, sender_dependent_default_transport_maps),
+	TABLE(TABLE_ALIAS, alias_maps),
+	TABLE(TABLE_LOCAL_USER, local_user_maps),
+	TABLE(TABLE_MAILBOX_TRANSPORT, mailbox_transport_maps),
+	TABLE(TABLE_MAILBOX_COMMAND, mailbox_command_maps),
+	TABLE(TABLE_FALLBACK_TRANSPORT, fallback_transport_maps),
 };
 
 /* The value of a STRING parameter by its offset. */
@@ -226,6 +231,10 @@ router_create(const struct snapshot *snapshot, struct error *error)
 		list_has_word(router->parameters->propagate_unmatched_extensions, "virtual");
 	router->transport_matches_parents = list_has_word(
 		router->parameters->parent_domain_matches_subdomains, "transport_maps");
+	/* Without that user mail flows; only what would be done as it waits. */
+	if (owner_parse(router->parameters->default_privs, &router->default_privs,
+	                &router->default_privs_error))
+		router->default_privs_error = ERROR_NONE;
 	if (!open_domains(router, error) || !open_tables(router, error) ||
 	    !open_own_addresses(router, error) || !open_networks(router, error) ||
 	    !open_rewrite_clients(router, error))
