@@ -35,9 +35,8 @@ generation_free(struct generation **generation)
 	*generation = NULL;
 }
 
-/* A memfd that nobody can change any more. */
-static int
-sealed_file(struct slice bytes, struct error *error)
+int
+generation_sealed_file(struct slice bytes, struct error *error)
 {
 	int fd = memfd_create("dakiya-snapshot", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
@@ -67,7 +66,7 @@ make_snapshot(const struct configuration *configuration, const struct service *s
 
 	if (configuration_service_values(configuration, service, &values) &&
 	    values_encode(&values, &bytes))
-		fd = sealed_file(buf_slice(&bytes), error);
+		fd = generation_sealed_file(buf_slice(&bytes), error);
 	else
 		error_set(error, "the configuration is too large");
 	buf_free(&bytes);
@@ -76,7 +75,8 @@ make_snapshot(const struct configuration *configuration, const struct service *s
 }
 
 static bool
-add_run(struct generation *generation, const struct service *service, struct error *error)
+add_run(struct master *master, struct generation *generation, const struct service *service,
+        struct error *error)
 {
 	struct service_run *run = calloc(1, sizeof(*run));
 
@@ -87,11 +87,11 @@ add_run(struct generation *generation, const struct service *service, struct err
 	run->service = service;
 	run->is_drain_first = service->program->is_singleton;
 	run->snapshot_fd = make_snapshot(&generation->configuration, service, error);
-	return run->snapshot_fd >= 0;
+	return run->snapshot_fd >= 0 && certificates_of_run(master, run, error);
 }
 
 static void
-add_runs(struct generation *generation, struct report *report)
+add_runs(struct master *master, struct generation *generation, struct report *report)
 {
 	const struct master_file *file = &generation->configuration.master;
 
@@ -99,7 +99,7 @@ add_runs(struct generation *generation, struct report *report)
 		struct error error = ERROR_NONE;
 
 		if (file->services.items[i].is_run &&
-		    !add_run(generation, &file->services.items[i], &error))
+		    !add_run(master, generation, &file->services.items[i], &error))
 			report_add(report, PROBLEM_ERROR, file->services.items[i].file,
 			           file->services.items[i].line, "%s", error.text);
 	}
@@ -118,7 +118,7 @@ generation_new(struct master *master, struct report *report)
 	}
 	generation->number = ++master->generation_count;
 	if (configuration_load(&generation->configuration, master->config_directory, report))
-		add_runs(generation, report);
+		add_runs(master, generation, report);
 	if (report->error_count > 0)
 		generation_free(&generation);
 	return generation;
@@ -201,6 +201,7 @@ generation_reload(struct master *master, struct report *report)
 	if (!is_same_place(master, newer, report) || !listeners_bind(master, newer, report)) {
 		take_back_listeners(master, newer->number);
 		generation_free(&newer);
+		certificates_sweep(master);
 		return false;
 	}
 	generation_free(&master->generation);
@@ -208,6 +209,8 @@ generation_reload(struct master *master, struct report *report)
 	for (size_t i = 0; i < newer->runs.count; i++)
 		newer->runs.items[i]->start_ms = clock_monotonic_ms();
 	logfile_open(master, &newer->configuration.parameters);
+	certificates_sweep(master);
+	certificates_look_now(master);
 	drain_replaced(master);
 	listeners_close_before(master, newer->number);
 	return true;

@@ -144,6 +144,7 @@ main(int argc, char **argv)
 	list_init(&master.listeners);
 	list_init(&master.processes);
 	list_init(&master.clients);
+	list_init(&master.certificates);
 	parse_arguments(&master, argc, argv);
 	umask(022);
 	if (prepare(&master, &report)) {

@@ -23,6 +23,7 @@
 
 struct master;
 struct service_run;
+struct certificate_set;
 
 /* ---- things that epoll watches ---- */
 
@@ -89,6 +90,8 @@ struct service_run {
 	const struct service *service; /* in the generation's configuration */
 	struct process       *process; /* the one that serves, or NULL */
 	int                   snapshot_fd;
+	/* What it names of keys and certificates; NULL = no TLS. Belongs to master. */
+	struct certificate_set *certificates;
 	ARRAY(struct master_listener *) listeners;
 	ARRAY(const char *) addresses; /* of the listeners, as daemon_listener says them */
 	struct throttle throttle;
@@ -124,7 +127,8 @@ struct master {
 	struct list_node   listeners;
 	struct list_node   processes;
 	struct list_node   clients;
-	enum program_stage stage; /* while stopping: the stage that is being drained */
+	struct list_node   certificates; /* sets of files, each used by one or more services */
+	enum program_stage stage;        /* while stopping: the stage that is being drained */
 	int64_t            started_ms;
 	int64_t            first_deadline_ms; /* until when the first start is reported */
 	int                report_fd;         /* to the tool that started us, or -1 */
@@ -161,6 +165,27 @@ struct generation *generation_new(struct master *master, struct report *report);
 void               generation_free(struct generation **generation);
 /* Replaces the running generation: new daemons on the same sockets, old ones drain. */
 bool generation_reload(struct master *master, struct report *report);
+
+/* A memfd that nobody can change any more; -1 and *error. */
+int generation_sealed_file(struct slice bytes, struct error *error);
+
+/* certificates.c: keys and certificates are read here, and used in the daemons. */
+/* Finds or reads the set that the run's service names. False and *error. */
+bool certificates_of_run(struct master *master, struct service_run *run, struct error *error);
+/* Frees the sets that no service of the current generation uses. */
+void certificates_sweep(struct master *master);
+/* Before daemon_start the last sound bundle, behind it a newer one, if there is. */
+bool certificates_queue_first(struct process *process);
+bool certificates_queue_newest(struct process *process);
+/* A daemon says what it serves. */
+void certificates_told(struct process *process, struct ipc_frame *frame);
+/* Looks whether files were replaced, when it is time; and when it will be (0 = never). */
+void    certificates_due(struct master *master, int64_t now);
+int64_t certificates_next_ms(const struct master *master);
+/* A reload: what was replaced counts at once. */
+void certificates_look_now(struct master *master);
+void certificates_status_text(const struct master *master, struct buf *out);
+void certificates_status_json(const struct master *master, struct buf *out);
 
 /* process.c */
 bool process_start(struct master *master, struct service_run *run, struct error *error);

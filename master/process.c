@@ -100,6 +100,8 @@ send_start(struct master *master, struct process *process)
 			return false;
 	}
 
+	if (!certificates_queue_first(process))
+		return false;
 	struct msg_daemon_start start = {
 		.service = slice_from(run->service->name),
 		.arguments = slice_from(run->service->own_arguments),
@@ -112,7 +114,7 @@ send_start(struct master *master, struct process *process)
 		.snapshot = run->snapshot_fd,
 	};
 	return ipc_queue(&process->channel, daemon_start, &start) &&
-	       ipc_flush(&process->channel) == IPC_OK;
+	       certificates_queue_newest(process) && ipc_flush(&process->channel) == IPC_OK;
 }
 
 void
@@ -184,6 +186,8 @@ process_input(struct master *master, struct process *process)
 			supervise_ready(master, process);
 		else if (frame.type == MSG_daemon_alive)
 			take_alive(process, &frame);
+		else if (frame.type == MSG_daemon_serves)
+			certificates_told(process, &frame);
 		else if (frame.type != MSG_daemon_ready)
 			log_warning("%s[%d] sent %s, which is not expected", process->name,
 			            (int)process->pid, msg_name(frame.type));

@@ -77,6 +77,7 @@ status_text(const struct master *master, struct buf *out)
 			                  run->service->name, run->service->program->name,
 			                  run->restarts, run->last_end);
 	}
+	certificates_status_text(master, out);
 	return !out->has_failed;
 }
 
@@ -104,6 +105,8 @@ status_json(const struct master *master, struct buf *out)
 		buf_append_text(out, node == processes->next ? "" : ",");
 		append_process(out, CONTAINER_OF(node, struct process, node), now);
 	}
-	buf_append_text(out, "]}");
+	buf_append_text(out, "],");
+	certificates_status_json(master, out);
+	buf_append_byte(out, '}');
 	return !out->has_failed;
 }

@@ -224,6 +224,7 @@ next_due(struct master *master, int64_t now)
 	}
 	if (master->report_fd >= 0)
 		next = earlier(next, master->first_deadline_ms);
+	next = earlier(next, certificates_next_ms(master));
 	return earlier(next, master->notify_next_ms);
 }
 
@@ -345,6 +346,7 @@ supervise_due(struct master *master)
 	LIST_EACH (node, &master->processes)
 		watch_process(master, CONTAINER_OF(node, struct process, node), now);
 	report_late_start(master, now);
+	certificates_due(master, now);
 	notify_due(master);
 	next = next_due(master, now) - now;
 	return next < 0 ? 0 : (int)next;

@@ -17,7 +17,7 @@ prepare(struct daemon_context *context, struct error *error)
 		return error_set(error, "out of memory");
 	auth_turns_init(&room->turns, context->thread_limit);
 	pop3_counts_init(&room->counts);
-	room->tls = tls_server_create(context->parameters, &tls_error);
+	room->tls = daemon_tls_server(context, &tls_error);
 	if (room->tls == NULL && tls_error.text[0] != '\0')
 		return error_set(error, "TLS: %s", tls_error.text);
 	if (room->tls == NULL && context->parameters->pop3_tls_wrappermode)

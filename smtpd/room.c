@@ -60,13 +60,13 @@ open_tables(struct room *room, struct error *error)
 }
 
 static bool
-open_tls(struct room *room, struct error *error)
+open_tls(struct room *room, const struct daemon_context *context, struct error *error)
 {
 	struct slice level = slice_from(room->parameters->smtpd_tls_security_level);
 	bool         is_wrapped = room->parameters->smtpd_tls_wrappermode;
 
 	room->is_tls_required = slice_equal(level, SLICE("encrypt"));
-	room->tls = tls_server_create(room->parameters, error);
+	room->tls = daemon_tls_server(context, error);
 	if (room->tls == NULL && error->text[0] != '\0')
 		return false;
 	if (room->tls == NULL && (is_wrapped || room->is_tls_required))
@@ -124,8 +124,8 @@ room_create(const struct daemon_context *context, struct error *error)
 	auth_turns_init(&room->turns, context->thread_limit);
 	room->is_auth_enabled = room->parameters->smtpd_sasl_auth_enable;
 	room->session_limit = room_session_limit(context);
-	if (!open_match_lists(room, error) || !open_tables(room, error) || !open_tls(room, error) ||
-	    !open_others(room, error))
+	if (!open_match_lists(room, error) || !open_tables(room, error) ||
+	    !open_tls(room, context, error) || !open_others(room, error))
 		room_destroy(&room);
 	return room;
 }

@@ -37,7 +37,11 @@ struct daemon_core {
 	int             log_fd;
 	enum log_target log_target;
 	bool            is_log_changed;
-	int             snapshot_fd; /* kept for children by RUNS_AS_ROOT; otherwise -1 */
+	int             certificates_fd; /* until daemon_tls_server has read it; -1 = none */
+	uint32_t        certificates_number;
+	/* What daemon_tls_server made of them; the control loop replaces what it serves. */
+	struct tls_server *tls_server;
+	int                snapshot_fd; /* kept for children by RUNS_AS_ROOT; otherwise -1 */
 
 	struct owner owners[RUNS_AS_DNS + 1]; /* by enum daemon_identity */
 	struct owner user;                    /* RUNS_AS_USER */
@@ -62,6 +66,12 @@ void control_tell_alive(struct daemon_core *core, int64_t now_ms);
 void control_begin_drain(struct daemon_core *core, int64_t within_ms, bool keeps_idle);
 /* Waits for both, up to timeout_ms, and reads them. */
 void control_wait(struct daemon_core *core, int64_t timeout_ms);
+
+/* certificates.c: what came in daemon_certificates before daemon_start, and later. */
+bool certificates_take_first(struct daemon_core *core, struct ipc_frame *frame,
+                             struct error *error);
+void certificates_tell_first(struct daemon_core *core);
+void certificates_replace(struct daemon_core *core, struct ipc_frame *frame);
 
 /* sessions.c: serves the listeners until drained; the exit status. */
 int sessions_run(struct daemon_core *core);

@@ -102,6 +102,8 @@ receive_start(struct daemon_core *core, struct start *start, struct error *error
 			is_good = take_start(core, &frame, start, error);
 		else if (type == MSG_daemon_listener)
 			is_good = take_listener(core, &frame, error);
+		else if (type == MSG_daemon_certificates)
+			is_good = certificates_take_first(core, &frame, error);
 		else
 			error_set(error, "unexpected %s", msg_name(type));
 		ipc_frame_close(&frame);
@@ -345,7 +347,10 @@ tell_ready(struct daemon_core *core, struct error *error)
 	enum ipc_result         result = ipc_send(&core->control, daemon_ready, &ready,
 	                                          clock_monotonic_ms() + START_WAIT_MS);
 
-	return result == IPC_OK || error_set(error, "master: %s", ipc_result_text(result));
+	if (result != IPC_OK)
+		return error_set(error, "master: %s", ipc_result_text(result));
+	certificates_tell_first(core);
+	return true;
 }
 
 static int
@@ -448,7 +453,7 @@ daemon_main(const struct daemon *daemon, int argc, char **argv)
 	}
 	core->daemon = daemon;
 	core->context.core = core;
-	core->log_fd = core->snapshot_fd = core->wake_event = -1;
+	core->log_fd = core->snapshot_fd = core->wake_event = core->certificates_fd = -1;
 	close_inherited();
 	ipc_channel_init(&core->control, CONTROL_FD);
 	if (!start(core, &error))

@@ -205,6 +205,11 @@ void daemon_child_log(const struct daemon_context *context, struct ipc_channel *
 
 struct tls_server;
 /*
+ * For prepare: the server side of TLS with the keys and certificates that master has read; it is
+ * kept up to date when their files are replaced. One a daemon. As tls_server_create otherwise.
+ */
+struct tls_server *daemon_tls_server(const struct daemon_context *context, struct error *error);
+/*
  * Asks the daemon to do the server handshake on this session's stream before more input; also from
  * session_begin (wrapper mode). What was written before goes out in clear first; what came in clear
  * after the command is dropped. When it is done session_input is called once, input or not; when it

@@ -17,12 +17,26 @@
 struct tls_server; /* certificates and settings; shared by threads */
 
 /*
- * From smtpd_tls_* parameters (chain files, cert and key, protocols, ciphers). NULL and *error
+ * From smtpd_tls_* parameters (chain files, cert and key, protocols, ciphers). A client gets the
+ * certificates that bear the name it asks for (SNI), others the first. NULL and *error
  * when TLS is configured but cannot work (file and reason). Keys are read here, before the doors
  * close. smtpd_tls_security_level empty or none: NULL with error->text empty.
  */
 struct tls_server *tls_server_create(const struct parameters *parameters, struct error *error);
+/* The same with keys and certificates from a bundle (lib/tls/tls_files.h). */
+struct tls_server *tls_server_create_from(const struct parameters *parameters, struct slice bundle,
+                                          struct error *error);
 void               tls_server_destroy(struct tls_server **server);
+/*
+ * Serves what is sound in the bundle from now on, at once for all new handshakes; what is not stays
+ * as it was, and problem says why (empty: all was sound). Sessions that run keep what they have.
+ * Any thread.
+ */
+void tls_server_replace(struct tls_server *server, struct slice bundle, struct error *problem);
+/* What was left out at the start (in a directory); empty = nothing. */
+void tls_server_problem(struct tls_server *server, struct error *problem);
+/* What is served: appends served_certificate records (lib/ipc). Any thread. */
+bool tls_server_describe(struct tls_server *server, struct buf *list);
 /*
  * Puts TLS on the stream, server side. The handshake goes on inside later reads: call
  * tls_handshake until it is no longer STREAM_AGAIN (never waits; *wants as in transports).

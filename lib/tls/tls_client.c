@@ -7,6 +7,8 @@
 #include <poll.h>
 #include <stdio.h>
 
+#include "lib/tls/tls_chain.h"
+#include "lib/tls/tls_files.h"
 #include "lib/tls/tls_internal.h"
 
 #define WORDS            " \t\r\n,"
@@ -22,16 +24,38 @@ struct tls_client {
 /* ---- settings ---- */
 
 static bool
+use_chains(SSL_CTX *context, struct slice bundle, struct error *error)
+{
+	struct tls_chains chains = TLS_CHAINS_NONE;
+	bool              is_ok = tls_chains_read(bundle, NULL, &chains, error);
+
+	for (size_t i = 0; is_ok && i < chains.list.count; i++) {
+		const struct tls_chain *chain = &chains.list.items[i];
+
+		tls_errors_clear();
+		if (SSL_CTX_use_cert_and_key(context, chain->certificate, chain->key,
+		                             chain->issuers, 1) != 1)
+			is_ok = tls_error_take(error, "%s: cannot use key and certificate",
+			                       chain->certificate_file);
+	}
+	tls_chains_free(&chains);
+	return is_ok;
+}
+
+static bool
 load_certificates(SSL_CTX *context, const struct parameters *parameters, struct error *error)
 {
-	if (!tls_chains_load(context, parameters->smtp_tls_chain_files, error))
-		return error_prefix(error, "smtp_tls_chain_files");
-	if (parameters->smtp_tls_chain_files[0] != '\0' ||
-	    parameters->smtp_tls_cert_file[0] == '\0')
-		return true;
-	return tls_pair_load(context, parameters->smtp_tls_cert_file, parameters->smtp_tls_key_file,
-	                     error) ||
-	       error_prefix(error, "smtp_tls_cert_file");
+	struct buf named = BUF(TLS_NAMED_MOST), bundle = BUF(TLS_BUNDLE_MOST);
+	bool       is_ok = true;
+
+	if (!tls_client_files_named(parameters, &named) ||
+	    !tls_files_read(buf_slice(&named), &bundle))
+		is_ok = error_set(error, "the files with keys and certificates are too large");
+	else if (named.length > 0)
+		is_ok = use_chains(context, buf_slice(&bundle), error);
+	buf_free(&named);
+	tls_bundle_free(&bundle);
+	return is_ok;
 }
 
 static bool

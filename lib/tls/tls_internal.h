@@ -54,16 +54,4 @@ bool tls_context_common(SSL_CTX *context, const struct parameters *parameters, s
 bool tls_load_authorities(SSL_CTX *context, const char *file, const char *directory,
                           struct error *error);
 
-/* ---- keys and certificates ---- */
-
-/* Adds the chains of files (a list): key, certificate, issuers, and again; a key may end one file
- * and its certificate begin the next. */
-bool tls_chains_load(SSL_CTX *context, const char *files, struct error *error);
-/* The server's, from smtpd_tls_chain_files or the pairs of files. */
-bool tls_server_load_certificates(SSL_CTX *context, const struct parameters *parameters,
-                                  struct error *error);
-/* Adds one certificate with issuers and its key from two files (which may be the same). */
-bool tls_pair_load(SSL_CTX *context, const char *certificate_file, const char *key_file,
-                   struct error *error);
-
 #endif

@@ -332,10 +332,10 @@ struct tls_server {
 	int unused;
 };
 struct tls_server *
-tls_server_create(const struct parameters *parameters, struct error *error)
+daemon_tls_server(const struct daemon_context *context, struct error *error)
 {
 	(void)error;
-	return parameters->smtpd_tls_security_level[0] == '\0'
+	return context->parameters->smtpd_tls_security_level[0] == '\0'
 	               ? NULL
 	               : calloc(1, sizeof(struct tls_server));
 }
