@@ -3,13 +3,12 @@
 SANITIZE ?=
 OUT      ?= build$(if $(SANITIZE),-$(SANITIZE))
 CC       ?= gcc
-PREFIX   ?= /usr
 PYTHON   ?= /usr/bin/python3
 V        ?=
 Q        := $(if $(V),,@)
 say       = $(if $(V),@:,@echo '  $(1)  $(2)')
 
-CPPFLAGS += -I. -D_GNU_SOURCE
+CPPFLAGS += -I. -I$(OUT)/include -D_GNU_SOURCE
 WARN     := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
             -Wframe-larger-than=8192 -Werror
 CFLAGS   ?= -O2 -g
@@ -28,7 +27,7 @@ CFLAGS  += -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=und
            -fno-sanitize=function -Wno-gnu-folding-constant -Wno-unknown-warning-option
 LDFLAGS += -fsanitize=address,undefined
 else
-CPPFLAGS += -D_FORTIFY_SOURCE=3
+CPPFLAGS += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
 endif
 
 DAEMONS := master smtpd qmgr smtp local bounce pickup pipe authd pop3d resolver
@@ -61,7 +60,10 @@ MODULE_BIN := $(foreach m,$(MODULES),$(OUT)/lib/dakiya/table_$(firstword $(subst
 MODULE_LIB := $(patsubst %,$(OUT)/pic/lib/%.o,base/arena base/array base/buf base/clock base/error \
               base/number base/slice io/endpoint table/connect)
 
-.PHONY: all help check fuzz-targets unit integration demo deps lint fuzz bench clean format manual
+.DEFAULT_GOAL := all
+include scripts/install.mk
+
+.PHONY: all help deb check fuzz-targets unit integration demo deps lint fuzz bench clean format manual
 .SECONDARY:
 
 all: $(DAEMON_BIN) $(TOOL_BIN) $(MODULE_BIN) $(NAME_LINKS) ## build everything (default)
@@ -69,8 +71,9 @@ all: $(DAEMON_BIN) $(TOOL_BIN) $(MODULE_BIN) $(NAME_LINKS) ## build everything (
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 	@echo 'variables:  SANITIZE=address|thread  OUT=DIR  CC=COMPILER  KEEP=1 (demo)  V=1 (whole commands)'
+	@echo '            PREFIX=/usr  SYSCONFDIR=/etc  LOCALSTATEDIR=/var  DESTDIR=  NAMES=postfix (install)'
 
-$(OUT)/%.o: %.c
+$(OUT)/%.o: %.c | $(PLACES)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
@@ -89,7 +92,7 @@ endef
 $(foreach d,$(DAEMONS),$(eval $(call program,libexec/$(d),$(d))))
 $(foreach t,$(TOOLS),$(eval $(call program,bin/$(t),tools/$(t))))
 
-$(OUT)/pic/%.o: %.c
+$(OUT)/pic/%.o: %.c | $(PLACES)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -fvisibility=hidden $(MODULE_FLAGS) -MMD -MP -c -o $@ $<
@@ -109,6 +112,9 @@ $(OUT)/bin/$(firstword $(subst =, ,$(1))): $(OUT)/bin/$(lastword $(subst =, ,$(1
 endef
 $(foreach n,$(NAMES),$(eval $(call name_link,$(n))))
 
+# The shipped files are inside dakiya, for `dakiya setup`.
+$(OUT)/tools/dakiya/setup_templates.o: conf/main.cf conf/master.cf
+
 # A test links the rooms' objects that it names in a line `/* links: smtpd/session.c ... */`.
 linked = $(shell sed -n 's|^/\* links: \(.*\) \*/|\1|p' $(1))
 define test_program
@@ -121,7 +127,7 @@ $(foreach t,$(UNIT_SRC),$(eval $(call test_program,tests/$(basename $(notdir $(t
 $(foreach t,$(FUZZ_SRC),$(eval $(call test_program,fuzz/$(basename $(notdir $(t))),$(t),-fsanitize=fuzzer)))
 fuzz-targets: $(FUZZ_BIN)
 
-$(OUT)/bench/%: tests/bench/%.c $(LIB)
+$(OUT)/bench/%: tests/bench/%.c $(LIB) | $(PLACES)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -Wframe-larger-than=200000 $(LDFLAGS) -o $@ $< $(LIB) $(LIBS)
@@ -155,6 +161,9 @@ manual: $(OUT)/bin/dakconf ## rewrite docs/man/main.cf.5 from the parameter tabl
 
 format: ## rewrite the C files as .clang-format says
 	clang-format -i $$(git ls-files '*.c' '*.h')
+
+deb: ## Debian packages, beside this directory's build: build/deb/*.deb
+	scripts/make-deb $(OUT)/deb
 
 clean: ## remove what was built
 	rm -rf build build-address build-thread build-fuzz build-packages

@@ -1,6 +1,8 @@
 /* parameters.c - the table of rows, made from the .def files; see parameters.h. */
 #include "lib/conf/parameters.h"
 
+#include "lib/conf/places.h"
+
 #define PARAMETER_AS(type_, member_, name_, standard_, least_, most_, meaning_)                    \
 	{ name_,                                                                                   \
 	  PARAMETER_##type_,                                                                       \

@@ -11,13 +11,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "lib/conf/places.h"
 #include "lib/table/hosts.h"
 #include "lib/table/query.h"
 #include "lib/table/type.h"
-
-#ifndef TABLE_MODULE_DIRECTORY
-#define TABLE_MODULE_DIRECTORY "/usr/lib/dakiya"
-#endif
 
 #define QUERY_MOST ((size_t)64 * 1024)
 
@@ -90,7 +87,7 @@ module_open(const char *type, struct error *error)
 	for (size_t i = 0; i <= sizeof(places) / sizeof(places[0]) && !is_there; i++) {
 		buf_clear(&path);
 		if (i == sizeof(places) / sizeof(places[0]))
-			buf_append_format(&path, "%s/table_%s.so", TABLE_MODULE_DIRECTORY, type);
+			buf_append_format(&path, "%s/table_%s.so", PLACE_DAEMONS, type);
 		else if (!slice_is_empty(directory))
 			buf_append_format(&path, places[i], SLICE_ARGS(directory), type);
 		is_there = path.length > 0 && access(buf_text(&path), F_OK) == 0;

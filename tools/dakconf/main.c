@@ -9,9 +9,10 @@
 
 #include "lib/base/usage.h"
 #include "lib/conf/lines.h"
+#include "lib/conf/places.h"
 #include "lib/conf/version.h"
 
-#define DEFAULT_CONFIG_DIRECTORY "/etc/dakiya"
+#define DEFAULT_CONFIG_DIRECTORY PLACE_CONFIG
 
 enum { OPTION_MDOC = USAGE_LONG_ONLY };
 

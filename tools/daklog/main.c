@@ -12,9 +12,10 @@
 
 #include "lib/base/log.h"
 #include "lib/conf/configuration.h"
+#include "lib/conf/places.h"
 #include "lib/conf/version.h"
 
-#define DEFAULT_CONFIG_DIRECTORY "/etc/dakiya"
+#define DEFAULT_CONFIG_DIRECTORY PLACE_CONFIG
 #define NAME_MOST                300
 #define TEXT_MOST                (1u << 20)
 

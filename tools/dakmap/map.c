@@ -4,12 +4,13 @@
 #include <unistd.h>
 
 #include "lib/conf/configuration.h"
+#include "lib/conf/places.h"
 #include "lib/table/textlines.h"
 #include "lib/table/type.h"
 #include "tools/dakmap/dakmap.h"
 
 #ifndef DEFAULT_CONFIG_DIRECTORY
-#define DEFAULT_CONFIG_DIRECTORY "/etc/dakiya"
+#define DEFAULT_CONFIG_DIRECTORY PLACE_CONFIG
 #endif
 
 /* ---- main.cf ---- */

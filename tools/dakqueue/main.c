@@ -6,10 +6,11 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "lib/conf/places.h"
 #include "lib/conf/version.h"
 #include "tools/dakqueue/dakqueue.h"
 
-#define DEFAULT_CONFIG_DIRECTORY "/etc/dakiya"
+#define DEFAULT_CONFIG_DIRECTORY PLACE_CONFIG
 
 /* Only queue_directory is needed: errors elsewhere in main.cf keep nobody from his queue. */
 static int

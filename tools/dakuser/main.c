@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "lib/base/usage.h"
+#include "lib/conf/places.h"
 #include "lib/conf/version.h"
 #include "tools/dakuser/dakuser.h"
 
@@ -181,7 +182,7 @@ int
 main(int argc, char **argv)
 {
 	const char  *environment = getenv("MAIL_CONFIG");
-	const char  *directory = environment != NULL ? environment : "/etc/dakiya";
+	const char  *directory = environment != NULL ? environment : PLACE_CONFIG;
 	struct call  call = { .parameters = NULL };
 	struct names names;
 	int          used = 0;

@@ -12,13 +12,14 @@
 #include <unistd.h>
 
 #include "lib/base/number.h"
+#include "lib/conf/places.h"
 #include "lib/conf/version.h"
 #include "lib/mail/address.h"
 #include "lib/table/table.h"
 #include "lib/table/userlist.h"
 #include "tools/sendmail/sendmail.h"
 
-#define DEFAULT_CONFIG_DIRECTORY "/etc/dakiya"
+#define DEFAULT_CONFIG_DIRECTORY PLACE_CONFIG
 #define HEADER_MOST              (16u << 20)
 #define PATH_BYTES               4096
 #define ALIAS_TABLES_MOST        50
