@@ -7,14 +7,17 @@
 #include <stdbool.h>
 
 #include "lib/conf/configuration.h"
+#include "lib/conf/places.h"
 
-#define DEFAULT_CONFIG_DIRECTORY "/etc/dakiya"
+#define DEFAULT_CONFIG_DIRECTORY PLACE_CONFIG
 
 struct tool {
 	const char *name;                   /* as it was called, for messages */
 	char        config_directory[4096]; /* absolute */
 	bool        is_verbose;
 	bool        wants_json;
+	int         word_count; /* behind "setup", which has options of its own */
+	char      **words;
 	bool        is_postfix; /* called as postfix(1): its words, for what reads them */
 	const char *argument;   /* of commands that take one; NULL = none was given */
 	const char *logs[16];   /* --log, for trace */
@@ -50,6 +53,9 @@ int tool_enter_queue(const struct tool *tool);
 int tool_connect(const struct tool *tool, const char *path, struct ipc_channel *channel);
 /* Sends a verb to master; its answer's text is appended also when the status is another. */
 int tool_ask_master(const struct tool *tool, const char *verb, int64_t most_ms, struct buf *text);
+
+/* setup.c: the words behind "setup". */
+int tool_setup(struct tool *tool, int argc, char **argv);
 
 /* Prints all problems; info only with -v. To standard error. */
 void tool_print(const struct tool *tool, const struct report *report);

@@ -33,6 +33,13 @@ run_flush(struct tool *tool, const char *verb)
 	return tool_flush(tool);
 }
 
+static int
+run_setup(struct tool *tool, const char *verb)
+{
+	(void)verb;
+	return tool_setup(tool, tool->word_count, tool->words);
+}
+
 struct command {
 	const char *verb;
 	int (*run)(struct tool *tool, const char *verb);
@@ -49,6 +56,7 @@ static const struct command commands[] = {
 	{ "trace", tool_trace, "tell a message's story: trace ADDRESS|ID [--log FILE]; --json" },
 	{ "check", run_check, "show everything that is wrong; --online asks the network, too" },
 	{ "flush", run_flush, "try to deliver all waiting mail now" },
+	{ "setup", run_setup, "make this a mail host for a domain; setup --help tells more" },
 	{ "logrotate", tool_command, "open the log file anew" },
 	{ "set-permissions", tool_nothing, "nothing: master sets them at each start" },
 	{ "upgrade-configuration", tool_nothing, "nothing: every released parameter stays valid" },
@@ -167,6 +175,25 @@ parse_options(struct tool *tool, int argc, char **argv)
 	return verb;
 }
 
+/* Setup has options of its own, and makes the directory that all others want to be there. */
+static bool
+is_setup(struct tool *tool, int argc, char **argv)
+{
+	const char *directory = getenv("MAIL_CONFIG");
+	int         at = 1;
+
+	for (; at + 1 < argc && strcmp(argv[at], "-c") == 0; at += 2)
+		directory = argv[at + 1];
+	if (at >= argc || strcmp(argv[at], "setup") != 0)
+		return false;
+	if (directory == NULL || directory[0] == '\0')
+		directory = DEFAULT_CONFIG_DIRECTORY;
+	snprintf(tool->config_directory, sizeof(tool->config_directory), "%s", directory);
+	tool->words = argv + at + 1;
+	tool->word_count = argc - at - 1;
+	return true;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -176,6 +203,8 @@ main(int argc, char **argv)
 
 	if (strcmp(slash == NULL ? argv[0] : slash + 1, "postfix") == 0)
 		tool = (struct tool){ .name = "postfix", .is_postfix = true };
+	if (is_setup(&tool, argc, argv))
+		return run_setup(&tool, "setup");
 	verb = parse_options(&tool, argc, argv);
 	if (tool.is_postfix)
 		return tool_postfix(&tool, verb, command_find(verb)->run);
