@@ -37,9 +37,12 @@ def set_up(*arguments, stdin="", user=None, check=True):
 
 
 def contents(directory):
-    """What is in every file, whose it is, and when it was changed."""
+    """What is in every file, whose it is, and when it was changed. But the queue's: master, on
+    its way out, may still remove its socket."""
     found = {}
     for path in sorted(pathlib.Path(directory).rglob("*")):
+        if path.is_relative_to(directory / "queue"):
+            continue
         state = path.lstat()
         digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
         found[str(path)] = (state.st_mode, state.st_uid, state.st_gid, state.st_mtime_ns,
