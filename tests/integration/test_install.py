@@ -103,19 +103,33 @@ def test_the_installed_tree_runs_from_a_directory(installed, place):
         run(tool, "-c", config, "stop")
 
 
-def send_and_read(address, smtp_port, pop3s_port):
-    with smtplib.SMTP(address, smtp_port, timeout=20, local_hostname="client.test") as client:
-        client.sendmail("carol@client.test", "alice@example.org", "Subject: installed\r\n\r\nHi\r\n")
+def subjects(address, port, password=PASSWORD):
+    """Of what alice has, by POP3; nothing while the server is not up."""
+    try:
+        client = poplib.POP3_SSL(address, port, timeout=20)
+    except OSError:
+        return []
+    client.user("alice@example.org")
+    client.pass_(password)
+    found = [line for index in range(len(client.list()[1]))
+             for line in client.retr(index + 1)[1] if line.startswith(b"Subject")]
+    client.quit()
+    return found
 
-    def subjects():
-        client = poplib.POP3_SSL(address, pop3s_port, timeout=20)
-        client.user("alice@example.org")
-        client.pass_(PASSWORD)
-        found = [line for index in range(len(client.list()[1]))
-                 for line in client.retr(index + 1)[1] if line.startswith(b"Subject")]
-        client.quit()
-        return found
-    assert wait_for("the message", subjects, 30) == [b"Subject: installed"]
+
+def send_and_read(address, smtp_port, pop3s_port, password=PASSWORD):
+    def send():
+        try:
+            with smtplib.SMTP(address, smtp_port, timeout=20,
+                              local_hostname="client.test") as client:
+                client.sendmail("carol@client.test", "alice@example.org",
+                                "Subject: installed\r\n\r\nHi\r\n")
+            return True
+        except OSError:
+            return False
+    wait_for("the server", send, 30)
+    assert wait_for("the message", lambda: subjects(address, pop3s_port, password),
+                    30) == [b"Subject: installed"]
 
 
 SYSTEM = r"""
