@@ -93,11 +93,9 @@ set_read(struct certificate_set *set, struct error *error)
 
 	buf_clear(&set->fingerprint);
 	buf_clear(&set->seen);
-	if (tls_files_fingerprint(buf_slice(&set->named), &set->fingerprint) &&
-	    tls_files_read(buf_slice(&set->named), &bundle))
+	if (tls_files_fingerprint(buf_slice(&set->named), sni_read, &set->fingerprint, error) &&
+	    tls_files_read(buf_slice(&set->named), sni_read, &bundle, error))
 		fd = generation_sealed_file(buf_slice(&bundle), error);
-	else
-		error_set(error, "the files with keys and certificates are too large");
 	tls_bundle_free(&bundle);
 	if (fd >= 0)
 		set_newest(set, fd);
@@ -281,6 +279,17 @@ take_certificates(struct certificate_set *set, struct slice list)
 	}
 }
 
+/* Logged once. */
+static void
+refuse(struct certificate_set *set, const char *problem)
+{
+	if (strncmp(problem, set->problem, sizeof(set->problem) - 1) == 0)
+		return;
+	log_warning("certificates: %s%s", problem,
+	            set->number > 1 || set->good_fd >= 0 ? "; what was served before stays" : "");
+	snprintf(set->problem, sizeof(set->problem), "%s", problem);
+}
+
 /* The first daemon that tells of a bundle is believed, and all is logged once. */
 void
 certificates_told(struct process *process, struct ipc_frame *frame)
@@ -301,9 +310,7 @@ certificates_told(struct process *process, struct ipc_frame *frame)
 		         SLICE_ARGS(slice_first(serves.problem, sizeof(problem) - 1)));
 		if (strcmp(problem, set->problem) == 0)
 			return;
-		log_warning("certificates: %s%s", problem,
-		            set->number > 1 ? "; what was served before stays" : "");
-		memcpy(set->problem, problem, sizeof(problem));
+		refuse(set, problem);
 	} else if (set->good_fd != set->newest_fd) {
 		if (set->good_fd >= 0)
 			close(set->good_fd);
@@ -333,11 +340,15 @@ look(struct master *master, struct certificate_set *set, int64_t now)
 {
 	struct buf   print = BUF(TLS_BUNDLE_MOST);
 	struct error error = ERROR_NONE;
-	bool         is_read = tls_files_fingerprint(buf_slice(&set->named), &print);
+	bool is_read = tls_files_fingerprint(buf_slice(&set->named), sni_read, &print, &error);
 
 	set->look_ms = now + interval_ms(master);
-	if (!is_read || slice_equal(buf_slice(&print), buf_slice(&set->fingerprint))) {
+	if (!is_read) {
+		refuse(set, error.text);
+	} else if (slice_equal(buf_slice(&print), buf_slice(&set->fingerprint))) {
 		buf_clear(&set->seen);
+		if (set->good_fd == set->newest_fd)
+			set->problem[0] = '\0'; /* a table was away, and is back */
 	} else if (!slice_equal(buf_slice(&print), buf_slice(&set->seen))) {
 		buf_free(&set->seen);
 		set->seen = print;
@@ -346,7 +357,7 @@ look(struct master *master, struct certificate_set *set, int64_t now)
 	} else if (set_read(set, &error)) {
 		give_newest(master, set);
 	} else {
-		log_warning("certificates: %s; what was served before stays", error.text);
+		refuse(set, error.text);
 	}
 	buf_free(&print);
 }

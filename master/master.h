@@ -187,6 +187,11 @@ void certificates_look_now(struct master *master);
 void certificates_status_text(const struct master *master, struct buf *out);
 void certificates_status_json(const struct master *master, struct buf *out);
 
+/* sni.c: the rows of tls_server_sni_maps; a tls_map_reader (lib/tls/tls_files.h). */
+bool sni_read(const char *tables,
+              bool (*entry)(struct slice name, struct slice value, void *context), void *context,
+              struct error *error);
+
 /* process.c */
 bool process_start(struct master *master, struct service_run *run, struct error *error);
 /* Tells it to finish; after a reload idle sessions go on, too. */

@@ -21,7 +21,8 @@ chain_clear(struct tls_chain *chain)
 	sk_X509_pop_free(chain->issuers, X509_free);
 	free(chain->key_file);
 	free(chain->certificate_file);
-	*chain = (struct tls_chain){ NULL, NULL, NULL, NULL, NULL };
+	free(chain->server_name);
+	*chain = (struct tls_chain){ .key = NULL };
 }
 
 void
@@ -110,12 +111,18 @@ is_same_file(const char *a, const char *b)
 	return a != NULL && b != NULL && strcmp(a, b) == 0;
 }
 
+/* For a name (NULL: its own) the certificate is there already. */
 static bool
-has_certificate(const struct tls_chains *chains, const X509 *certificate)
+has_certificate(const struct tls_chains *chains, const X509 *certificate, const char *server_name)
 {
-	for (size_t i = 0; i < chains->list.count; i++)
-		if (X509_cmp(chains->list.items[i].certificate, certificate) == 0)
+	for (size_t i = 0; i < chains->list.count; i++) {
+		const struct tls_chain *one = &chains->list.items[i];
+
+		if (X509_cmp(one->certificate, certificate) == 0 &&
+		    (one->server_name == NULL ? server_name == NULL
+		                              : is_same_file(one->server_name, server_name)))
 			return true;
+	}
 	return false;
 }
 
@@ -126,13 +133,15 @@ take_over(struct reading *reading, const struct tls_chain *old)
 		                  .certificate = old->certificate,
 		                  .key_file = strdup(old->key_file),
 		                  .certificate_file = strdup(old->certificate_file) };
+	bool             is_ok = copy.key_file != NULL && copy.certificate_file != NULL;
 
+	if (old->server_name != NULL)
+		is_ok = (copy.server_name = strdup(old->server_name)) != NULL && is_ok;
 	if (old->issuers != NULL)
 		copy.issuers = X509_chain_up_ref(old->issuers);
 	EVP_PKEY_up_ref(copy.key);
 	X509_up_ref(copy.certificate);
-	if (copy.key_file != NULL && copy.certificate_file != NULL &&
-	    ARRAY_PUSH(&reading->out->list, copy))
+	if (is_ok && ARRAY_PUSH(&reading->out->list, copy))
 		return true;
 	chain_clear(&copy);
 	return out_of_memory(reading);
@@ -164,7 +173,8 @@ refuse(struct reading *reading, const struct msg_tls_file *file, const char *als
 		                  is_same_file(old->key_file, also) ||
 		                  is_same_file(old->certificate_file, also);
 
-		if (is_of_file && !has_certificate(reading->out, old->certificate) &&
+		if (is_of_file &&
+		    !has_certificate(reading->out, old->certificate, old->server_name) &&
 		    !take_over(reading, old))
 			return false;
 	}
@@ -210,10 +220,15 @@ finish(struct reading *reading, const struct msg_tls_file *file)
 	else if (better_one(reading, chain) != NULL)
 		error_set(&why, "%s: the new certificate has expired, or is not valid yet", name);
 	tls_errors_clear();
+	if (why.text[0] == '\0' && file->server_name.length > 0) {
+		chain->server_name = strndup(file->server_name.data, file->server_name.length);
+		if (chain->server_name == NULL)
+			return out_of_memory(reading);
+	}
 	if (why.text[0] == '\0') {
 		if (!ARRAY_PUSH(&reading->out->list, *chain))
 			return out_of_memory(reading);
-		*chain = (struct tls_chain){ NULL, NULL, NULL, NULL, NULL };
+		*chain = (struct tls_chain){ .key = NULL };
 		return true;
 	}
 	bool is_ok = refuse(reading, file, chain->key_file, &why);
@@ -398,7 +413,8 @@ brings_something(const struct msg_tls_file *file, const struct contents *content
 	case TLS_FILE_KEY:
 		return contents->keys.count > 0 ||
 		       error_set(error, "%.*s: no private key in it", length, file->path.data);
-	case TLS_FILE_MEMBER: break;
+	case TLS_FILE_MEMBER:
+	case TLS_FILE_MAP: break;
 	}
 	return true;
 }
@@ -469,7 +485,7 @@ pair_up(struct reading *reading, const struct members *members, const struct mem
 		          SLICE_ARGS(with_key->file.path));
 		return refuse(reading, &with_key->file, NULL, &why);
 	}
-	if (has_certificate(reading->out, with->contents.certificates.items[0]))
+	if (has_certificate(reading->out, with->contents.certificates.items[0], NULL))
 		return true; /* the same key, in a second file */
 	if (!add_key(reading, key, with_key->file.path))
 		return false;
@@ -526,8 +542,9 @@ read_bundle(struct reading *reading, struct slice bundle)
 	while (is_ok && msg_tls_file_next(&bundle, &file)) {
 		if (!slice_equal(directory, file.directory))
 			is_ok = members_finish(reading, &members);
-		/* A key that is left alone does not go with what stands behind a directory. */
-		if (is_ok && last.role != file.role && file.role == TLS_FILE_MEMBER)
+		/* A key that is left alone goes with nothing in a directory, or of another name. */
+		if (is_ok && ((last.role != file.role && file.role == TLS_FILE_MEMBER) ||
+		              !slice_equal_fold(last.server_name, file.server_name)))
 			is_ok = finish(reading, &last);
 		directory = file.directory;
 		if (is_ok)

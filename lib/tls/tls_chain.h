@@ -20,6 +20,7 @@ struct tls_chain {
 	X509     *certificate;
 	STACK_OF(X509) * issuers; /* may be NULL */
 	char *key_file, *certificate_file;
+	char *server_name; /* of tls_server_sni_maps: for this name only; NULL = for its own */
 };
 
 struct tls_chains {

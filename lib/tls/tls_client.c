@@ -48,9 +48,10 @@ load_certificates(SSL_CTX *context, const struct parameters *parameters, struct 
 	struct buf named = BUF(TLS_NAMED_MOST), bundle = BUF(TLS_BUNDLE_MOST);
 	bool       is_ok = true;
 
-	if (!tls_client_files_named(parameters, &named) ||
-	    !tls_files_read(buf_slice(&named), &bundle))
-		is_ok = error_set(error, "the files with keys and certificates are too large");
+	if (!tls_client_files_named(parameters, &named))
+		is_ok = error_set(error, "too many files with keys and certificates");
+	else if (!tls_files_read(buf_slice(&named), NULL, &bundle, error))
+		is_ok = false;
 	else if (named.length > 0)
 		is_ok = use_chains(context, buf_slice(&bundle), error);
 	buf_free(&named);

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/base/encode.h"
+#include "lib/base/hash.h"
 #include "lib/io/file.h"
 #include "lib/ipc/messages.h"
 
@@ -58,6 +60,11 @@ name_chains(struct buf *out, const char *parameter, const char *files)
 bool
 tls_files_named(const struct parameters *parameters, struct buf *out)
 {
+	const char *tables = parameters->tls_server_sni_maps;
+
+	if (tables[0] != '\0' && strchr(tables, '\n') == NULL &&
+	    !name_file(out, TLS_FILE_MAP, "tls_server_sni_maps", slice_from(tables)))
+		return false;
 	if (parameters->smtpd_tls_chain_files[0] != '\0')
 		return name_chains(out, "smtpd_tls_chain_files", parameters->smtpd_tls_chain_files);
 	return name_pair(out, "smtpd_tls_cert_file", parameters->smtpd_tls_cert_file,
@@ -80,10 +87,15 @@ tls_client_files_named(const struct parameters *parameters, struct buf *out)
 struct walk {
 	enum tls_file_role role;
 	struct slice       parameter;
-	const char        *directory; /* "" = none */
+	struct slice       server_name; /* of a table's row; empty = none */
+	const char        *directory;   /* "" = none */
 	/* Called for each file, and for each directory itself with is_directory. */
 	bool (*visit)(const struct walk *walk, const char *path, bool is_directory);
-	struct buf *out;
+	/* Called with the content that a table's row holds itself. */
+	bool (*visit_content)(const struct walk *walk, struct slice content);
+	tls_map_reader *reader;
+	struct buf     *out;
+	struct error   *error;
 };
 
 static bool walk_path(const struct walk *walk, const char *path, unsigned depth);
@@ -132,6 +144,40 @@ walk_path(const struct walk *walk, const char *path, unsigned depth)
 	return walk->visit(walk, path, false);
 }
 
+/* A row of a table: what dakmap -F made of the files, or their names. */
+static bool
+walk_row(struct slice name, struct slice value, void *context)
+{
+	struct walk row = *(const struct walk *)context;
+	struct buf  content = BUF(FILE_MOST);
+	bool        is_ok = true;
+
+	row.role = TLS_FILE_CHAIN;
+	row.server_name = name;
+	bool is_content = base64_decode(value, &content) &&
+	                  slice_find(buf_slice(&content), SLICE("-----BEGIN ")) != SLICE_NOT_FOUND;
+	if (is_content)
+		is_ok = row.visit_content(&row, buf_slice(&content));
+	tls_bundle_free(&content);
+	for (struct slice word; !is_content && is_ok && slice_next_word(&value, WORDS, &word);) {
+		char path[4096];
+
+		snprintf(path, sizeof(path), "%.*s",
+		         SLICE_ARGS(slice_first(word, sizeof(path) - 1)));
+		is_ok = walk_path(&row, path, 0);
+	}
+	return is_ok;
+}
+
+static bool
+walk_named(struct walk *walk, const char *path)
+{
+	if (walk->role != TLS_FILE_MAP)
+		return walk_path(walk, path, 0);
+	return walk->reader == NULL || walk->reader(path, walk_row, walk, walk->error) ||
+	       error_prefix(walk->error, "tls_server_sni_maps");
+}
+
 static bool
 walk_all(struct slice named, struct walk *walk)
 {
@@ -147,8 +193,13 @@ walk_all(struct slice named, struct walk *walk)
 		walk->directory = "";
 		snprintf(path, sizeof(path), "%.*s",
 		         SLICE_ARGS(slice_first(line, sizeof(path) - 1)));
-		if (!walk_path(walk, path, 0))
-			return false;
+		walk->server_name = SLICE_EMPTY;
+		if (walk_named(walk, path))
+			continue;
+		return walk->error->text[0] == '\0'
+		               ? error_set(walk->error, "the files with keys and certificates "
+		                                        "are too large")
+		               : false;
 	}
 	return true;
 }
@@ -172,10 +223,23 @@ visit_stat(const struct walk *walk, const char *path, bool is_directory)
 		status.st_mtim.tv_nsec, (long long)status.st_ctim.tv_sec, status.st_ctim.tv_nsec);
 }
 
-bool
-tls_files_fingerprint(struct slice named, struct buf *out)
+/* The hash is the process's own; what is compared is, too. */
+static bool
+visit_content_stat(const struct walk *walk, struct slice content)
 {
-	struct walk walk = { .visit = visit_stat, .out = out };
+	return buf_append_format(walk->out, "%.*s %zx:%llx\n", SLICE_ARGS(walk->server_name),
+	                         content.length, (unsigned long long)hash_bytes(content));
+}
+
+bool
+tls_files_fingerprint(struct slice named, tls_map_reader *reader, struct buf *out,
+                      struct error *error)
+{
+	struct walk walk = { .visit = visit_stat,
+		             .visit_content = visit_content_stat,
+		             .reader = reader,
+		             .out = out,
+		             .error = error };
 
 	return walk_all(named, &walk);
 }
@@ -221,6 +285,7 @@ visit_read(const struct walk *walk, const char *path, bool is_directory)
 	}
 	struct msg_tls_file file = { .role = walk->role,
 		                     .parameter = walk->parameter,
+		                     .server_name = walk->server_name,
 		                     .directory = slice_from(walk->directory),
 		                     .path = slice_from(path),
 		                     .content = is_read ? buf_slice(&content) : SLICE_EMPTY,
@@ -230,10 +295,32 @@ visit_read(const struct walk *walk, const char *path, bool is_directory)
 	return is_ok;
 }
 
-bool
-tls_files_read(struct slice named, struct buf *bundle)
+/* A row has no path: it is called after its name. */
+static bool
+visit_content_read(const struct walk *walk, struct slice content)
 {
-	struct walk walk = { .visit = visit_read, .out = bundle };
+	struct buf          path = BUF(4096);
+	struct msg_tls_file file = { .role = TLS_FILE_CHAIN,
+		                     .parameter = walk->parameter,
+		                     .server_name = walk->server_name,
+		                     .content = content };
+	bool is_ok = buf_append_format(&path, "%.*s of %.*s", SLICE_ARGS(walk->server_name),
+	                               SLICE_ARGS(walk->parameter));
+
+	file.path = buf_slice(&path);
+	is_ok = is_ok && msg_tls_file_append(walk->out, &file);
+	buf_free(&path);
+	return is_ok;
+}
+
+bool
+tls_files_read(struct slice named, tls_map_reader *reader, struct buf *bundle, struct error *error)
+{
+	struct walk walk = { .visit = visit_read,
+		             .visit_content = visit_content_read,
+		             .reader = reader,
+		             .out = bundle,
+		             .error = error };
 
 	return walk_all(named, &walk);
 }

@@ -132,9 +132,10 @@ tls_health_check(const struct parameters *parameters, const char *file, unsigned
 {
 	struct examination on = { parameters, file, line, report };
 	struct buf         named = BUF(TLS_NAMED_MOST), bundle = BUF(TLS_BUNDLE_MOST);
+	struct error       error = ERROR_NONE;
 
-	if (tls_files_named(parameters, &named) && tls_files_read(buf_slice(&named), &bundle) &&
-	    named.length > 0) {
+	if (tls_files_named(parameters, &named) &&
+	    tls_files_read(buf_slice(&named), NULL, &bundle, &error) && bundle.length > 0) {
 		examine_files(&on, buf_slice(&bundle));
 		examine_chains(&on, buf_slice(&bundle));
 	}

@@ -27,13 +27,13 @@ choice_add(struct tls_choice *choice, const struct tls_chain *chain)
 }
 
 static bool
-index_name(struct tls_served *served, struct slice name, const struct tls_chain *chain)
+index_name(struct hash *names, struct slice name, const struct tls_chain *chain)
 {
-	struct tls_choice *choice = hash_get(&served->names, name);
+	struct tls_choice *choice = hash_get(names, name);
 
 	if (choice == NULL) {
 		choice = calloc(1, sizeof(*choice));
-		if (choice == NULL || !hash_put(&served->names, name, choice, NULL)) {
+		if (choice == NULL || !hash_put(names, name, choice, NULL)) {
 			free(choice);
 			return false;
 		}
@@ -47,13 +47,30 @@ index_chain(struct tls_served *served, const struct tls_chain *chain)
 {
 	struct buf   names = BUF(NAMES_MOST);
 	struct slice rest, name;
-	bool         is_ok = tls_chain_names(chain, &names);
+	bool         is_ok;
 
+	if (chain->server_name != NULL) {
+		is_ok = buf_append_lower(&names, slice_from(chain->server_name)) &&
+		        index_name(&served->mapped, buf_slice(&names), chain);
+		buf_free(&names);
+		return is_ok;
+	}
+	is_ok = tls_chain_names(chain, &names);
 	rest = buf_slice(&names);
 	while (is_ok && slice_next_word(&rest, " ", &name))
-		is_ok = index_name(served, name, chain);
+		is_ok = index_name(&served->names, name, chain);
 	buf_free(&names);
 	return is_ok;
+}
+
+/* The first that is for its own names; one of a table when there is no other. */
+static const struct tls_chain *
+first_chain(const struct tls_served *served)
+{
+	for (size_t i = 0; i < served->chains.list.count; i++)
+		if (served->chains.list.items[i].server_name == NULL)
+			return &served->chains.list.items[i];
+	return &served->chains.list.items[0];
 }
 
 /* What goes with the first chain under its own names, then whatever else there is of other kinds.
@@ -61,11 +78,12 @@ index_chain(struct tls_served *served, const struct tls_chain *chain)
 static void
 choose_first(struct tls_served *served)
 {
-	struct buf   names = BUF(NAMES_MOST);
-	struct slice rest, name;
+	const struct tls_chain *first = first_chain(served);
+	struct buf              names = BUF(NAMES_MOST);
+	struct slice            rest, name;
 
-	choice_add(&served->first, &served->chains.list.items[0]);
-	if (tls_chain_names(&served->chains.list.items[0], &names)) {
+	choice_add(&served->first, first);
+	if (tls_chain_names(first, &names)) {
 		rest = buf_slice(&names);
 		while (slice_next_word(&rest, " ", &name)) {
 			const struct tls_choice *choice = hash_get(&served->names, name);
@@ -74,8 +92,9 @@ choose_first(struct tls_served *served)
 				choice_add(&served->first, choice->chains[i]);
 		}
 	}
-	for (size_t i = 1; i < served->chains.list.count; i++)
-		choice_add(&served->first, &served->chains.list.items[i]);
+	for (size_t i = 0; i < served->chains.list.count; i++)
+		if (served->chains.list.items[i].server_name == NULL)
+			choice_add(&served->first, &served->chains.list.items[i]);
 	buf_free(&names);
 }
 
@@ -117,8 +136,25 @@ tls_served_release(struct tls_served *served)
 	if (served == NULL || atomic_fetch_sub(&served->references, 1) != 1)
 		return;
 	hash_free(&served->names, free);
+	hash_free(&served->mapped, free);
 	tls_chains_free(&served->chains);
 	free(served);
+}
+
+/* The name in the tables, then .its.parents. */
+static const struct tls_choice *
+choose_mapped(const struct tls_served *served, struct slice name)
+{
+	const struct tls_choice *found = hash_get(&served->mapped, name);
+	size_t                   dot;
+
+	if (served->mapped.count == 0)
+		return NULL;
+	while (found == NULL && (dot = slice_find_byte(name, '.')) != SLICE_NOT_FOUND) {
+		found = dot > 0 ? hash_get(&served->mapped, slice_from_offset(name, dot)) : NULL;
+		name = slice_from_offset(name, dot + 1);
+	}
+	return found;
 }
 
 const struct tls_choice *
@@ -134,8 +170,11 @@ tls_served_choose(const struct tls_served *served, const char *name)
 	for (size_t i = 0; i < length; i++)
 		key[i] = ascii_lower(name[i]);
 
-	const struct tls_choice *found = hash_get(&served->names, slice_of(key, length));
-	size_t                   dot = slice_find_byte(slice_of(key, length), '.');
+	const struct tls_choice *found = choose_mapped(served, slice_of(key, length));
+	if (found != NULL)
+		return found;
+	found = hash_get(&served->names, slice_of(key, length));
+	size_t dot = slice_find_byte(slice_of(key, length), '.');
 	/* A star stands for one whole label. */
 	if (found == NULL && dot != SLICE_NOT_FOUND && dot > 0) {
 		key[dot - 1] = '*';

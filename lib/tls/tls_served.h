@@ -21,7 +21,8 @@ struct tls_choice {
 struct tls_served {
 	_Atomic unsigned  references;
 	struct tls_chains chains;
-	struct hash       names; /* "mx.example.org", "*.example.org" -> struct tls_choice */
+	struct hash       names;  /* "mx.example.org", "*.example.org" -> struct tls_choice */
+	struct hash       mapped; /* the same by tls_server_sni_maps: names, and ".example.org" */
 	struct tls_choice first;
 };
 

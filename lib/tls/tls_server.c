@@ -231,10 +231,10 @@ tls_server_create(const struct parameters *parameters, struct error *error)
 
 	if (!tls_server_is_wanted(parameters))
 		*error = ERROR_NONE;
-	else if (tls_files_named(parameters, &named) && tls_files_read(buf_slice(&named), &bundle))
+	else if (!tls_files_named(parameters, &named))
+		error_set(error, "too many files with keys and certificates");
+	else if (tls_files_read(buf_slice(&named), NULL, &bundle, error))
 		server = tls_server_create_from(parameters, buf_slice(&bundle), error);
-	else
-		error_set(error, "the files with keys and certificates are too large");
 	buf_free(&named);
 	tls_bundle_free(&bundle);
 	return server;

@@ -1,4 +1,5 @@
 """Certificates by name, and replaced while the system runs: openssl s_client, Python's ssl."""
+import base64
 import json
 import os
 import re
@@ -209,6 +210,41 @@ def test_what_is_no_good_is_refused_once_and_the_old_stays(place):
                  fingerprint(other[1]), 30)
         status = json.loads(host.tool("dakiya", "status", "--json").stdout)
         assert status["certificate_problems"] == []
+
+
+def test_tables_name_certificates_as_in_postfix(place):
+    """tls_server_sni_maps: file names in a text table, file contents in a hash table."""
+    pki = place / "pki"
+    first = make(pki, "first", ["mail.example.test", "mapped.test", "inline.test"])
+    mapped = make(pki, "mapped", ["anything.test"])
+    inline = make(pki, "inline", ["whatever.test"])
+    renewed = make(pki, "renewed", ["anything.test"])
+    text = place / "sni"
+    text.write_text(f"mapped.test {mapped[0]}, {mapped[1]}\n.below.test {mapped[0]} {mapped[1]}\n")
+    content = base64.b64encode(inline[0].read_bytes() + inline[1].read_bytes()).decode()
+    (place / "sni-hash").write_text(f"inline.test {content}\n")
+    run(dakiya.BUILD / "bin" / "dakmap", f"hash:{place}/sni-hash")
+    with host_of(place, f"{first[0]}, {first[1]}",
+                 tls_server_sni_maps=f"texthash:{text}, hash:{place}/sni-hash") as host:
+        for name, expected in (("mapped.test", mapped), ("a.b.below.test", mapped),
+                               ("inline.test", inline), ("mail.example.test", first),
+                               (None, first), ("below.test", first)):
+            assert served(host, name) == fingerprint(expected[1]), name
+            assert served(host, name, "pop3s") == fingerprint(expected[1]), name
+        replace(*renewed, *mapped)
+        wait_for("the renewed one", lambda: served(host, "mapped.test") ==
+                 fingerprint(renewed[1]), 30)
+        text.write_text(f"other.test {inline[0]} {inline[1]}\n")
+        wait_for("the table's new row", lambda: served(host, "other.test") ==
+                 fingerprint(inline[1]), 30)
+        assert served(host, "mapped.test") == fingerprint(first[1])
+        text.write_text("broken\n")
+        host.wait_log(r"warning: certificates: tls_server_sni_maps: \S+/sni, line 1: want a name "
+                      r"and files; what was served before stays", 30)
+        assert served(host, "other.test") == fingerprint(inline[1])
+        text.unlink()
+        host.wait_log(r"certificates: tls_server_sni_maps: .*No such file.*stays", 30)
+        assert served(host, "other.test") == fingerprint(inline[1])
 
 
 def test_days_left_are_shown_and_an_end_that_is_near_is_logged(place):

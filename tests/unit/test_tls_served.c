@@ -245,6 +245,62 @@ in_a_directory_keys_find_their_certificates(void **state)
 	pair_free(&lone);
 }
 
+/* A file for one name of tls_server_sni_maps. */
+static void
+add_for(struct buf *bundle, const char *name, const char *path, const struct pair *key,
+        const struct pair *certificate)
+{
+	struct buf          plain = BUF(TLS_BUNDLE_MOST);
+	struct msg_tls_file file;
+	struct slice        rest;
+
+	add(&plain, TLS_FILE_CHAIN, path, key, certificate);
+	rest = buf_slice(&plain);
+	assert_true(msg_tls_file_next(&rest, &file));
+	file.server_name = slice_from(name);
+	assert_true(msg_tls_file_append(bundle, &file));
+	buf_free(&plain);
+}
+
+static void
+tables_come_before_the_names_inside(void **state)
+{
+	struct pair a = pair_make(EVP_EC_gen("P-256"), "a.test", "DNS:a.test,DNS:b.test");
+	struct pair b = pair_make(EVP_EC_gen("P-256"), "b.test", NULL);
+	struct pair rsa = pair_make(EVP_RSA_gen(2048), "b.test", NULL);
+	struct buf  bundle = BUF(TLS_BUNDLE_MOST);
+
+	(void)state;
+	add_for(&bundle, "b.test", "b.key", &b, NULL);
+	add_for(&bundle, "b.test", "b.pem", NULL, &b);
+	add_for(&bundle, "b.test", "rsa", &rsa, &rsa);
+	add_for(&bundle, ".Sub.test", "b", &b, &b);
+	add(&bundle, TLS_FILE_CHAIN, "a", &a, &a);
+	struct tls_served *served = serve(&bundle, NULL);
+	expect(served, "b.test", &b, &rsa);
+	expect(served, "a.test", &a, NULL);
+	expect(served, NULL, &a, NULL);
+	expect(served, "x.sub.test", &b, NULL);
+	expect(served, "y.x.sub.test", &b, NULL);
+	expect(served, "sub.test", &a, NULL);
+
+	/* A key of one name never goes with a certificate of another. */
+	bundle = BUF(TLS_BUNDLE_MOST);
+	add_for(&bundle, "b.test", "b.key", &b, NULL);
+	add_for(&bundle, "c.test", "b.pem", NULL, &b);
+	struct tls_served *later = serve(&bundle, served);
+	expect(later, "b.test", &b, NULL);
+	expect(later, "c.test", &b, NULL); /* the first there is */
+	assert_string_equal(buf_text(&later->chains.problems),
+	                    "b.key: a private key without a certificate behind it; b.pem: a "
+	                    "certificate without its private key");
+	tls_served_release(served);
+	tls_served_release(later);
+	pair_free(&a);
+	pair_free(&b);
+	pair_free(&rsa);
+}
+
 static void
 garbage_is_refused_with_words(void **state)
 {
@@ -321,19 +377,19 @@ a_change_of_any_file_shows_and_nothing_else_does(void **state)
 	         directory);
 	snapshot = snapshot_from_text(text, &error);
 	assert_true(tls_files_named(snapshot_parameters(snapshot), &named));
-	assert_true(tls_files_fingerprint(buf_slice(&named), &before));
-	assert_true(tls_files_fingerprint(buf_slice(&named), &after));
+	assert_true(tls_files_fingerprint(buf_slice(&named), NULL, &before, &error));
+	assert_true(tls_files_fingerprint(buf_slice(&named), NULL, &after, &error));
 	assert_string_equal(buf_text(&before), buf_text(&after));
 	buf_clear(&after);
 	snprintf(path, sizeof(path), "%s/ec.pem", directory);
 	assert_int_equal(unlink(path), 0);
-	assert_true(tls_files_fingerprint(buf_slice(&named), &after));
+	assert_true(tls_files_fingerprint(buf_slice(&named), NULL, &after, &error));
 	assert_string_not_equal(buf_text(&before), buf_text(&after));
 
 	/* The directory's files by name, and the one that is not there with its problem. */
 	struct msg_tls_file file;
 	char                names[1000] = "";
-	assert_true(tls_files_read(buf_slice(&named), &bundle));
+	assert_true(tls_files_read(buf_slice(&named), NULL, &bundle, &error));
 	for (struct slice rest = buf_slice(&bundle); msg_tls_file_next(&rest, &file);) {
 		struct slice base = slice_from_offset(file.path, strlen(directory));
 		size_t       used = strlen(names);
@@ -360,6 +416,7 @@ main(void)
 		cmocka_unit_test(one_that_is_over_gives_way_to_one_that_is_not),
 		cmocka_unit_test(a_bad_file_keeps_what_it_gave_and_its_place),
 		cmocka_unit_test(in_a_directory_keys_find_their_certificates),
+		cmocka_unit_test(tables_come_before_the_names_inside),
 		cmocka_unit_test(garbage_is_refused_with_words),
 		cmocka_unit_test(what_is_served_is_described),
 		cmocka_unit_test(a_change_of_any_file_shows_and_nothing_else_does),

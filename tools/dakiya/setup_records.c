@@ -52,7 +52,7 @@ key_digest(const struct setup *setup, unsigned char digest[EVP_MAX_MD_SIZE], uns
 	                      setup->config, buf_text(&files)))
 		snapshot = snapshot_from_text(buf_text(&text), &error);
 	if (snapshot != NULL && tls_files_named(snapshot_parameters(snapshot), &named) &&
-	    tls_files_read(buf_slice(&named), &bundle) &&
+	    tls_files_read(buf_slice(&named), NULL, &bundle, &error) &&
 	    tls_chains_read(buf_slice(&bundle), NULL, &chains, &error)) {
 		unsigned char *der = NULL;
 		int size = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(chains.list.items[0].certificate),
