@@ -100,6 +100,70 @@ examine_name(const struct examination *on, const struct tls_chain *chain)
 	buf_free(&names);
 }
 
+/* By name: whether the signature is right is for those who verify it. */
+static bool
+has_issued(X509 *issuer, X509 *certificate)
+{
+	return X509_NAME_cmp(X509_get_subject_name(issuer), X509_get_issuer_name(certificate)) == 0;
+}
+
+/* The certificate of the chain that issued this one; NULL when the file has none. */
+static X509 *
+issuer_in_chain(STACK_OF(X509) * chain, X509 *certificate)
+{
+	for (int i = 0; i < sk_X509_num(chain); i++) {
+		X509 *one = sk_X509_value(chain, i);
+
+		if (one != certificate && has_issued(one, certificate))
+			return one;
+	}
+	return NULL;
+}
+
+/* Whether this system's authorities have the issuer. */
+static bool
+is_issuer_known(X509 *certificate)
+{
+	X509_STORE     *store = X509_STORE_new();
+	X509_STORE_CTX *search = X509_STORE_CTX_new();
+	X509           *issuer = NULL;
+	bool            is_known = false;
+
+	if (store != NULL && search != NULL && X509_STORE_set_default_paths(store) == 1 &&
+	    X509_STORE_CTX_init(search, store, certificate, NULL) == 1)
+		is_known = X509_STORE_CTX_get1_issuer(&issuer, search, certificate) == 1;
+	X509_free(issuer);
+	X509_STORE_CTX_free(search);
+	X509_STORE_free(store);
+	return is_known;
+}
+
+/* A client knows the authorities, not those that they let issue in their name. */
+static void
+examine_issuers(const struct examination *on, const struct tls_chain *chain)
+{
+	X509 *last = chain->certificate;
+	char  name[200] = "";
+
+	/* Each one leads one further up; a file with no chain still has the first. */
+	for (int i = -1; i <= sk_X509_num(chain->issuers); i++) {
+		X509 *issuer = issuer_in_chain(chain->issuers, last);
+
+		if (has_issued(last, last))
+			return; /* signed by itself */
+		if (issuer == NULL)
+			break;
+		last = issuer;
+	}
+	if (is_issuer_known(last))
+		return;
+	X509_NAME_oneline(X509_get_issuer_name(last), name, sizeof(name));
+	report_add(on->report, PROBLEM_WARNING, on->file, on->line,
+	           "the %s certificate's chain ends before an authority that this system knows: "
+	           "append the certificate of %s to the file",
+	           tls_chain_kind(chain), name);
+}
+
 /* With certificates for several names, one for this host is enough. */
 static void
 examine_chains(const struct examination *on, struct slice bundle)
@@ -118,6 +182,7 @@ examine_chains(const struct examination *on, struct slice bundle)
 		const struct tls_chain *chain = &chains.list.items[i];
 
 		examine_dates(on, chain);
+		examine_issuers(on, chain);
 		is_named |= X509_check_host(chain->certificate, host, strlen(host), 0, NULL) == 1;
 	}
 	for (size_t i = 0; error.text[0] == '\0' && !is_named && i < chains.list.count; i++)
