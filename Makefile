@@ -71,7 +71,7 @@ all: $(DAEMON_BIN) $(TOOL_BIN) $(MODULE_BIN) $(NAME_LINKS) ## build everything (
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 	@echo 'variables:  SANITIZE=address|thread  OUT=DIR  CC=COMPILER  KEEP=1 (demo)  V=1 (whole commands)'
-	@echo '            PREFIX=/usr  SYSCONFDIR=/etc  LOCALSTATEDIR=/var  DESTDIR=  NAMES=postfix (install)'
+	@echo '            PREFIX=/usr  SYSCONFDIR=/etc  LOCALSTATEDIR=/var  DESTDIR=  (install)'
 
 $(OUT)/%.o: %.c | $(PLACES)
 	@mkdir -p $(@D)

@@ -18,9 +18,6 @@ UNITDIR       ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR   ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR   ?= $(PREFIX)/lib/tmpfiles.d
 DOCDIR        ?= $(SHAREDIR)/doc/dakiya
-# NAMES=postfix installs the Postfix names of the tools, too; NAMES=sendmail only what every
-# program that sends mail looks for.
-NAMES         ?= sendmail
 
 PLACES := $(OUT)/include/lib/conf/places.h
 
@@ -74,7 +71,7 @@ define install_conf
 
 endef
 
-install: all ## install below DESTDIR; NAMES=postfix for the Postfix names, too
+install: all ## install below DESTDIR; with install-postfix-names the Postfix names, too
 	@$(INSTALL) -d $(D)$(BINDIR) $(D)$(SBINDIR) $(D)$(DAEMONDIR) $(D)$(CONFDIR) \
 	    $(D)$(SHAREDIR)/dakiya $(D)$(DOCDIR) $(D)$(UNITDIR) $(D)$(SYSUSERSDIR) $(D)$(TMPFILESDIR) \
 	    $(foreach s,1 5 8,$(D)$(SHAREDIR)/man/man$(s))
@@ -88,27 +85,34 @@ install: all ## install below DESTDIR; NAMES=postfix for the Postfix names, too
 	@$(placed) conf/dakiya.sysusers >$(D)$(SYSUSERSDIR)/dakiya.conf
 	@$(placed) conf/dakiya.tmpfiles >$(D)$(TMPFILESDIR)/dakiya.conf
 	@chmod 644 $(D)$(UNITDIR)/dakiya.service $(D)$(SYSUSERSDIR)/dakiya.conf $(D)$(TMPFILESDIR)/dakiya.conf
-	@$(foreach f,$(BASH_COMPLETIONS),$(INSTALL) -D -m 644 $(f) $(D)$(SHAREDIR)/bash-completion/completions/$(basename $(notdir $(f)));)
+	@$(foreach f,$(BASH_COMPLETIONS),$(INSTALL) -D -m 644 $(f) $(D)$(COMPLETIONDIR)/$(basename $(notdir $(f)));)
+	@$(call completion_links,$(filter-out dakiya,$(TOOLS)))
 	@$(foreach f,$(ZSH_COMPLETIONS),$(INSTALL) -D -m 644 $(f) $(D)$(SHAREDIR)/zsh/vendor-completions/$(notdir $(f));)
 	@$(foreach f,$(FISH_COMPLETIONS),$(INSTALL) -D -m 644 $(f) $(D)$(SHAREDIR)/fish/vendor_completions.d/$(notdir $(f));)
 	@$(foreach n,$(call present,$(SENDMAIL_NAMES)),ln -sf $(SBINDIR)/$(lastword $(subst =, ,$(n))) $(D)$(BINDIR)/$(firstword $(subst =, ,$(n)));)
-	@$(if $(filter postfix,$(NAMES)),$(MAKE) --no-print-directory install-postfix-names)
 	@echo "  installed to $(D)$(PREFIX); next: dakiya setup YOUR.DOMAIN (docs/first-domain.md)"
 
+# bash looks for a file by the command's name; ours serves all tools.
+COMPLETIONDIR = $(SHAREDIR)/bash-completion/completions
+completion_links = $(if $(BASH_COMPLETIONS),$(foreach n,$(1),ln -sf dakiya $(D)$(COMPLETIONDIR)/$(n);))
+names_of = $(foreach n,$(1),$(firstword $(subst =, ,$(n))))
+
 install-postfix-names: ## install postconf, postmap and the others as second names of the tools
-	@$(INSTALL) -d $(D)$(SBINDIR)
+	@$(INSTALL) -d $(D)$(SBINDIR) $(if $(BASH_COMPLETIONS),$(D)$(COMPLETIONDIR))
+	@$(call completion_links,$(call names_of,$(call present,$(POSTFIX_NAMES))))
 	@$(foreach n,$(call present,$(POSTFIX_NAMES)),ln -sf $(lastword $(subst =, ,$(n))) $(D)$(SBINDIR)/$(firstword $(subst =, ,$(n)));)
 
 # A link is removed only while it is ours.
 unlinked = [ "$$(readlink $(1))" != "$(2)" ] || rm -f $(1);
 
 uninstall-postfix-names:
+	@$(foreach n,$(call names_of,$(POSTFIX_NAMES)),$(call unlinked,$(D)$(COMPLETIONDIR)/$(n),dakiya))
 	@$(foreach n,$(POSTFIX_NAMES),$(call unlinked,$(D)$(SBINDIR)/$(firstword $(subst =, ,$(n))),$(lastword $(subst =, ,$(n)))))
 
 uninstall: uninstall-postfix-names ## remove what install made; configuration, queue and mail stay
 	@$(foreach n,$(SENDMAIL_NAMES),$(call unlinked,$(D)$(BINDIR)/$(firstword $(subst =, ,$(n))),$(SBINDIR)/$(lastword $(subst =, ,$(n)))))
 	@rm -f $(addprefix $(D)$(SBINDIR)/,$(TOOLS)) $(foreach m,$(MANUALS),$(D)$(SHAREDIR)/man/man$(patsubst .%,%,$(suffix $(m)))/$(notdir $(m)))
-	@rm -f $(addprefix $(D)$(SHAREDIR)/bash-completion/completions/,$(basename $(notdir $(BASH_COMPLETIONS)))) \
+	@rm -f $(addprefix $(D)$(COMPLETIONDIR)/,$(basename $(notdir $(BASH_COMPLETIONS))) $(TOOLS)) \
 	    $(addprefix $(D)$(SHAREDIR)/zsh/vendor-completions/,$(notdir $(ZSH_COMPLETIONS))) \
 	    $(addprefix $(D)$(SHAREDIR)/fish/vendor_completions.d/,$(notdir $(FISH_COMPLETIONS)))
 	@rm -f $(D)$(UNITDIR)/dakiya.service $(D)$(SYSUSERSDIR)/dakiya.conf $(D)$(TMPFILESDIR)/dakiya.conf $(D)$(CONFDIR)/*.dist

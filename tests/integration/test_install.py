@@ -30,7 +30,7 @@ def place_fixture():
 @pytest.fixture(name="installed", scope="module")
 def installed_fixture():
     directory = dakiya.new_directory("installed")
-    make("install", f"DESTDIR={directory}", "NAMES=postfix")
+    make("install", "install-postfix-names", f"DESTDIR={directory}")
     yield directory
     dakiya.remove_directory(directory)
 
