@@ -54,6 +54,10 @@ INSTALLED_MODULES = $(wildcard $(OUT)/lib/dakiya/*.so)
 BASH_COMPLETIONS := $(wildcard conf/completion/*.bash)
 ZSH_COMPLETIONS  := $(wildcard conf/completion/_*)
 FISH_COMPLETIONS := $(wildcard conf/completion/*.fish)
+# The page of a second name is the tool's, unless it has one of its own.
+name_pages = $(foreach n,$(1),$(if $(wildcard docs/man/$(firstword $(subst =, ,$(n))).[18]),,$(foreach p,\
+    $(wildcard docs/man/$(lastword $(subst =, ,$(n))).[18]),$(2)/man$(patsubst .%,%,$(suffix $(p)))/$(firstword $(subst =, ,$(n)))$(suffix $(p)):$(notdir $(p)))))
+man_links = $(foreach l,$(call name_pages,$(1),$(D)$(SHAREDIR)/man),ln -sf $(lastword $(subst :, ,$(l))) $(firstword $(subst :, ,$(l)));)
 INSTALL := install
 D = $(DESTDIR)
 
@@ -90,6 +94,7 @@ install: all ## install below DESTDIR; with install-postfix-names the Postfix na
 	@$(foreach f,$(ZSH_COMPLETIONS),$(INSTALL) -D -m 644 $(f) $(D)$(SHAREDIR)/zsh/vendor-completions/$(notdir $(f));)
 	@$(foreach f,$(FISH_COMPLETIONS),$(INSTALL) -D -m 644 $(f) $(D)$(SHAREDIR)/fish/vendor_completions.d/$(notdir $(f));)
 	@$(foreach n,$(call present,$(SENDMAIL_NAMES)),ln -sf $(SBINDIR)/$(lastword $(subst =, ,$(n))) $(D)$(BINDIR)/$(firstword $(subst =, ,$(n)));)
+	@$(call man_links,$(call present,$(SENDMAIL_NAMES)))
 	@echo "  installed to $(D)$(PREFIX); next: dakiya setup YOUR.DOMAIN (docs/first-domain.md)"
 
 # bash looks for a file by the command's name; ours serves all tools.
@@ -98,18 +103,22 @@ completion_links = $(if $(BASH_COMPLETIONS),$(foreach n,$(1),ln -sf dakiya $(D)$
 names_of = $(foreach n,$(1),$(firstword $(subst =, ,$(n))))
 
 install-postfix-names: ## install postconf, postmap and the others as second names of the tools
-	@$(INSTALL) -d $(D)$(SBINDIR) $(if $(BASH_COMPLETIONS),$(D)$(COMPLETIONDIR))
+	@$(INSTALL) -d $(D)$(SBINDIR) $(D)$(SHAREDIR)/man/man1 $(D)$(SHAREDIR)/man/man8 $(if $(BASH_COMPLETIONS),$(D)$(COMPLETIONDIR))
+	@$(call man_links,$(call present,$(POSTFIX_NAMES)))
 	@$(call completion_links,$(call names_of,$(call present,$(POSTFIX_NAMES))))
 	@$(foreach n,$(call present,$(POSTFIX_NAMES)),ln -sf $(lastword $(subst =, ,$(n))) $(D)$(SBINDIR)/$(firstword $(subst =, ,$(n)));)
 
 # A link is removed only while it is ours.
+unlinked_pages = $(foreach l,$(call name_pages,$(1),$(D)$(SHAREDIR)/man),$(call unlinked,$(firstword $(subst :, ,$(l))),$(lastword $(subst :, ,$(l)))))
 unlinked = [ "$$(readlink $(1))" != "$(2)" ] || rm -f $(1);
 
 uninstall-postfix-names:
+	@$(call unlinked_pages,$(POSTFIX_NAMES))
 	@$(foreach n,$(call names_of,$(POSTFIX_NAMES)),$(call unlinked,$(D)$(COMPLETIONDIR)/$(n),dakiya))
 	@$(foreach n,$(POSTFIX_NAMES),$(call unlinked,$(D)$(SBINDIR)/$(firstword $(subst =, ,$(n))),$(lastword $(subst =, ,$(n)))))
 
 uninstall: uninstall-postfix-names ## remove what install made; configuration, queue and mail stay
+	@$(call unlinked_pages,$(SENDMAIL_NAMES))
 	@$(foreach n,$(SENDMAIL_NAMES),$(call unlinked,$(D)$(BINDIR)/$(firstword $(subst =, ,$(n))),$(SBINDIR)/$(lastword $(subst =, ,$(n)))))
 	@rm -f $(addprefix $(D)$(SBINDIR)/,$(TOOLS)) $(foreach m,$(MANUALS),$(D)$(SHAREDIR)/man/man$(patsubst .%,%,$(suffix $(m)))/$(notdir $(m)))
 	@rm -f $(addprefix $(D)$(COMPLETIONDIR)/,$(basename $(notdir $(BASH_COMPLETIONS))) $(TOOLS)) \

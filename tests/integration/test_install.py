@@ -52,6 +52,8 @@ def test_everything_is_in_its_place(installed):
     for name, tool in (("postconf", "dakconf"), ("postmap", "dakmap"), ("postsuper", "dakqueue"),
                        ("postfix", "dakiya"), ("postalias", "dakmap")):
         assert os.readlink(installed / "usr/sbin" / name) == tool
+    assert (installed / "usr/share/man/man1/postmap.1").exists()
+    assert (installed / "usr/share/man/man1/mailq.1").exists()
     mailq = os.readlink(installed / "usr/bin/mailq")
     assert (installed / mailq.lstrip("/")).exists()
     shown = run(installed / "usr/sbin/postconf", "-d", "daemon_directory", "config_directory")
