@@ -1,4 +1,5 @@
 /* test_master_supervise.c - the pauses between restarts, and words for how a process ended. */
+/* links: master/certificates.c master/sni.c */
 /* links: master/supervise.c master/process.c master/listener.c master/generation.c */
 /* links: master/prepare.c master/logfile.c master/control.c master/status.c */
 /* links: master/notify.c master/loop.c */
@@ -73,6 +74,7 @@ status_is_json_whatever_a_daemon_says(void **state)
 
 	master.generation = &generation;
 	list_init(&master.processes);
+	list_init(&master.certificates);
 	list_append(&master.processes, &process.node);
 	assert_true(status_json(&master, &out));
 	assert_non_null(strstr(buf_text(&out), "\"config_directory\":\"/etc/\\\"x\\\"\""));
