@@ -467,6 +467,8 @@ certificates_status_text(const struct master *master, struct buf *out)
 {
 	const struct list_node *list = &master->certificates;
 
+	if (list->next != list)
+		buf_append_byte(out, '\n');
 	each_certificate(master, out, show_text);
 	for (const struct list_node *node = list->next; node != list; node = node->next) {
 		const struct certificate_set *set =
