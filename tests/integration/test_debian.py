@@ -7,7 +7,7 @@ import pytest
 
 import dakiya
 import test_install
-from dakiya import TOP, run
+from dakiya import BUILD, TOP, run
 
 CONTROL = (TOP / "debian" / "control").read_text()
 
@@ -54,6 +54,11 @@ def test_the_packages_are_built_and_work():
         packages = {path.name.split("_")[0]: path for path in out.glob("*.deb")}
         for package in ("dakiya", "dakiya-postfix-names"):
             run("dpkg", "-x", packages[package], root)
+        for module in (BUILD / "lib" / "dakiya").glob("table_*.so"):
+            name = module.stem.removeprefix("table_")
+            listed = run("dpkg", "-c", packages[f"dakiya-{name}"]).stdout
+            assert f"./usr/lib/dakiya/{module.name}" in listed
+        assert "table_" not in run("dpkg", "-c", packages["dakiya"]).stdout
         shown = run("dpkg", "-f", packages["dakiya"]).stdout
         assert re.search(r"^Depends: .*\blibssl3\b.*\blibunbound8\b", shown, re.M)
         scripts = place / "scripts"
