@@ -2,9 +2,11 @@
  * checks.c - the restrictions that need no table: networks, names, addresses, destinations, owners.
  */
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/base/log.h"
+#include "lib/mail/status.h"
 #include "lib/smtp/extensions.h"
 #include "smtpd/checks.h"
 
@@ -509,23 +511,58 @@ unlisted_code(struct check *check, struct slice address)
 	return 550;
 }
 
+/* A name without domain, which only $myorigin was appended to: it was said to this host. */
+static bool
+is_bare_name(const struct check *check, struct slice as_given, struct slice address)
+{
+	const char *origin = check->parameters->myorigin;
+
+	return !slice_contains_byte(as_given, '@') &&
+	       address.length == as_given.length + 1 + strlen(origin) &&
+	       slice_starts_with(address, as_given) && address.data[as_given.length] == '@' &&
+	       slice_equal_fold(slice_from_offset(address, as_given.length + 1), slice_from(origin));
+}
+
+/* The reason may begin with a status of its own ("5.1.6 User has moved to ..."). */
+static enum verdict
+refuse_unlisted(struct check *check, const struct party *party, const char *reason)
+{
+	struct enhanced_status status;
+	char                   text[24];
+	size_t                 length;
+	const char            *said = party->unlisted_status;
+
+	if (enhanced_status_parse(slice_from(reason), &status, &length)) {
+		reason += length + (reason[length] == ' ');
+		if (status.class == 5 && (status.subject != 1 || status.detail != 1)) {
+			snprintf(text, sizeof(text), "5.%u.%u", (unsigned)status.subject,
+			         (unsigned)status.detail);
+			said = text;
+		}
+	}
+	return refuse_party(check, party, unlisted_code(check, party->address), said, reason);
+}
+
 static enum verdict
 require_listed(struct check *check, const struct party *party)
 {
 	const char  *reason = "User unknown";
+	struct arena arena = ARENA(64u * 1024);
 	struct error error = ERROR_NONE;
+	enum verdict verdict = VERDICT_DUNNO;
 	/* Without a domain it is a name of this host ("<postmaster>"), which route knows best. */
-	struct slice address =
-		slice_contains_byte(party->as_given, '@') ? party->address : party->as_given;
+	struct slice address = is_bare_name(check, party->as_given, party->address)
+	                               ? party->as_given
+	                               : party->address;
 
-	switch (route_recipient_exists(check->session->room->intake.router, address, &reason,
-	                               &error)) {
-	case LOOKUP_FOUND: return VERDICT_DUNNO;
-	case LOOKUP_TRY_LATER: return lookup_failed(check, party->address, &error);
-	case LOOKUP_NOT_FOUND: break;
+	switch (route_recipient_exists(check->session->room->intake.router, address, &arena,
+	                               &reason, &error)) {
+	case LOOKUP_FOUND: break;
+	case LOOKUP_TRY_LATER: verdict = lookup_failed(check, party->address, &error); break;
+	case LOOKUP_NOT_FOUND: verdict = refuse_unlisted(check, party, reason); break;
 	}
-	return refuse_party(check, party, unlisted_code(check, party->address),
-	                    party->unlisted_status, reason);
+	arena_reset(&arena);
+	return verdict;
 }
 
 enum verdict
@@ -535,6 +572,9 @@ check_reject_unlisted_recipient(struct check *check, const struct entry *entry)
 
 	(void)entry;
 	check->is_recipient_checked = true;
+	if (slice_list_has(slice_from(check->parameters->receive_override_options),
+	                   SLICE("no_unknown_recipient_checks")))
+		return VERDICT_DUNNO;
 	return recipient_party(check, &party) ? require_listed(check, &party) : VERDICT_DUNNO;
 }
 
@@ -557,7 +597,7 @@ is_authorised_destination(struct check *check, struct error *error)
 	struct slice address = check->question->recipient->address;
 	struct slice domain = domain_of(address);
 	struct slice local = slice_first(address, address.length - domain.length);
-	bool         has_domain = slice_contains_byte(check->question->recipient_as_given, '@');
+	bool has_domain = !is_bare_name(check, check->question->recipient_as_given, address);
 	enum route_class class = ROUTE_DEFAULT;
 	enum lookup found = route_classify(check->session->room->intake.router,
 	                                   has_domain ? domain : SLICE_EMPTY, &class, error);

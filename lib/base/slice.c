@@ -137,6 +137,17 @@ slice_next_word(struct slice *rest, const char *separators, struct slice *word)
 }
 
 bool
+slice_list_has(struct slice list, struct slice word)
+{
+	struct slice one;
+
+	while (slice_next_word(&list, " \t\r\n,", &one))
+		if (slice_equal_fold(one, word))
+			return true;
+	return false;
+}
+
+bool
 slice_has_control(struct slice s)
 {
 	for (size_t i = 0; i < s.length; i++)

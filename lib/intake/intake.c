@@ -26,11 +26,14 @@ static const struct {
 	{ "survey fields", AT_END_OF_HEADER, step_survey_fields },
 	{ "limit hops", AT_END_OF_HEADER, step_limit_hops },
 	/* header_checks come here: they see what the sender wrote. */
+	{ "rewrite the sender", AT_END_OF_HEADER, step_rewrite_sender },
 	{ "drop fields", AT_END_OF_HEADER, step_drop_fields },
+	{ "rewrite fields", AT_END_OF_HEADER, step_rewrite_fields },
 	{ "add missing fields", AT_END_OF_HEADER, step_add_missing_fields },
 	{ "note message-id", AT_END_OF_HEADER, step_note_message_id },
 	/* body_checks, milters and signing come here: they see the whole. */
-	{ "always_bcc", AT_END_OF_CONTENT, step_add_always_bcc },
+	{ "rewrite recipients", AT_END_OF_CONTENT, step_rewrite_recipients },
+	{ "automatic copies", AT_END_OF_CONTENT, step_add_copies },
 	{ "virtual aliases", AT_END_OF_CONTENT, step_expand_aliases },
 	{ "flags", AT_END_OF_CONTENT, step_set_flags },
 };
@@ -45,6 +48,27 @@ run_steps(struct intake *intake, enum intake_stage stage)
 		if (!steps[i].run(intake))
 			return false;
 	}
+	return true;
+}
+
+bool
+intake_client_is_local(struct intake *intake, bool *is_local)
+{
+	struct route_client client = {
+		.address = intake->envelope.client_address,
+		.is_authenticated = intake->envelope.sasl_username.length > 0,
+	};
+	struct error error = ERROR_NONE;
+
+	if (!intake->has_locality) {
+		enum lookup found = route_client_is_local(intake->context->router, &client, &error);
+
+		if (found == LOOKUP_TRY_LATER)
+			return intake_fail_lookup(intake, &error);
+		intake->is_local = found == LOOKUP_FOUND;
+		intake->has_locality = true;
+	}
+	*is_local = intake->is_local;
 	return true;
 }
 

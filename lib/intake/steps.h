@@ -38,6 +38,8 @@ struct intake {
 	uint64_t         total;   /* bytes of the finished content: spooled and in the buffer */
 	char             last[2]; /* its last bytes */
 	bool             has_8bit, has_8bit_header;
+	bool             has_locality; /* is_local is known: intake_client_is_local */
+	bool             is_local;
 	unsigned         fields;         /* enum intake_field */
 	size_t           received_count; /* Received fields, ours left out */
 
@@ -66,12 +68,25 @@ bool step_drop_fields(struct intake *intake);
 bool step_add_missing_fields(struct intake *intake);
 bool step_note_message_id(struct intake *intake);
 
+/* ---- rewrite.c: addresses ---- */
+/* At the end of the header: the envelope's sender, then the header fields. */
+bool step_rewrite_sender(struct intake *intake);
+bool step_rewrite_fields(struct intake *intake);
+/* At the end of the content. */
+bool step_rewrite_recipients(struct intake *intake);
+/* no_address_mappings in receive_override_options. */
+bool intake_has_no_mappings(const struct intake *intake);
+/* A table that failed: *error is logged and the client is to try again; always false. */
+bool intake_fail_lookup(struct intake *intake, const struct error *error);
+
 /* ---- recipients.c: steps at the end of the content ---- */
-bool step_add_always_bcc(struct intake *intake);
+bool step_add_copies(struct intake *intake);
 bool step_expand_aliases(struct intake *intake);
 bool step_set_flags(struct intake *intake);
 
 /* ---- intake.c ---- */
+/* Whether local_header_rewrite_clients names the client; asked once. False: failed. */
+bool intake_client_is_local(struct intake *intake, bool *is_local);
 bool intake_run_header_steps(struct intake *intake);
 
 #endif
