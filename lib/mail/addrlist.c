@@ -242,12 +242,15 @@ take_list_sign(struct address_list *list, struct token token)
 		if (list->in_angle) {
 			list->is_bad |= !list->is_route;
 			list->is_route = false;
+			list->end = token.end;
 			return false;
 		}
 		break; /* the name of a group */
 	case ',':
-		if (list->in_angle && list->is_route)
+		if (list->in_angle && list->is_route) {
+			list->end = token.end;
 			return false;
+		}
 		is_complete = !list->in_angle && address_is_complete(list);
 		break;
 	default: is_complete = !list->in_angle && address_is_complete(list); break; /* ';' */
