@@ -597,10 +597,15 @@ is_authorised_destination(struct check *check, struct error *error)
 	struct slice address = check->question->recipient->address;
 	struct slice domain = domain_of(address);
 	struct slice local = slice_first(address, address.length - domain.length);
-	bool has_domain = !is_bare_name(check, check->question->recipient_as_given, address);
+	struct slice given = check->question->recipient_as_given;
+	/* <postmaster> is for this host even where $myorigin is another one (RFC 5321 4.5.1). */
+	bool is_postmaster = slice_equal_fold(given, SLICE("postmaster"));
 	enum route_class class = ROUTE_DEFAULT;
+
+	if (!slice_contains_byte(address, '@')) /* append_at_myorigin = no: qmgr does it */
+		domain = slice_from(check->parameters->myorigin);
 	enum lookup found = route_classify(check->session->room->intake.router,
-	                                   has_domain ? domain : SLICE_EMPTY, &class, error);
+	                                   is_postmaster ? SLICE_EMPTY : domain, &class, error);
 
 	if (local.length > 0)
 		local.length--; /* the last '@' */

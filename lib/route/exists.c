@@ -96,14 +96,6 @@ ask_tables(struct router *router, const struct router_address *address, enum rou
 	return found;
 }
 
-/* A name without domain when $myorigin is somebody else's: there are no users here. */
-static enum lookup
-unknown_here(const char **reason)
-{
-	*reason = row_of(ROUTE_LOCAL)->reason;
-	return LOOKUP_NOT_FOUND;
-}
-
 enum lookup
 route_recipient_exists(struct router *router, struct slice address, struct arena *arena,
                        const char **reason, struct error *error)
@@ -125,9 +117,7 @@ route_recipient_exists(struct router *router, struct slice address, struct arena
 	found = router_postmaster(router, &complete, class, arena, &ignored, error);
 	if (found != LOOKUP_NOT_FOUND)
 		goto out;
-	found = is_bare && class == ROUTE_DEFAULT
-	                ? unknown_here(reason)
-	                : ask_tables(router, &complete, class, arena, reason, &value, error);
+	found = ask_tables(router, &complete, class, arena, reason, &value, error);
 out:
 	buf_free(&value);
 	return found;
