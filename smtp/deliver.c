@@ -20,9 +20,7 @@ delivery_begin(struct delivery *delivery, const struct smtp_agent *agent,
 	struct slice             list = job->message.recipients;
 	size_t                   count = 0;
 
-	*delivery = (struct delivery){ .agent = agent,
-		                       .job = job,
-		                       .sender = job->envelope.sender };
+	*delivery = (struct delivery){ .agent = agent, .job = job, .sender = job->envelope.sender };
 	while (msg_job_recipient_next(&list, &row))
 		count++;
 	if (list.data == NULL)
@@ -224,7 +222,7 @@ try_nexthop(struct delivery *delivery, struct slice text, struct session **kept)
 {
 	struct nexthop    nexthop;
 	struct tls_choice tls;
-	struct host_list      route = { .count = 0 };
+	struct host_list  route = { .count = 0 };
 	struct attempt    attempt = {
 		   .delivery = delivery, .nexthop = &nexthop, .tls = &tls, .kept = kept
 	};

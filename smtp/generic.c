@@ -21,8 +21,7 @@ delivery_content(const struct delivery *delivery, uint64_t offset, size_t most, 
 		*piece = slice_first(slice_from_offset(buf_slice(&delivery->header), offset), most);
 		return true;
 	}
-	if (!agent_job_content(delivery->job,
-	                       offset - delivery->header.length + delivery->replaced,
+	if (!agent_job_content(delivery->job, offset - delivery->header.length + delivery->replaced,
 	                       delivery->scratch, most, piece, error))
 		return false;
 	*piece = slice_first(*piece, most);

@@ -256,13 +256,13 @@ struct delivery_recipient {
 	unsigned                 connection_use;
 };
 struct delivery {
-	const struct smtp_agent   *agent;
-	const struct agent_job    *job;
-	const char                *queue_id;
-	struct arena               arena;
-	struct slice               sender;   /* as it leaves */
-	struct buf                 header;   /* as it leaves; empty = as it is stored */
-	uint64_t                   replaced; /* bytes of the stored content that header stands for */
+	const struct smtp_agent *agent;
+	const struct agent_job  *job;
+	const char              *queue_id;
+	struct arena             arena;
+	struct slice             sender;   /* as it leaves */
+	struct buf               header;   /* as it leaves; empty = as it is stored */
+	uint64_t                 replaced; /* bytes of the stored content that header stands for */
 	struct delivery_recipient *recipients;
 	size_t                     count;
 	int64_t                    connected_us; /* of the session in use; 0 = it was kept */
@@ -279,8 +279,8 @@ void delivery_end(struct delivery *delivery);
 void delivery_run(struct delivery *delivery, struct session **kept);
 /* The size of the content, and a piece of it from offset on (empty at the end), as it leaves. */
 uint64_t delivery_size(const struct delivery *delivery);
-bool delivery_content(const struct delivery *delivery, uint64_t offset, size_t most,
-                      struct slice *piece, struct error *error);
+bool     delivery_content(const struct delivery *delivery, uint64_t offset, size_t most,
+                          struct slice *piece, struct error *error);
 /*
  * smtp_generic_maps: sender, recipients and header fields as they leave; the content in the queue
  * stays as it is. False: *verdict (a lookup failed).

@@ -95,7 +95,7 @@ append_rcpt(struct buf *line, const struct session *session,
             const struct delivery_recipient *recipient)
 {
 	const struct msg_job_recipient *row = &recipient->row;
-	size_t semicolon = slice_find_byte(row->dsn_orcpt, ';');
+	size_t                          semicolon = slice_find_byte(row->dsn_orcpt, ';');
 
 	if (!append_path(line, "RCPT TO:", recipient->address))
 		return false;

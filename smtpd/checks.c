@@ -520,7 +520,8 @@ is_bare_name(const struct check *check, struct slice as_given, struct slice addr
 	return !slice_contains_byte(as_given, '@') &&
 	       address.length == as_given.length + 1 + strlen(origin) &&
 	       slice_starts_with(address, as_given) && address.data[as_given.length] == '@' &&
-	       slice_equal_fold(slice_from_offset(address, as_given.length + 1), slice_from(origin));
+	       slice_equal_fold(slice_from_offset(address, as_given.length + 1),
+	                        slice_from(origin));
 }
 
 /* The reason may begin with a status of its own ("5.1.6 User has moved to ..."). */

@@ -75,7 +75,7 @@ make_key(const struct intake *intake, const struct msg_recipient *recipient, str
 		buf_append_lower(key, recipient->dsn_orcpt);
 		buf_append_format(key, "\n%u\n", recipient->dsn_notify);
 		buf_append_lower(key, recipient->original.length > 0 ? recipient->original
-		                                                    : recipient->address);
+		                                                     : recipient->address);
 		buf_append_byte(key, '\n');
 	}
 	return buf_append_lower(key, recipient->address);
@@ -101,8 +101,8 @@ settle(struct intake *intake, struct hash *seen, const struct msg_recipient *giv
 		bool       is_there, ok = make_key(intake, &settled, &key);
 
 		is_there = ok && hash_get(seen, buf_slice(&key)) != NULL;
-		ok = ok && (is_there ||
-		            hash_put(seen, buf_slice(&key), (void *)(uintptr_t)&mark, NULL));
+		ok = ok &&
+		     (is_there || hash_put(seen, buf_slice(&key), (void *)(uintptr_t)&mark, NULL));
 		buf_free(&key);
 		if (is_there)
 			return true;

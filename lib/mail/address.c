@@ -354,7 +354,7 @@ address_append(struct buf *out, const struct address *address)
 	if (address->local.length == 0 && address->domain.length == 0)
 		return !out->has_failed;
 	bool ok = address_needs_quotes(address->local) ? append_quoted(out, address->local)
-	                                       : buf_append(out, address->local);
+	                                               : buf_append(out, address->local);
 	if (address->domain.length == 0)
 		return ok;
 	return ok && buf_append_byte(out, '@') && buf_append(out, address->domain);
@@ -377,8 +377,10 @@ address_append_external(struct buf *out, struct slice internal)
 static bool
 is_owner_or_request(struct slice local)
 {
-	return (local.length > strlen("owner-") && slice_starts_with_fold(local, SLICE("owner-"))) ||
-	       (local.length > strlen("-request") && slice_ends_with_fold(local, SLICE("-request")));
+	return (local.length > strlen("owner-") &&
+	        slice_starts_with_fold(local, SLICE("owner-"))) ||
+	       (local.length > strlen("-request") &&
+	        slice_ends_with_fold(local, SLICE("-request")));
 }
 
 bool

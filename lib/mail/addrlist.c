@@ -421,8 +421,7 @@ replace_one(struct replacement *replacement, size_t value, const struct listed_a
 		return false;
 	replacement->copied += address->length;
 	return !address->is_irregular ||
-	       append_comments(out,
-	                       slice_of(replacement->block.data + start, address->length));
+	       append_comments(out, slice_of(replacement->block.data + start, address->length));
 }
 
 static bool
@@ -431,8 +430,8 @@ replace_in_field(struct replacement *replacement, struct slice value, enum heade
 {
 	struct address_list   list;
 	struct listed_address address;
-	struct address        new;
-	size_t                offset = (size_t)(value.data - replacement->block.data);
+	struct address new;
+	size_t offset = (size_t)(value.data - replacement->block.data);
 
 	address_list_begin(&list, value, token_limit);
 	while (address_list_next(&list, &address)) {

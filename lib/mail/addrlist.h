@@ -13,11 +13,11 @@
 
 /* One address of a list. The slices live until the next one is read. */
 struct listed_address {
-	size_t       start;  /* in the value; without < and > */
-	size_t       length; /* up to its last word: blanks and comments behind it do not count */
-	size_t       element; /* in the value: behind the comma, semicolon or colon before it, or 0 */
-	struct slice local;   /* unquoted; never empty */
-	struct slice domain;  /* as written; empty when there is none */
+	size_t start;       /* in the value; without < and > */
+	size_t length;      /* up to its last word: blanks and comments behind it do not count */
+	size_t element;     /* in the value: behind the comma, semicolon or colon before it, or 0 */
+	struct slice local; /* unquoted; never empty */
+	struct slice domain;       /* as written; empty when there is none */
 	bool         is_quoted;    /* the local part has quotes: '%' and '!' in it mean nothing */
 	bool         is_irregular; /* blanks or comments stand inside */
 	bool         has_route;    /* a source route (RFC 5322 4.4) stands in front, inside */
@@ -56,7 +56,7 @@ enum address_fate {
 };
 typedef enum address_fate address_replacer(void *context, enum header_role role,
                                            const struct listed_address *address,
-                                           struct address             *replacement);
+                                           struct address              *replacement);
 
 /*
  * A header block with its addresses as replace wants them: everything else is kept byte for byte,

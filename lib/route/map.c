@@ -92,13 +92,12 @@ router_map_once(struct router *router, enum router_table table, bool propagates,
                 struct error *error)
 {
 	struct router_address from = router_address_of(address);
-	struct router_mapping mapping = { .table = table,
-		                          .from = &from,
-		                          .extension = SLICE_EMPTY,
-		                          .propagates = propagates };
-	struct buf            value = BUF(ROUTER_VALUE_MOST);
-	struct slice          item;
-	bool                  is_own;
+	struct router_mapping mapping = {
+		.table = table, .from = &from, .extension = SLICE_EMPTY, .propagates = propagates
+	};
+	struct buf   value = BUF(ROUTER_VALUE_MOST);
+	struct slice item;
+	bool         is_own;
 
 	if (table_list_is_empty(router->tables[table]))
 		return LOOKUP_NOT_FOUND;

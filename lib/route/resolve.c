@@ -305,8 +305,8 @@ strip_local_domains(struct resolution *resolution)
 		    !slice_contains_byte(parts.local, '!') &&
 		    !slice_contains_byte(parts.local, '%'))
 			return LOOKUP_FOUND;
-		enum lookup found = route_classify(resolution->router, parts.domain, &class,
-		                                   resolution->error);
+		enum lookup found =
+			route_classify(resolution->router, parts.domain, &class, resolution->error);
 		if (found != LOOKUP_FOUND || class != ROUTE_LOCAL)
 			return found;
 		if (!take_routing(resolution, parts.local, &inner))
@@ -338,8 +338,8 @@ apply_relocated_maps(struct resolution *resolution)
 	if (found != LOOKUP_FOUND)
 		return found == LOOKUP_NOT_FOUND ? LOOKUP_FOUND : found;
 	struct slice place = slice_trim(buf_slice(&resolution->value));
-	char *text = arena_format(resolution->arena, "5.1.6 User has moved to %.*s",
-	                          SLICE_ARGS(place));
+	char        *text =
+		arena_format(resolution->arena, "5.1.6 User has moved to %.*s", SLICE_ARGS(place));
 	if (text == NULL)
 		return out_of_memory(resolution->error);
 	resolution->transport = SLICE("error");

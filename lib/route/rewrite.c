@@ -33,18 +33,18 @@ router_standardize(const struct router *router, bool is_remote, bool is_quoted,
                    struct address *address, struct arena *arena)
 {
 	const struct parameters *parameters = router->parameters;
-	const char *origin = is_remote ? parameters->remote_header_rewrite_domain
-	                               : parameters->myorigin;
-	const char *parent = is_remote ? parameters->remote_header_rewrite_domain
-	                               : parameters->mydomain;
+	const char              *origin =
+                is_remote ? parameters->remote_header_rewrite_domain : parameters->myorigin;
+	const char *parent =
+		is_remote ? parameters->remote_header_rewrite_domain : parameters->mydomain;
 
 	if (address->domain.length == 0 && (is_quoted || !take_routing(router, address)) &&
 	    parameters->append_at_myorigin)
 		address->domain = slice_from(origin);
 	if (parameters->append_dot_mydomain && address->domain.length > 0 && parent[0] != '\0' &&
 	    address->domain.data[0] != '[' && !slice_contains_byte(address->domain, '.')) {
-		const char *text = arena_format(arena, "%.*s.%s", SLICE_ARGS(address->domain),
-		                                parent);
+		const char *text =
+			arena_format(arena, "%.*s.%s", SLICE_ARGS(address->domain), parent);
 		if (text == NULL)
 			return false;
 		address->domain = slice_from(text);
@@ -64,9 +64,9 @@ map_until_stable(struct router *router, enum router_table table, struct slice *a
 {
 	for (unsigned depth = 0; depth < NESTING_MOST; depth++) {
 		struct slice before = *address;
-		enum lookup  found =
-			router_map_once(router, table, (router->propagates & PROPAGATE_CANONICAL) != 0,
-		                        before, arena, address, error);
+		enum lookup  found = router_map_once(router, table,
+		                                     (router->propagates & PROPAGATE_CANONICAL) != 0,
+		                                     before, arena, address, error);
 
 		if (found == LOOKUP_TRY_LATER)
 			return found;
@@ -119,8 +119,8 @@ masquerade(struct router *router, struct slice *address, struct arena *arena, st
 		return LOOKUP_TRY_LATER;
 	case LOOKUP_NOT_FOUND: break;
 	}
-	char *text = arena_format(arena, "%.*s@%.*s", SLICE_ARGS(parts.parts.local),
-	                          SLICE_ARGS(domain));
+	char *text =
+		arena_format(arena, "%.*s@%.*s", SLICE_ARGS(parts.parts.local), SLICE_ARGS(domain));
 	if (text == NULL) {
 		error_set(error, "out of memory for an address");
 		return LOOKUP_TRY_LATER;
@@ -147,11 +147,11 @@ static enum lookup
 apply_maps(struct router *router, enum route_role role, struct slice *address, struct arena *arena,
            struct error *error)
 {
-	enum router_table     own = is_sender(role) ? TABLE_SENDER_CANONICAL
-	                                            : TABLE_RECIPIENT_CANONICAL;
-	enum router_rewriting own_classes = is_sender(role) ? REWRITING_SENDER_CANONICAL
-	                                                    : REWRITING_RECIPIENT_CANONICAL;
-	enum lookup           found = LOOKUP_FOUND;
+	enum router_table own =
+		is_sender(role) ? TABLE_SENDER_CANONICAL : TABLE_RECIPIENT_CANONICAL;
+	enum router_rewriting own_classes =
+		is_sender(role) ? REWRITING_SENDER_CANONICAL : REWRITING_RECIPIENT_CANONICAL;
+	enum lookup found = LOOKUP_FOUND;
 
 	if (!table_list_is_empty(router->tables[own]) && has_class(router, own_classes, role))
 		found = map_until_stable(router, own, address, arena, error);
@@ -168,7 +168,8 @@ apply_maps(struct router *router, enum route_role role, struct slice *address, s
 static bool
 is_sound(struct slice address)
 {
-	return address.length > 0 && address.length <= ADDRESS_LOCAL_MOST + ADDRESS_DOMAIN_MOST + 2 &&
+	return address.length > 0 &&
+	       address.length <= ADDRESS_LOCAL_MOST + ADDRESS_DOMAIN_MOST + 2 &&
 	       !slice_has_control(address) && slice_is_utf8(address);
 }
 
@@ -186,8 +187,8 @@ make_standard(struct router *router, const struct route_rewriting *how, struct s
 	if (slice_equal(parts.local, given.parts.local) &&
 	    slice_equal(parts.domain, given.parts.domain))
 		return true;
-	const char *text = arena_format(arena, "%.*s@%.*s", SLICE_ARGS(parts.local),
-	                                SLICE_ARGS(parts.domain));
+	const char *text =
+		arena_format(arena, "%.*s@%.*s", SLICE_ARGS(parts.local), SLICE_ARGS(parts.domain));
 	*whole = slice_from(text);
 	return text != NULL;
 }
@@ -232,9 +233,8 @@ enum lookup
 route_bcc(struct router *router, enum route_role role, struct slice address, struct arena *arena,
           struct slice *copy, struct error *error)
 {
-	return router_map_once(router,
-	                       is_sender(role) ? TABLE_SENDER_BCC : TABLE_RECIPIENT_BCC, false,
-	                       address, arena, copy, error);
+	return router_map_once(router, is_sender(role) ? TABLE_SENDER_BCC : TABLE_RECIPIENT_BCC,
+	                       false, address, arena, copy, error);
 }
 
 enum lookup

@@ -86,9 +86,8 @@ open_domains(struct router *router, size_t count, struct error *error)
 	for (size_t i = 0; i < count; i++) {
 		const struct domains_row *row = &domains_rows[i];
 		enum match_kind           kind =
-                        slice_list_has(
-				slice_from(parameters->parent_domain_matches_subdomains),
-				slice_from(row->name))
+                        slice_list_has(slice_from(parameters->parent_domain_matches_subdomains),
+		                                 slice_from(row->name))
 					  ? MATCH_DOMAINS_AND_PARENTS
 					  : MATCH_DOMAINS;
 
@@ -239,7 +238,7 @@ read_classes(struct router *router, struct error *error)
 
 			while (class < count &&
 			       !slice_equal_fold(word, slice_from(class_words[class])))
-				class++;
+				class ++;
 			if (class == count)
 				return error_set(error, "%s: unknown class \"%.*s\"",
 				                 classes_rows[i].name, SLICE_ARGS(word));
@@ -270,8 +269,8 @@ read_propagation(struct router *router)
 static bool
 open_masquerade(struct router *router, struct error *error)
 {
-	router->masquerade_exceptions = match_list_open(router->parameters->masquerade_exceptions,
-	                                                MATCH_STRINGS, error);
+	router->masquerade_exceptions =
+		match_list_open(router->parameters->masquerade_exceptions, MATCH_STRINGS, error);
 	return router->masquerade_exceptions != NULL ||
 	       error_prefix(error, "masquerade_exceptions");
 }

@@ -92,9 +92,9 @@ extension_start(struct slice local, const struct address_lookup *what)
 {
 	struct slice user, extension;
 	bool         has_one =
-		what->splits_owner_request
-			? address_split_any_extension(local, what->delimiters, &user, &extension)
-			: address_split_extension(local, what->delimiters, &user, &extension);
+                what->splits_owner_request
+				? address_split_any_extension(local, what->delimiters, &user, &extension)
+				: address_split_extension(local, what->delimiters, &user, &extension);
 
 	return has_one ? user.length : local.length;
 }

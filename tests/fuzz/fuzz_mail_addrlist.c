@@ -1,4 +1,5 @@
-/* fuzz_mail_addrlist.c - any bytes as a header: replacing addresses by themselves keeps them all. */
+/* fuzz_mail_addrlist.c - any bytes as a header: replacing addresses by themselves keeps them all.
+ */
 #include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>

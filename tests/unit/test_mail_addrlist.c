@@ -284,7 +284,7 @@ lines_that_grow_too_long_are_folded_at_commas(void **state)
 		assert_true(is_changed);
 		check_line_lengths(buf_slice(&out));
 		list_addresses(buf_text(&out) + 3, TOKENS_MOST, &unfolded);
-		size_t count = 0;
+		size_t       count = 0;
 		struct slice rest = buf_slice(&unfolded), word;
 		while (slice_next_word(&rest, " ", &word))
 			assert_true(slice_ends_with(word, SLICE("@new.example>")) && ++count);

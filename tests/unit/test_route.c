@@ -115,9 +115,9 @@ check_exists(struct host *host, const struct exists_case *cases, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		const char *reason = NULL;
-		enum lookup found = route_recipient_exists(
-			host->router, slice_from(cases[i].address), &host->arena, &reason,
-			&host->error);
+		enum lookup found =
+			route_recipient_exists(host->router, slice_from(cases[i].address),
+		                               &host->arena, &reason, &host->error);
 
 		if (found != (cases[i].reason == NULL ? LOOKUP_FOUND : LOOKUP_NOT_FOUND))
 			fail_msg("%s: answer %d", cases[i].address, (int)found);
@@ -290,9 +290,9 @@ a_table_that_cannot_be_read_is_never_not_found(void **state)
 
 	(void)state;
 	host_open(&host, "virtual_alias_maps = fail:unreadable\n");
-	assert_int_equal(route_recipient_exists(host.router, address, &host.arena, &reason,
-	                                        &host.error),
-	                 LOOKUP_TRY_LATER);
+	assert_int_equal(
+		route_recipient_exists(host.router, address, &host.arena, &reason, &host.error),
+		LOOKUP_TRY_LATER);
 	assert_int_equal(route_expand(host.router, address, &host.arena, &addresses, &host.error),
 	                 LOOKUP_TRY_LATER);
 	host_close(&host);

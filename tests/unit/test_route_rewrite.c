@@ -248,13 +248,13 @@ classes_say_which_addresses_are_rewritten(void **state)
 		                                        { .role = ROUTE_ENVELOPE_RECIPIENT },
 		                                        { .role = ROUTE_HEADER_SENDER },
 		                                        { .role = ROUTE_HEADER_RECIPIENT } };
-	static const char *const words[] = { "envelope_sender", "envelope_recipient",
-		                             "header_sender", "header_recipient" };
-	struct route_rewriting   without = { .role = ROUTE_ENVELOPE_SENDER, .without_maps = true };
-	struct host              host;
+	static const char *const            words[] = { "envelope_sender", "envelope_recipient",
+		                                        "header_sender", "header_recipient" };
+	struct route_rewriting without = { .role = ROUTE_ENVELOPE_SENDER, .without_maps = true };
+	struct host            host;
 
 	(void)state;
-	for (size_t class = 0; class < 4; class++) {
+	for (size_t class = 0; class < 4; class ++) {
 		char text[500];
 
 		snprintf(text, sizeof(text),
@@ -375,9 +375,10 @@ copies_are_found_in_the_order_of_address_tables(void **state)
 	struct host host;
 
 	(void)state;
-	host_open(&host, "sender_bcc_maps = inline:{ a@far.example=copy, @all.example=whole@x.example "
-	                 "}\n"
-	                 "recipient_bcc_maps = inline:{ r=rc@x.example }\n");
+	host_open(&host,
+	          "sender_bcc_maps = inline:{ a@far.example=copy, @all.example=whole@x.example "
+	          "}\n"
+	          "recipient_bcc_maps = inline:{ r=rc@x.example }\n");
 	assert_string_equal(copy_of(&host, ROUTE_ENVELOPE_SENDER, "a@far.example"),
 	                    "copy@example.org");
 	assert_string_equal(copy_of(&host, ROUTE_ENVELOPE_SENDER, "a+ext@far.example"),
@@ -491,10 +492,11 @@ a_recipient_for_the_error_transport_is_unknown_at_once(void **state)
 	struct host host;
 
 	(void)state;
-	host_open(&host, "relay_domains = relay.example\n"
-	                 "canonical_maps = inline:{ c@relay.example=d@relay.example }\n"
-	                 "transport_maps = inline:{ { x@relay.example = error:5.7.1 go away },"
-	                 "{ c@relay.example = error:never }, { y@relay.example = retry:later } }\n");
+	host_open(&host,
+	          "relay_domains = relay.example\n"
+	          "canonical_maps = inline:{ c@relay.example=d@relay.example }\n"
+	          "transport_maps = inline:{ { x@relay.example = error:5.7.1 go away },"
+	          "{ c@relay.example = error:never }, { y@relay.example = retry:later } }\n");
 	assert_int_equal(route_recipient_exists(host.router, SLICE("x@relay.example"), &host.arena,
 	                                        &reason, &host.error),
 	                 LOOKUP_NOT_FOUND);
@@ -640,9 +642,9 @@ names_of_lists_are_not_taken_apart(void **state)
 			                              &host.arena, &addresses, &host.error),
 			                 LOOKUP_FOUND);
 			assert_int_equal(addresses.count, 1);
-			assert_true(slice_equal(addresses.items[0],
-			                        slice_from(is_plain ? cases[i].plain
-			                                            : cases[i].special)));
+			assert_true(slice_equal(
+				addresses.items[0],
+				slice_from(is_plain ? cases[i].plain : cases[i].special)));
 		}
 		host_close(&host);
 	}
