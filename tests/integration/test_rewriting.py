@@ -228,6 +228,32 @@ def test_lmtp_has_generic_maps_of_its_own(relaying):
     assert b"From: alice@isp.test\r\nTo: x@mail.example.test\r\n" in content
 
 
+# ---- the guide ----
+
+GUIDE = re.findall(r"^```\n(.*?)^```", (dakiya.TOP / "docs" / "addresses.md").read_text(),
+                   re.M | re.S)
+
+
+@pytest.mark.parametrize("block, sender, recipient, expected", [
+    (0, "alice@laptop.local", "bob@far.test", ("alice.jones@provider.example", "bob@far.test")),
+    (0, "bob@laptop.local", "bob@far.test", ("jones+local@provider.example", "bob@far.test")),
+    (1, "ann@host.example.org", "bob@x.example.org", ("ann@example.org", "bob@x.example.org")),
+    (1, "root@host.example.org", "bob@far.test", ("root@host.example.org", "bob@far.test")),
+    (2, "ajones@example.org", "Alice.Jones@example.org",
+     ("Alice.Jones@example.org", "ajones@example.org")),
+])
+def test_examples_of_the_guide_do_what_it_says(relaying, block, sender, recipient, expected):
+    assert len(GUIDE) == 3
+    settings = dict(re.split(r"\s*=\s*", line, maxsplit=1)
+                    for line in re.sub(r"\n\s+", " ", GUIDE[block]).splitlines())
+    settings.pop("relayhost", None)
+    host, peer = relaying(settings | {"myorigin": "example.org"})
+    submit(host, sender, recipient, f"From: {sender}\nTo: {recipient}\n\nx")
+    envelope = dakiya.wait_for("the message", lambda: peer.envelopes and peer.envelopes[0])
+    assert (rewriting.path_of(envelope[0]), rewriting.path_of(envelope[1][0])) == expected
+    assert f"From: {expected[0]}\r\n".encode() in envelope[2]
+
+
 # ---- classes ----
 
 def test_a_domain_in_two_classes_is_warned_about(relaying):
