@@ -42,24 +42,8 @@ qmgr_run(struct daemon_context *context)
 }
 
 /* The tables that routing reads, and where they are: they may be replaced while it runs. */
-static const char *const readable[] = { "$queue_directory",
-	                                "$mydestination",
-	                                "$relay_domains",
-	                                "$virtual_alias_domains",
-	                                "$virtual_alias_maps",
-	                                "$virtual_mailbox_domains",
-	                                "$virtual_mailbox_maps",
-	                                "$virtual_uid_maps",
-	                                "$virtual_gid_maps",
-	                                "$virtual_mailbox_quota_maps",
-	                                "$transport_maps",
-	                                "$relay_recipient_maps",
-	                                "$local_recipient_maps",
-	                                "$sender_dependent_relayhost_maps",
-	                                "$sender_dependent_default_transport_maps",
-	                                "$config_directory",
-	                                "$data_directory",
-	                                NULL };
+static const char *const readable[] = { "$queue_directory", ROUTER_READABLE, "$config_directory",
+	                                "$data_directory", NULL };
 static const char *const writable[] = { "$queue_directory", NULL };
 
 int

@@ -13,9 +13,8 @@ out_of_room(struct intake *intake)
 
 /* ---- automatic copies ---- */
 
-/* A copy in standard form, itself rewritten as a recipient; nobody is told what becomes of it. */
-static bool
-add_copy(struct intake *intake, struct slice address)
+bool
+intake_add_copy(struct intake *intake, struct slice address)
 {
 	static const struct route_rewriting how = { .role = ROUTE_ENVELOPE_RECIPIENT };
 	struct msg_recipient                copy = { .dsn_notify = DSN_NOTIFY_NEVER };
@@ -36,7 +35,7 @@ add_copy_by_table(struct intake *intake, enum route_role role, struct slice addr
 	if (address.length == 0)
 		return true;
 	switch (route_bcc(intake->context->router, role, address, &intake->arena, &copy, &error)) {
-	case LOOKUP_FOUND: return add_copy(intake, copy);
+	case LOOKUP_FOUND: return intake_add_copy(intake, copy);
 	case LOOKUP_NOT_FOUND: return true;
 	case LOOKUP_TRY_LATER: break;
 	}
@@ -59,7 +58,7 @@ step_add_copies(struct intake *intake)
 		if (!add_copy_by_table(intake, ROUTE_ENVELOPE_RECIPIENT,
 		                       intake->given.items[i].address))
 			return false;
-	return always.length == 0 || add_copy(intake, always);
+	return always.length == 0 || intake_add_copy(intake, always);
 }
 
 /* ---- aliases and duplicates ---- */

@@ -9,6 +9,7 @@
 
 #include "lib/base/array.h"
 #include "lib/intake/intake.h"
+#include "lib/mail/mime.h"
 
 enum intake_part { PART_HEADER, PART_BODY };
 
@@ -46,6 +47,14 @@ struct intake {
 	bool is_spooled;
 	int  spool_fd; /* -1 = none */
 
+	/* what header and body checks have decided */
+	struct body_walk *walk;          /* NULL: the body is not looked at */
+	bool              skips_checks;  /* PASS, DISCARD */
+	bool              is_discarded;  /* taken and thrown away */
+	bool              is_told;       /* the refusal is in the log */
+	struct slice      redirect;      /* empty = none */
+	ARRAY(struct slice) copies;      /* BCC */
+
 	struct smtp_reply failure; /* code 0 = none; the first one counts */
 };
 
@@ -56,6 +65,8 @@ bool intake_fail_error(struct intake *intake, enum intake_status status, const s
 
 /* ---- content.c ---- */
 bool content_write(struct intake *intake, struct slice content);
+/* Body as it will be stored. */
+bool content_store(struct intake *intake, struct slice bytes);
 /* Completes the last line and, when there was none, the end of the header. */
 bool content_end(struct intake *intake);
 /* Writes what is left to the spool file and closes it. */
@@ -67,6 +78,36 @@ bool step_limit_hops(struct intake *intake);
 bool step_drop_fields(struct intake *intake);
 bool step_add_missing_fields(struct intake *intake);
 bool step_note_message_id(struct intake *intake);
+
+/* ---- checks.c ---- */
+enum check_class { CHECK_HEADER, CHECK_MIME, CHECK_NESTED, CHECK_BODY, CHECK_COUNT };
+enum check_fate {
+	CHECK_KEPT,
+	CHECK_REPLACED, /* *out stands for it, which may be nothing */
+	CHECK_FAILED,   /* intake_fail has been said */
+};
+/* Whether the tables of a class, or of any (CHECK_COUNT), are to be asked. */
+bool checks_are_on(const struct intake *intake, enum check_class class);
+/* Looks one field or line up and does what its table says. out is empty before. */
+enum check_fate checks_text(struct intake *intake, enum check_class class, struct slice text,
+                           struct buf *out);
+/* A whole field with its line ends; place: CHECK_HEADER, CHECK_MIME or CHECK_NESTED. */
+enum check_fate checks_field(struct intake *intake, enum check_class place,
+                            const struct header_field *field, struct buf *out);
+/* At the end of the header: its fields, ours in front included. */
+bool step_check_fields(struct intake *intake);
+/* At the end of the content: REDIRECT and BCC. */
+bool step_apply_checks(struct intake *intake);
+
+/* ---- walk.c: parts of the body ---- */
+struct body_walk *body_walk_create(const struct parameters *parameters);
+void              body_walk_destroy(struct body_walk **walk);
+void              body_walk_field(struct body_walk *walk, const struct header_field *field);
+/* The header of the message has ended. */
+bool body_walk_begin(struct intake *intake);
+bool body_walk_take(struct intake *intake, struct slice bytes);
+/* The last line, when it has no end. */
+bool body_walk_end(struct intake *intake);
 
 /* ---- rewrite.c: addresses ---- */
 /* At the end of the header: the envelope's sender, then the header fields. */
@@ -80,6 +121,8 @@ bool intake_has_no_mappings(const struct intake *intake);
 bool intake_fail_lookup(struct intake *intake, const struct error *error);
 
 /* ---- recipients.c: steps at the end of the content ---- */
+/* A copy in standard form, itself rewritten as a recipient; nobody is told what becomes of it. */
+bool intake_add_copy(struct intake *intake, struct slice address);
 bool step_add_copies(struct intake *intake);
 bool step_expand_aliases(struct intake *intake);
 bool step_set_flags(struct intake *intake);
