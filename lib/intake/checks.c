@@ -38,9 +38,8 @@ checks_create(const struct snapshot *snapshot, struct error *error)
 {
 	const struct parameters *parameters = snapshot_parameters(snapshot);
 	struct checks           *checks = calloc(1, sizeof(*checks));
-	bool                     is_off =
-		slice_list_has(slice_from(parameters->receive_override_options),
-	                       SLICE("no_header_body_checks"));
+	bool is_off = slice_list_has(slice_from(parameters->receive_override_options),
+	                             SLICE("no_header_body_checks"));
 
 	if (checks == NULL) {
 		error_set(error, "out of memory");
@@ -387,8 +386,8 @@ checks_text(struct intake *intake, enum check_class class, struct slice text, st
 static bool
 append_logical(struct buf *logical, struct slice whole)
 {
-	while (whole.length > 0 && (whole.data[whole.length - 1] == '\n' ||
-	                            whole.data[whole.length - 1] == '\r'))
+	while (whole.length > 0 &&
+	       (whole.data[whole.length - 1] == '\n' || whole.data[whole.length - 1] == '\r'))
 		whole.length--;
 	for (size_t i = 0; i < whole.length; i++)
 		if (!(whole.data[i] == '\r' && i + 1 < whole.length && whole.data[i + 1] == '\n') &&
@@ -399,7 +398,7 @@ append_logical(struct buf *logical, struct slice whole)
 
 enum check_fate
 checks_field(struct intake *intake, enum check_class place, const struct header_field *field,
-            struct buf *out)
+             struct buf *out)
 {
 	struct buf      logical = BUF(SIZE_MAX);
 	enum check_fate fate;
@@ -437,8 +436,8 @@ apply_fate(struct checked_header *header, const struct header_field *field, enum
 
 	if (fate == CHECK_KEPT && text->length == 0)
 		return true;
-	if (!buf_append(&header->out, slice_of(header->block.data + header->copied,
-	                                       start - header->copied)) ||
+	if (!buf_append(&header->out,
+	                slice_of(header->block.data + header->copied, start - header->copied)) ||
 	    !buf_append(&header->out, buf_slice(text)))
 		return false;
 	header->copied = start + (fate == CHECK_REPLACED ? field->whole.length : 0);

@@ -2,8 +2,9 @@
  * intake.h (lib/intake) - from envelope and content to a committed message: the content steps.
  *
  * The ordered table of steps: limits, header and body checks, Received count, addresses rewritten,
- * missing header fields, copies, virtual aliases, trace field. Used by smtpd, pickup and bounce alike. Content arrives in pieces with CRLF; what
- * is larger than INLINE_CONTENT_MOST moves to a spool file by itself.
+ * missing header fields, copies, virtual aliases, trace field. Used by smtpd, pickup and bounce
+ * alike. Content arrives in pieces with CRLF; what is larger than INLINE_CONTENT_MOST moves to a
+ * spool file by itself.
  */
 #ifndef DAKIYA_INTAKE_INTAKE_H
 #define DAKIYA_INTAKE_INTAKE_H

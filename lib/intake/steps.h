@@ -48,12 +48,12 @@ struct intake {
 	int  spool_fd; /* -1 = none */
 
 	/* what header and body checks have decided */
-	struct body_walk *walk;          /* NULL: the body is not looked at */
-	bool              skips_checks;  /* PASS, DISCARD */
-	bool              is_discarded;  /* taken and thrown away */
-	bool              is_told;       /* the refusal is in the log */
-	struct slice      redirect;      /* empty = none */
-	ARRAY(struct slice) copies;      /* BCC */
+	struct body_walk *walk;         /* NULL: the body is not looked at */
+	bool              skips_checks; /* PASS, DISCARD */
+	bool              is_discarded; /* taken and thrown away */
+	bool              is_told;      /* the refusal is in the log */
+	struct slice      redirect;     /* empty = none */
+	ARRAY(struct slice) copies;     /* BCC */
 
 	struct smtp_reply failure; /* code 0 = none; the first one counts */
 };
@@ -90,10 +90,10 @@ enum check_fate {
 bool checks_are_on(const struct intake *intake, enum check_class class);
 /* Looks one field or line up and does what its table says. out is empty before. */
 enum check_fate checks_text(struct intake *intake, enum check_class class, struct slice text,
-                           struct buf *out);
+                            struct buf *out);
 /* A whole field with its line ends; place: CHECK_HEADER, CHECK_MIME or CHECK_NESTED. */
 enum check_fate checks_field(struct intake *intake, enum check_class place,
-                            const struct header_field *field, struct buf *out);
+                             const struct header_field *field, struct buf *out);
 /* At the end of the header: its fields, ours in front included. */
 bool step_check_fields(struct intake *intake);
 /* At the end of the content: REDIRECT and BCC. */

@@ -135,8 +135,7 @@ end_header(struct intake *intake)
 	case MIME_BODY: walk->place = IN_TEXT; return true;
 	case MIME_HEADER: walk->place = IN_NESTED_HEADER; return true;
 	case MIME_TOO_DEEP:
-		return intake_fail(intake, 550, bad_content,
-		                   "MIME nesting exceeds safety limit");
+		return intake_fail(intake, 550, bad_content, "MIME nesting exceeds safety limit");
 	case MIME_NO_MEMORY: break;
 	}
 	return fail_memory(intake);
@@ -231,8 +230,7 @@ body_walk_take(struct intake *intake, struct slice bytes)
 
 	while (bytes.length > 0) {
 		const char *newline = memchr(bytes.data, '\n', bytes.length);
-		size_t      length = newline == NULL ? bytes.length
-		                                     : (size_t)(newline - bytes.data) + 1;
+		size_t length = newline == NULL ? bytes.length : (size_t)(newline - bytes.data) + 1;
 
 		if (length > limit - walk->line.length)
 			length = limit - walk->line.length;

@@ -86,8 +86,8 @@ take_boundary(struct mime_walk *walk, struct slice text, size_t at)
 
 		if (!take_byte(text, &at, '='))
 			continue;
-		take_value(text, &at, is_boundary && walk->boundary.length == 0 ? &walk->boundary
-		                                                                : &ignored);
+		take_value(text, &at,
+		           is_boundary && walk->boundary.length == 0 ? &walk->boundary : &ignored);
 		buf_clear(&ignored);
 	}
 	buf_free(&ignored);
@@ -119,15 +119,8 @@ take_type(struct mime_walk *walk, struct slice text)
 void
 mime_take_field(struct mime_walk *walk, const struct header_field *field)
 {
-	if (slice_equal_fold(field->name, SLICE("Content-Type"))) {
+	if (slice_equal_fold(field->name, SLICE("Content-Type")))
 		take_type(walk, field->value);
-	} else if (slice_equal_fold(field->name, SLICE("Content-Transfer-Encoding"))) {
-		size_t       at = 0;
-		struct slice encoding = take_token(field->value, &at);
-
-		walk->is_encoded = slice_equal_fold(encoding, SLICE("base64")) ||
-		                   slice_equal_fold(encoding, SLICE("quoted-printable"));
-	}
 }
 
 bool
@@ -151,7 +144,7 @@ static void
 begin_header(struct mime_walk *walk, enum mime_kind kind)
 {
 	walk->kind = kind;
-	walk->is_digest = walk->is_encoded = false;
+	walk->is_digest = false;
 	buf_clear(&walk->boundary);
 }
 
@@ -200,7 +193,7 @@ mime_end_header(struct mime_walk *walk)
 {
 	enum mime_kind kind = walk->kind;
 
-	if (kind == MIME_LEAF || (kind == MIME_MESSAGE && walk->is_encoded))
+	if (kind == MIME_LEAF)
 		return MIME_BODY;
 	if (walk->depth >= walk->nesting_limit)
 		return MIME_TOO_DEEP;

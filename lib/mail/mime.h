@@ -26,20 +26,23 @@ struct mime_walk {
 	size_t depth;
 	/* of the header at hand */
 	enum mime_kind kind;
-	bool           is_digest, is_encoded;
+	bool           is_digest;
 	struct buf     boundary;
 };
 
 /* Begins with the message's own header. */
 void mime_begin(struct mime_walk *walk, size_t nesting_limit, size_t boundary_limit);
 void mime_end(struct mime_walk *walk);
-/* A field of the header at hand: Content-Type and Content-Transfer-Encoding matter. */
+/*
+ * A field of the header at hand: Content-Type matters. A message that is encoded, which RFC 2046
+ * 5.2.1 forbids, is walked into like any other, as Postfix does.
+ */
 void mime_take_field(struct mime_walk *walk, const struct header_field *field);
 
 enum mime_next {
-	MIME_BODY,      /* text, up to a boundary */
-	MIME_HEADER,    /* the header of a message that is attached */
-	MIME_TOO_DEEP,  /* over the limit */
+	MIME_BODY,     /* text, up to a boundary */
+	MIME_HEADER,   /* the header of a message that is attached */
+	MIME_TOO_DEEP, /* over the limit */
 	MIME_NO_MEMORY,
 };
 /* The header at hand has ended. */

@@ -122,7 +122,7 @@ def wait_until_quiet(peer, least):
     raise AssertionError(f"{len(peer.envelopes)} of {least} messages came")
 
 
-def observe(address, port, peer):
+def observe(address, port, peer, _read_log=None):
     """(kind, case) -> result: S and R the envelope's sender and recipients, H a header field."""
     text = "From: x@y.test\nTo: z@y.test\nDate: Tue, 24 Nov 2026 09:15:02 +0000\n" \
            "Message-Id: <1@x>\nX-Case: {}\n\nbody"
@@ -155,6 +155,21 @@ def observe(address, port, peer):
                 results["H", field] = ("\r\n" + rest).split("\r\nX-Field: ", 1)[0][2:]
     results |= {("R", case): " ".join(sorted(found)) for case, found in recipients.items()}
     return results
+
+
+def recorded(text):
+    """(kind, case) -> (our result, Postfix's) of the lines of a recording."""
+    found, case = {}, None
+    for line in text.splitlines():
+        kind, _, text = line.partition(" ")
+        text = text.encode().decode("unicode_escape").encode("latin-1").decode()
+        if kind == "D":
+            found[case] = (text, text)
+        elif kind == "P":
+            found[case] = (found[case][0], text)
+        elif kind != "#":
+            case = (kind, text)
+    return found
 
 
 def escaped(text):

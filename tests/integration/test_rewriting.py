@@ -12,21 +12,6 @@ from smtp_peer import Peer
 DATA = pathlib.Path(__file__).with_name("rewriting.txt")
 
 
-def recorded(variant):
-    """(kind, case) -> (our result, Postfix's) of the recording."""
-    found, rows = {}, DATA.read_text().split(f"[{variant}]\n", 1)[1].split("\n[", 1)[0]
-    for line in rows.splitlines():
-        kind, _, text = line.partition(" ")
-        text = text.encode().decode("unicode_escape").encode("latin-1").decode()
-        if kind == "D":
-            found[case] = (text, text)
-        elif kind == "P":
-            found[case] = (found[case][0], text)
-        else:
-            case = (kind, text)
-    return found
-
-
 @pytest.mark.parametrize("variant", rewriting.VARIANTS)
 def test_results_are_those_of_postfix(variant):
     directory = dakiya.new_directory("rewriting")
@@ -37,7 +22,7 @@ def test_results_are_those_of_postfix(variant):
         host.stop(check=False)
         peer.close()
         dakiya.remove_directory(directory)
-    table = recorded(variant)
+    table = rewriting.recorded(DATA.read_text().split(f"[{variant}]\n", 1)[1].split("\n[", 1)[0])
     assert results.keys() == table.keys() and len(results) > 200
     wrong = [f"{case}: {result!r}, recorded {table[case][0]!r}, Postfix {table[case][1]!r}"
              for case, result in results.items() if result != table[case][0]]

@@ -140,10 +140,11 @@ our_own_trace_fields_are_looked_at_too(void **state)
 	struct host host;
 
 	(void)state;
-	host_open(&host, "header_checks = pcre:{ { /^Received: from secret/ IGNORE },"
-	                 "{ /^Received: by/ PREPEND X-Trace: t } }\n"
-	                 "message_drop_headers = x-dropped\nremote_header_rewrite_domain = inv.example"
-	                 "\n");
+	host_open(&host,
+	          "header_checks = pcre:{ { /^Received: from secret/ IGNORE },"
+	          "{ /^Received: by/ PREPEND X-Trace: t } }\n"
+	          "message_drop_headers = x-dropped\nremote_header_rewrite_domain = inv.example"
+	          "\n");
 	check_content(&host, "Received: from secret\r\n\tby mx\r\n",
 	              "X-Dropped: a\r\nFrom: f\r\n\r\n", "From: f@inv.example\r\n\r\n");
 	check_content(&host, "Received: by mx\r\nX-Dropped: ours\r\n",
@@ -159,7 +160,8 @@ a_field_is_looked_at_as_one_with_its_folding(void **state)
 	struct host host;
 
 	(void)state;
-	host_open(&host, "header_checks = pcre:{ { /^Subject: one\\n\\ttwo\\n three$$/ IGNORE } }\n");
+	host_open(&host,
+	          "header_checks = pcre:{ { /^Subject: one\\n\\ttwo\\n three$$/ IGNORE } }\n");
 	check_content(&host, "", "Subject: one\r\n\ttwo\r\n three\r\nA: b\r\n\r\n", "A: b\r\n\r\n");
 	check_content(&host, "", "Subject: one\r\n\ttwo\r\n\r\n", "Subject: one\r\n\ttwo\r\n\r\n");
 	host_close(&host);
@@ -197,26 +199,31 @@ actions_on_the_message_reach_its_envelope(void **state)
 	struct host host;
 
 	(void)state;
-	host_open(&host, "header_checks = pcre:{ { /^Hold:/ HOLD }, { /^Filter: (.)/ FILTER f:$$1 },"
-	                 "{ /^Redirect:/ REDIRECT other@far.example }, { /^Bcc-To:/ BCC b@far.example },"
-	                 "{ /^Discard:/ DISCARD }, { /^Pass:/ PASS }, { /^Bad:/ REJECT } }\n"
-	                 "body_checks = pcre:{ { /bad/ REJECT } }\n");
+	host_open(&host,
+	          "header_checks = pcre:{ { /^Hold:/ HOLD }, { /^Filter: (.)/ FILTER f:$$1 },"
+	          "{ /^Redirect:/ REDIRECT other@far.example }, { /^Bcc-To:/ BCC b@far.example },"
+	          "{ /^Discard:/ DISCARD }, { /^Pass:/ PASS }, { /^Bad:/ REJECT } }\n"
+	          "body_checks = pcre:{ { /bad/ REJECT } }\n");
 	check_content(&host, "", "Hold: x\r\n\r\n", "Hold: x\r\n\r\n");
 	assert_true((host.queue.envelope.flags & ENVELOPE_HOLD) != 0);
-	check_content(&host, "", "Filter: 1\r\nFilter: 2\r\n\r\n", "Filter: 1\r\nFilter: 2\r\n\r\n");
+	check_content(&host, "", "Filter: 1\r\nFilter: 2\r\n\r\n",
+	              "Filter: 1\r\nFilter: 2\r\n\r\n");
 	assert_true(slice_equal(host.queue.envelope.filter, SLICE("f:2")));
 	check_content(&host, "", "Bcc-To: x\r\n\r\n", "Bcc-To: x\r\n\r\n");
 	assert_int_equal(host.queue.recipient_count, 2);
 	assert_true(slice_equal(host.queue.recipients[1].address, SLICE("b@far.example")));
 	assert_int_equal(host.queue.recipients[1].dsn_notify, DSN_NOTIFY_NEVER);
-	check_content(&host, "", "Filter: 1\r\nRedirect: x\r\n\r\n", "Filter: 1\r\nRedirect: x\r\n\r\n");
+	check_content(&host, "", "Filter: 1\r\nRedirect: x\r\n\r\n",
+	              "Filter: 1\r\nRedirect: x\r\n\r\n");
 	assert_int_equal(host.queue.recipient_count, 1);
 	assert_true(slice_equal(host.queue.recipients[0].address, SLICE("other@far.example")));
 	assert_int_equal(host.queue.envelope.filter.length, 0);
 	/* Nothing behind these is looked at. */
-	check_content(&host, "", "Pass: x\r\nBad: y\r\n\r\nbad\r\n", "Pass: x\r\nBad: y\r\n\r\nbad\r\n");
-	assert_true(strncmp(send_message(&host, "", SLICE("Discard: x\r\nBad: y\r\n\r\nbad\r\n"), 9),
-	                    "250 2.0.0 Ok: queued as ", 24) == 0);
+	check_content(&host, "", "Pass: x\r\nBad: y\r\n\r\nbad\r\n",
+	              "Pass: x\r\nBad: y\r\n\r\nbad\r\n");
+	assert_true(
+		strncmp(send_message(&host, "", SLICE("Discard: x\r\nBad: y\r\n\r\nbad\r\n"), 9),
+	                "250 2.0.0 Ok: queued as ", 24) == 0);
 	assert_int_equal(host.queue.content.length, 0);
 	host_close(&host);
 }
@@ -229,8 +236,9 @@ body_lines_are_kept_dropped_replaced_and_prepended(void **state)
 	struct host host;
 
 	(void)state;
-	host_open(&host, "body_checks = pcre:{ { /^gone/ IGNORE }, { /^old (.*)$$/ REPLACE new $$1 },"
-	                 "{ /^mark$$/ PREPEND before }, { /^$$/ PREPEND empty } }\n");
+	host_open(&host,
+	          "body_checks = pcre:{ { /^gone/ IGNORE }, { /^old (.*)$$/ REPLACE new $$1 },"
+	          "{ /^mark$$/ PREPEND before }, { /^$$/ PREPEND empty } }\n");
 	check_content(&host, "", "gone: x\r\n\r\ngone\r\nold text\r\n.dot\r\nmark\r\ngone",
 	              "gone: x\r\n\r\nnew text\r\n.dot\r\nbefore\r\nmark\r\n");
 	check_content(&host, "", "A: b\r\n\r\n\r\nold x", "A: b\r\n\r\nempty\r\n\r\nnew x\r\n");
@@ -253,22 +261,24 @@ headers_of_parts_are_told_from_their_text(void **state)
 	struct host host;
 
 	(void)state;
-	host_open(&host, "header_checks = pcre:{ { /^(Subject|Content-Type): (.*)/ "
-	                 "REPLACE $$1: H-$$2 } }\n"
-	                 "mime_header_checks = pcre:{ { /^X-Part: (.)(.*)/ REPLACE X-Part: M-$$1 },"
-	                 "{ /^Content-Type: text/ IGNORE } }\n"
-	                 "nested_header_checks = pcre:{ { /^Subject: (.*)/ REPLACE Subject: N-$$1 } }"
-	                 "\n"
-	                 "body_checks = pcre:{ { /^(text|X-Part: .*|preamble|inner text|epilogue)$$/ "
-	                 "REPLACE B-$$1 } }\n");
-	check_content(&host, "", multipart,
-	              "Content-Type: multipart/mixed; boundary=\"a b\" ; x=y\r\nSubject: H-s\r\n\r\n"
-	              "B-preamble\r\n"
-	              "--a b\r\nX-Part: M-1\r\n\r\nB-text\r\nB-X-Part: text\r\n"
-	              "--a b\r\nContent-Type: message/rfc822\r\n\r\n"
-	              "Subject: N-inner\r\nContent-Type: multipart/alternative; boundary=in\r\n\r\n"
-	              "--in\r\nX-Part: M-2\r\n\r\nB-inner text\r\n--in--\r\nB-epilogue\r\n"
-	              "--a b--\r\nB-X-Part: end\r\n");
+	host_open(&host,
+	          "header_checks = pcre:{ { /^(Subject|Content-Type): (.*)/ "
+	          "REPLACE $$1: H-$$2 } }\n"
+	          "mime_header_checks = pcre:{ { /^X-Part: (.)(.*)/ REPLACE X-Part: M-$$1 },"
+	          "{ /^Content-Type: text/ IGNORE } }\n"
+	          "nested_header_checks = pcre:{ { /^Subject: (.*)/ REPLACE Subject: N-$$1 } }"
+	          "\n"
+	          "body_checks = pcre:{ { /^(text|X-Part: .*|preamble|inner text|epilogue)$$/ "
+	          "REPLACE B-$$1 } }\n");
+	check_content(
+		&host, "", multipart,
+		"Content-Type: multipart/mixed; boundary=\"a b\" ; x=y\r\nSubject: H-s\r\n\r\n"
+		"B-preamble\r\n"
+		"--a b\r\nX-Part: M-1\r\n\r\nB-text\r\nB-X-Part: text\r\n"
+		"--a b\r\nContent-Type: message/rfc822\r\n\r\n"
+		"Subject: N-inner\r\nContent-Type: multipart/alternative; boundary=in\r\n\r\n"
+		"--in\r\nX-Part: M-2\r\n\r\nB-inner text\r\n--in--\r\nB-epilogue\r\n"
+		"--a b--\r\nB-X-Part: end\r\n");
 	host_close(&host);
 }
 
@@ -278,7 +288,8 @@ mime_and_nested_checks_are_those_of_the_header_when_not_set(void **state)
 	struct host host;
 
 	(void)state;
-	host_open(&host, "header_checks = pcre:{ { /^(X-Part|Subject|Content-Type: text)/ IGNORE } }\n");
+	host_open(&host,
+	          "header_checks = pcre:{ { /^(X-Part|Subject|Content-Type: text)/ IGNORE } }\n");
 	check_content(&host, "", multipart,
 	              "Content-Type: multipart/mixed; boundary=\"a b\" ; x=y\r\n\r\n"
 	              "preamble\r\n"
@@ -299,15 +310,20 @@ odd_structures_lose_nothing(void **state)
 		"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nA: b",
 		"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nno field\r\nA: b\r\n",
 		"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n folded\r\nA: b\r\n",
-		"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nA: b\r\n--x\r\nC: d\r\n--x--",
-		"Content-Type: multipart/mixed; boundary=x\r\n\r\n--xjunk\r\nA: b\r\n\r\n--x--junk\r\n",
+		"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nA: b\r\n--x\r\nC: "
+		"d\r\n--x--",
+		"Content-Type: multipart/mixed; boundary=x\r\n\r\n--xjunk\r\nA: "
+		"b\r\n\r\n--x--junk\r\n",
 		"Content-Type: multipart/mixed\r\n\r\n--\r\nA: b\r\n",
 		"Content-Type: multipart/mixed; boundary=\"\r\n\r\n--\r\nA: b\r\n",
-		"Content-Type: multipart/digest; boundary=x\r\n\r\n--x\r\n\r\nS: t\r\n\r\n--x--\r\n",
+		"Content-Type: multipart/digest; boundary=x\r\n\r\n--x\r\n\r\nS: "
+		"t\r\n\r\n--x--\r\n",
 		"Content-Type: message/rfc822\r\n\r\nno header\r\n",
 		"Content-Type: message/rfc822\r\n\r\n\r\n",
-		"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\nQTogYg==\r\n",
-		"Content-Type: message/rfc822\r\n\r\nContent-Type: message/rfc822\r\n\r\nA: b\r\n\r\n",
+		"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: "
+		"base64\r\n\r\nQTogYg==\r\n",
+		"Content-Type: message/rfc822\r\n\r\nContent-Type: message/rfc822\r\n\r\nA: "
+		"b\r\n\r\n",
 		"Content-Type: multipart/x; boundary=1\r\n\r\n--1\r\nContent-Type: multipart/x; "
 		"boundary=12\r\n\r\n--12\r\n\r\n--1\r\n\r\n--12--\r\n",
 		"A: b\r\n\r\n\r\n\r\n--x\r\n",
@@ -334,10 +350,12 @@ only_the_beginning_of_each_part_is_looked_at(void **state)
 
 	(void)state;
 	host_open(&host, "body_checks = pcre:{ { /^x/ IGNORE } }\nbody_checks_size_limit = 10\n");
-	check_content(&host, "", "A: b\r\n\r\nx\r\n1234\r\nx\r\nx\r\n", "A: b\r\n\r\n1234\r\nx\r\n");
-	check_content(&host, "",
-	              "Content-Type: multipart/x; boundary=b\r\n\r\n12345678\r\nx\r\n--b\r\n\r\nx\r\n",
-	              "Content-Type: multipart/x; boundary=b\r\n\r\n12345678\r\nx\r\n--b\r\n\r\n");
+	check_content(&host, "", "A: b\r\n\r\nx\r\n1234\r\nx\r\nx\r\n",
+	              "A: b\r\n\r\n1234\r\nx\r\n");
+	check_content(
+		&host, "",
+		"Content-Type: multipart/x; boundary=b\r\n\r\n12345678\r\nx\r\n--b\r\n\r\nx\r\n",
+		"Content-Type: multipart/x; boundary=b\r\n\r\n12345678\r\nx\r\n--b\r\n\r\n");
 	host_close(&host);
 	host_open(&host, "body_checks = pcre:{ { /^x/ IGNORE } }\nbody_checks_size_limit = 0\n");
 	check_content(&host, "", "A: b\r\n\r\nx\r\n", "A: b\r\n\r\nx\r\n");
@@ -366,8 +384,7 @@ long_lines_are_looked_at_in_pieces_and_large_bodies_in_memory_no_more(void **sta
 	}
 	static const size_t steps[] = { 1000, 4096, 10000000 };
 	for (size_t s = 0; s < 3; s++) {
-		const char *reply =
-			send_message(&host, "", buf_slice(&content), steps[s]);
+		const char *reply = send_message(&host, "", buf_slice(&content), steps[s]);
 
 		assert_true(strncmp(reply, "250", 3) == 0);
 		assert_true(slice_equal(buf_slice(&host.queue.content), buf_slice(&expected)));
@@ -387,8 +404,8 @@ nesting_has_a_limit_and_boundaries_are_compared_up_to_theirs(void **state)
 	host_open(&host, "body_checks = pcre:{ { /never/ REJECT } }\nmime_nesting_limit = 20\n");
 	for (int depth = 0; depth < 21; depth++) {
 		if (depth == 20)
-			assert_true(strncmp(send_message(&host, "", buf_slice(&content), 100), "250",
-			                    3) == 0);
+			assert_true(strncmp(send_message(&host, "", buf_slice(&content), 100),
+			                    "250", 3) == 0);
 		buf_append_format(&content,
 		                  "Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n",
 		                  depth, depth);
@@ -426,7 +443,8 @@ an_overlong_field_of_a_part_is_stored_whole(void **state)
 
 	(void)state;
 	host_open(&host, "header_checks = pcre:{ { /^Z:/ IGNORE } }\nheader_size_limit = 1000\n");
-	buf_append_text(&content, "Content-Type: multipart/x; boundary=b\r\n\r\n--b\r\nLong: x\r\n");
+	buf_append_text(&content,
+	                "Content-Type: multipart/x; boundary=b\r\n\r\n--b\r\nLong: x\r\n");
 	for (int i = 0; i < 1000; i++)
 		buf_append_format(&content, "\tfolded line %d\r\n", i);
 	buf_append_text(&content, "Next: y\r\n\r\ntext\r\n--b--\r\n");
@@ -474,7 +492,8 @@ main(void)
 		cmocka_unit_test(mime_and_nested_checks_are_those_of_the_header_when_not_set),
 		cmocka_unit_test(odd_structures_lose_nothing),
 		cmocka_unit_test(only_the_beginning_of_each_part_is_looked_at),
-		cmocka_unit_test(long_lines_are_looked_at_in_pieces_and_large_bodies_in_memory_no_more),
+		cmocka_unit_test(
+			long_lines_are_looked_at_in_pieces_and_large_bodies_in_memory_no_more),
 		cmocka_unit_test(nesting_has_a_limit_and_boundaries_are_compared_up_to_theirs),
 		cmocka_unit_test(an_overlong_field_of_a_part_is_stored_whole),
 		cmocka_unit_test(a_service_can_do_without_checks),
