@@ -524,24 +524,34 @@ is_bare_name(const struct check *check, struct slice as_given, struct slice addr
 	                        slice_from(origin));
 }
 
-/* The reason may begin with a status of its own ("5.1.6 User has moved to ..."). */
+/*
+ * The reason may begin with a status of its own ("5.1.6 User has moved to ..."); 5.0.0 and 4.0.0
+ * are what a text without one has become. What is said of a recipient's mailbox fits no sender.
+ */
 static enum verdict
 refuse_unlisted(struct check *check, const struct party *party, const char *reason)
 {
 	struct enhanced_status status;
+	struct slice           usual = slice_from(party->unlisted_status);
+	bool                   is_sender = slice_equal(usual, SLICE("5.1.0"));
 	char                   text[24];
 	size_t                 length;
-	const char            *said = party->unlisted_status;
 
-	if (enhanced_status_parse(slice_from(reason), &status, &length)) {
-		reason += length + (reason[length] == ' ');
-		if (status.class == 5 && (status.subject != 1 || status.detail != 1)) {
-			snprintf(text, sizeof(text), "5.%u.%u", (unsigned)status.subject,
-			         (unsigned)status.detail);
-			said = text;
-		}
+	if (!enhanced_status_parse(slice_from(reason), &status, &length))
+		return refuse_party(check, party, unlisted_code(check, party->address),
+		                    party->unlisted_status, reason);
+	reason += length + (reason[length] == ' ');
+	if (status.subject == 0 || (status.subject == 1 && status.detail == 1)) {
+		status.subject = 1;
+		status.detail = is_sender ? 0 : 1;
+	} else if (is_sender && status.subject == 1 && status.detail == 6) {
+		status.detail = 7;
 	}
-	return refuse_party(check, party, unlisted_code(check, party->address), said, reason);
+	snprintf(text, sizeof(text), "%u.%u.%u", (unsigned)status.class, (unsigned)status.subject,
+	         (unsigned)status.detail);
+	return refuse_party(check, party,
+	                    status.class == 4 ? 450 : unlisted_code(check, party->address), text,
+	                    reason);
 }
 
 static enum verdict

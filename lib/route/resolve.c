@@ -220,30 +220,34 @@ apply_transport_maps(struct resolution *resolution)
 		resolution->nexthop = nexthop;
 	else if (transport.length > 0 &&
 	         (slice_equal(transport, SLICE("error")) || slice_equal(transport, SLICE("retry"))))
-		resolution->nexthop = SLICE("mail cannot be delivered");
+		resolution->nexthop = SLICE("Address is undeliverable");
 	return LOOKUP_FOUND;
 }
 
 /* ---- the end ---- */
 
-/* error: and retry: texts begin with a status code; a code of the other class is corrected. */
+/* error: and retry: texts begin with a status code; the class of one that says otherwise is set. */
 static enum lookup
 complete_error_text(struct resolution *resolution)
 {
 	bool                   is_retry = slice_equal(resolution->transport, SLICE("retry"));
-	struct enhanced_status status;
+	struct slice           text = resolution->nexthop;
+	struct enhanced_status status = { 0, 0, 0 };
 	size_t                 length;
 
 	if (!is_retry && !slice_equal(resolution->transport, SLICE("error")))
 		return LOOKUP_FOUND;
-	if (enhanced_status_parse(resolution->nexthop, &status, &length) &&
-	    status.class == (is_retry ? 4 : 5))
-		return LOOKUP_FOUND;
-	char *text = arena_format(resolution->arena, "%s %.*s", is_retry ? "4.0.0" : "5.0.0",
-	                          SLICE_ARGS(resolution->nexthop));
-	if (text == NULL)
+	if (enhanced_status_parse(text, &status, &length)) {
+		if (status.class == (is_retry ? 4 : 5))
+			return LOOKUP_FOUND;
+		text = slice_trim(slice_from_offset(text, length));
+	}
+	char *whole =
+		arena_format(resolution->arena, "%d.%u.%u %.*s", is_retry ? 4 : 5,
+	                     (unsigned)status.subject, (unsigned)status.detail, SLICE_ARGS(text));
+	if (whole == NULL)
 		return out_of_memory(resolution->error);
-	resolution->nexthop = slice_from(text);
+	resolution->nexthop = slice_from(whole);
 	return LOOKUP_FOUND;
 }
 
@@ -418,7 +422,8 @@ router_refusal(struct router *router, struct slice address, struct arena *arena,
 	if (!router_complete(router, address, arena, &resolution.recipient))
 		return LOOKUP_NOT_FOUND;
 	found = resolve_transport(&resolution);
-	if (found == LOOKUP_FOUND && slice_equal(resolution.transport, SLICE("error")))
+	if (found == LOOKUP_FOUND && (slice_equal(resolution.transport, SLICE("error")) ||
+	                              slice_equal(resolution.transport, SLICE("retry"))))
 		*text = resolution.nexthop;
 	else if (found == LOOKUP_FOUND)
 		found = LOOKUP_NOT_FOUND;

@@ -54,7 +54,8 @@ enum lookup route_classify(struct router *router, struct slice domain, enum rout
  * Whether the address exists, for reject_unlisted_recipient. LOOKUP_FOUND also when the class
  * keeps no list, or canonical_maps or virtual_alias_maps know it. LOOKUP_NOT_FOUND: *reason is the
  * "User unknown in virtual mailbox table" text, or begins with a status of its own, "5.1.6 User
- * has moved to ..." (relocated_maps, error: in transport_maps); it is static or in the arena.
+ * has moved to ...", "4.0.0 later" (relocated_maps, error: and retry: in transport_maps); it is
+ * static or in the arena.
  * postmaster always exists without a domain and in $mydestination, and in all our domains when
  * postmaster_recipient is set or postmaster@$mydomain is a mailbox or alias (RFC 5321 4.5.1).
  */

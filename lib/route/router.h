@@ -139,8 +139,9 @@ enum lookup router_map_once(struct router *router, enum router_table table, bool
 /* ---- resolve.c ---- */
 
 /*
- * "5.1.6 User has moved to ..." or what transport_maps says with error:, for an address that no
- * table of aliases knows. LOOKUP_NOT_FOUND when it is not refused like that.
+ * "5.1.6 User has moved to ..." or what transport_maps says with error: or retry:, with a status in
+ * front, for an address that no table of aliases knows. LOOKUP_NOT_FOUND when it is not refused
+ * like that.
  */
 enum lookup router_refusal(struct router *router, struct slice address, struct arena *arena,
                            struct slice *text, struct error *error);

@@ -38,7 +38,8 @@ CANONICAL = {
     "masquerade_domains": "example.test", "recipient_delimiter": "+",
     "sender_bcc_maps": "inline:{ alice@example.test=bob@example.test }",
     "relocated_maps": "inline:{ { gone@example.test = gone@elsewhere.test } }",
-    "transport_maps": "inline:{ { dead@example.test = error:5.2.1 mailbox closed } }",
+    "transport_maps": "inline:{ { dead@example.test = error:5.2.1 mailbox closed }, "
+                      "{ later@example.test = retry:not today } }",
 }
 
 
@@ -125,6 +126,8 @@ def test_who_has_moved_is_told_at_rcpt(rewriter):
                  b"User has moved to gone@elsewhere.test")
         assert client.rcpt("dead@example.test") == (
             550, b"5.2.1 <dead@example.test>: Recipient address rejected: mailbox closed")
+        assert client.rcpt("later@example.test") == (
+            450, b"4.1.1 <later@example.test>: Recipient address rejected: not today")
         assert client.rcpt("a.liddell@example.test")[0] == 250
     rewriter.wait_log(r"reject: RCPT from .*: 550 5\.1\.6 <gone@example\.test>: "
                       r"Recipient address rejected: User has moved to gone@elsewhere\.test; from=")
