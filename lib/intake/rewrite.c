@@ -100,10 +100,13 @@ rewrite_listed(void *context, enum header_role role, const struct listed_address
 		                        .is_remote = rewriting->is_remote,
 		                        .is_quoted = listed->is_quoted,
 		                        .without_maps = rewriting->without_maps };
+	struct address          parts = { listed->local, listed->domain };
 	struct error            error = ERROR_NONE;
 	struct buf              text = BUF(ADDRESS_LOCAL_MOST + ADDRESS_DOMAIN_MOST + 4);
 	struct slice            given, result;
 
+	if (!listed->has_route && !route_may_rewrite(intake->context->router, &how, &parts))
+		return ADDRESS_KEPT;
 	if (listed->domain.length == 0 && slice_contains_byte(listed->local, '@'))
 		return ADDRESS_KEPT; /* "a@b" in quotes, and nothing behind */
 	arena_reset(&rewriting->arena);

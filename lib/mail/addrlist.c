@@ -20,10 +20,28 @@ struct token {
 	size_t          start, end;
 };
 
+/* Whether an atom may hold it: all but controls, the space and RFC 5322's specials. */
 static bool
 is_word_byte(char c)
 {
-	return !ascii_is_space(c) && !ascii_is_control(c) && strchr("()<>@,;:\\\".[]", c) == NULL;
+	switch (c) {
+	case '(':
+	case ')':
+	case '<':
+	case '>':
+	case '@':
+	case ',':
+	case ';':
+	case ':':
+	case '\\':
+	case '"':
+	case '.':
+	case '[':
+	case ']':
+	case ' ':
+	case 127: return false;
+	default: return (unsigned char)c > ' ';
+	}
 }
 
 /* Behind the end of what begins at start with '(' or '"' or '['; SLICE_NOT_FOUND without one. */

@@ -143,6 +143,24 @@ has_class(const struct router *router, enum router_rewriting rewriting, enum rou
 	return (router->classes[rewriting] & (1u << role)) != 0;
 }
 
+bool
+route_may_rewrite(const struct router *router, const struct route_rewriting *how,
+                  const struct address *address)
+{
+	struct slice domain = address->domain;
+
+	if (domain.length == 0 || domain.data[domain.length - 1] == '.' ||
+	    (router->parameters->append_dot_mydomain && !slice_contains_byte(domain, '.')))
+		return true;
+	if (how->without_maps)
+		return false;
+	return !table_list_is_empty(router->tables[TABLE_CANONICAL]) ||
+	       !table_list_is_empty(
+		       router->tables[is_sender(how->role) ? TABLE_SENDER_CANONICAL
+	                                                   : TABLE_RECIPIENT_CANONICAL]) ||
+	       router->parameters->masquerade_domains[0] != '\0';
+}
+
 static enum lookup
 apply_maps(struct router *router, enum route_role role, struct slice *address, struct arena *arena,
            struct error *error)
@@ -197,10 +215,11 @@ enum lookup
 route_rewrite(struct router *router, const struct route_rewriting *how, struct slice address,
               struct arena *arena, struct slice *result, struct error *error)
 {
-	struct slice whole;
+	struct address parts = router_address_of(address).parts;
+	struct slice   whole;
 
 	*result = address;
-	if (!is_sound(address))
+	if (!route_may_rewrite(router, how, &parts) || !is_sound(address))
 		return LOOKUP_FOUND;
 	if (!make_standard(router, how, address, arena, &whole)) {
 		error_set(error, "out of memory for an address");

@@ -10,6 +10,7 @@
 
 #include "lib/base/arena.h"
 #include "lib/conf/snapshot.h"
+#include "lib/mail/address.h"
 #include "lib/table/table.h"
 
 enum route_class {
@@ -98,6 +99,10 @@ struct route_rewriting {
 enum lookup route_rewrite(struct router *router, const struct route_rewriting *how,
                           struct slice address, struct arena *arena, struct slice *result,
                           struct error *error);
+/* Whether route_rewrite could change it at all: false costs nothing and is what most addresses are.
+ */
+bool route_may_rewrite(const struct router *router, const struct route_rewriting *how,
+                       const struct address *address);
 /* The standard form of an envelope address as a client gives it; data NULL when the arena is full.
  */
 struct slice route_standard_form(struct router *router, struct slice address, struct arena *arena);
