@@ -342,8 +342,9 @@ apply_relocated_maps(struct resolution *resolution)
 	if (found != LOOKUP_FOUND)
 		return found == LOOKUP_NOT_FOUND ? LOOKUP_FOUND : found;
 	struct slice place = slice_trim(buf_slice(&resolution->value));
-	char        *text =
-		arena_format(resolution->arena, "5.1.6 User has moved to %.*s", SLICE_ARGS(place));
+	const char  *prefix =
+                router->parameters->relocated_prefix_enable ? "5.1.6 User has moved to " : "";
+	char *text = arena_format(resolution->arena, "%s%.*s", prefix, SLICE_ARGS(place));
 	if (text == NULL)
 		return out_of_memory(resolution->error);
 	resolution->transport = SLICE("error");

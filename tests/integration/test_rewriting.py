@@ -160,7 +160,7 @@ def relaying():
         peer = Peer(sink, offers=["8BITMIME", "SIZE"], **peer_options)
         host = dakiya.Host(directory, users=["alice"], settings={
             "relayhost": f"[{sink}]:2525", "minimal_backoff_time": "1s",
-            "maximal_backoff_time": "1s", "queue_run_delay": "1s"} | settings)
+            "maximal_backoff_time": "1s"} | settings)
         started.append((host, peer, directory))
         return host.start(), peer
 

@@ -486,6 +486,20 @@ mail_for_who_has_moved_is_refused_with_the_new_place(void **state)
 }
 
 static void
+the_text_about_who_has_moved_can_be_the_admins(void **state)
+{
+	struct host host;
+
+	(void)state;
+	host_open(&host, "relocated_prefix_enable = no\n"
+	                 "relocated_maps = inline:{ { a@far.example = 5.2.1 is no more },"
+	                 "{ b@far.example = has left } }\n");
+	check_route(&host, "a@far.example", "error:5.2.1 is no more <a@far.example>");
+	check_route(&host, "b@far.example", "error:5.0.0 has left <b@far.example>");
+	host_close(&host);
+}
+
+static void
 a_recipient_for_the_error_transport_is_unknown_at_once(void **state)
 {
 	const char *reason = NULL;
@@ -673,6 +687,7 @@ main(void)
 		cmocka_unit_test(copies_are_found_in_the_order_of_address_tables),
 		cmocka_unit_test(generic_maps_rewrite_once),
 		cmocka_unit_test(mail_for_who_has_moved_is_refused_with_the_new_place),
+		cmocka_unit_test(the_text_about_who_has_moved_can_be_the_admins),
 		cmocka_unit_test(a_recipient_for_the_error_transport_is_unknown_at_once),
 		cmocka_unit_test(all_forms_of_transport_results_are_read),
 		cmocka_unit_test(routing_through_this_host_is_followed),
