@@ -54,6 +54,35 @@ report(struct agent *agent, const struct agent_job *job, enum notice_result resu
 	return ok;
 }
 
+/* Recipients of local whose mail is sent on: each for itself. */
+static bool
+forward(struct daemon_context *daemon, struct agent *agent, const struct agent_job *job)
+{
+	struct msg_job_result    message = { .job = job->message.job };
+	struct slice             list = job->message.recipients;
+	struct msg_job_recipient recipient;
+	struct buf               outcomes = BUF(16u << 20);
+
+	for (uint32_t i = 0; msg_job_recipient_next(&list, &recipient); i++)
+		forward_send(daemon->room, job, &recipient, i, &outcomes);
+	message.outcomes = buf_slice(&outcomes);
+	message.destination = DESTINATION_OK;
+	bool ok = agent_report(agent, &message);
+	buf_free(&outcomes);
+	return ok;
+}
+
+static bool
+notify(struct daemon_context *daemon, struct agent *agent, const struct agent_job *job)
+{
+	struct error       error = ERROR_NONE;
+	enum notice_result result = notice_send(daemon->room, job, &error);
+
+	if (result == NOTICE_LATER)
+		log_warning("%.*s: %s", SLICE_ARGS(job->message.queue_id), error.text);
+	return report(agent, job, result, &error);
+}
+
 /* Jobs from one channel, until it breaks or the daemon drains. */
 static void
 serve(struct daemon_context *daemon, struct agent *agent)
@@ -61,17 +90,14 @@ serve(struct daemon_context *daemon, struct agent *agent)
 	struct agent_job job;
 
 	while (daemon_wait(daemon, agent->channel.fd, POLLIN, INT64_MAX) == DAEMON_WAIT_READY) {
-		struct error      error = ERROR_NONE;
 		enum agent_result got = agent_next_job(agent, clock_monotonic_ms() + 10000, &job);
 
 		if (got == AGENT_CLOSED)
 			return;
 		if (got == AGENT_IDLE)
 			continue;
-		enum notice_result result = notice_send(daemon->room, &job, &error);
-		if (result == NOTICE_LATER)
-			log_warning("%.*s: %s", SLICE_ARGS(job.message.queue_id), error.text);
-		bool ok = report(agent, &job, result, &error);
+		bool ok = job.message.kind == JOB_FORWARD ? forward(daemon, agent, &job)
+		                                          : notify(daemon, agent, &job);
 		agent_job_release(&job);
 		if (!ok)
 			return;

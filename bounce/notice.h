@@ -72,4 +72,10 @@ enum notice_result {
 enum notice_result notice_send(const struct intake_context *context, const struct agent_job *job,
                                struct error *error);
 
+/* ---- forward.c ---- */
+
+/* Sends on for one recipient of a JOB_FORWARD, logs it and appends its outcome. */
+bool forward_send(const struct intake_context *context, const struct agent_job *job,
+                  const struct msg_job_recipient *recipient, uint32_t index, struct buf *outcomes);
+
 #endif

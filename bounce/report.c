@@ -57,8 +57,11 @@ action_of(const struct notice *notice, const struct notice_recipient *entry)
 	case JOB_NOTICE_FAILURE: return "failed";
 	case JOB_NOTICE_DELAY: return "delayed";
 	case JOB_NOTICE_SUCCESS:
-	case JOB_DELIVER: break;
+	case JOB_DELIVER:
+	case JOB_FORWARD: break;
 	}
+	if (entry->outcome.action == OUTCOME_EXPANDED)
+		return "expanded";
 	return entry->outcome.action == OUTCOME_RELAYED ? "relayed" : "delivered";
 }
 

@@ -9,8 +9,8 @@
 #include "local/worker.h"
 
 #define RECIPIENTS_MOST 100000
-#define OUTCOMES_MOST   (15u << 20)
-#define RELAY           "virtual"
+#define OUTCOMES_MOST   (7u << 20) /* a job_result holds both */
+#define FORWARDS_MOST   (7u << 20)
 
 /* ---- taking ---- */
 
@@ -38,6 +38,7 @@ job_task_make(struct jobs_channel *from, struct ipc_frame *frame, struct job_tas
 		return false;
 	made->message.file = -1;
 	made->outcomes = BUF(OUTCOMES_MOST);
+	made->forwards = BUF(FORWARDS_MOST);
 	made->from = from;
 	made->begin_us = clock_wall_us();
 	made->bytes = malloc(frame->payload.length + 1);
@@ -67,6 +68,7 @@ job_task_free(struct job_task *task)
 	if (task->message.file >= 0)
 		close(task->message.file);
 	buf_free(&task->outcomes);
+	buf_free(&task->forwards);
 	free(task->bytes);
 	free(task);
 }
@@ -81,7 +83,8 @@ struct batch {
 };
 
 static void
-batch_add(struct batch *batch, const struct job_task *task, struct mailbox_message *message)
+batch_add(struct batch *batch, const struct job_task *task, struct mailbox_message *message,
+          bool without_delivered_to)
 {
 	struct slice             list = task->message.recipients;
 	struct msg_job_recipient recipient;
@@ -105,12 +108,13 @@ batch_add(struct batch *batch, const struct job_task *task, struct mailbox_messa
 			                           .recipient = recipient.address,
 			                           .original = recipient.original,
 			                           .mailbox = recipient.mailbox,
-			                           .quota = recipient.quota };
+			                           .quota = recipient.quota,
+			                           .without_delivered_to = without_delivered_to };
 	}
 }
 
 static bool
-batch_make(struct batch *batch, struct list_node *tasks)
+batch_make(struct batch *batch, struct list_node *tasks, bool without_delivered_to)
 {
 	size_t task_count = 0, recipient_count = 0;
 
@@ -126,7 +130,7 @@ batch_make(struct batch *batch, struct list_node *tasks)
 	size_t index = 0;
 	LIST_EACH (node, tasks)
 		batch_add(batch, CONTAINER_OF(node, struct job_task, node),
-		          &batch->messages[index++]);
+		          &batch->messages[index++], without_delivered_to);
 	return true;
 }
 
@@ -152,7 +156,7 @@ action_of(enum mailbox_outcome outcome)
 /* Logs and notes the outcome of one recipient. */
 static void
 outcome_add(struct job_task *task, uint32_t index, const struct msg_job_recipient *recipient,
-            const struct mailbox_delivery *delivery, int64_t done_us)
+            const struct mailbox_delivery *delivery, const char *relay, int64_t done_us)
 {
 	struct delivery_times times = { .arrival_us = task->envelope.arrival_us,
 		                        .active_us = task->message.active_us,
@@ -162,7 +166,7 @@ outcome_add(struct job_task *task, uint32_t index, const struct msg_job_recipien
 		                          .action = action_of(delivery->outcome),
 		                          .status = slice_from(delivery->status),
 		                          .reason = slice_from(delivery->reason.text),
-		                          .relay = SLICE(RELAY),
+		                          .relay = slice_from(relay),
 		                          .remote_mta = SLICE_EMPTY,
 		                          .diagnostic = SLICE_EMPTY };
 	char                  queue_id[QUEUE_ID_MOST];
@@ -178,10 +182,14 @@ outcome_add(struct job_task *task, uint32_t index, const struct msg_job_recipien
 void
 jobs_deliver(struct worker *worker, struct list_node *tasks)
 {
+	const char  *relay = worker->kind == WORKER_VIRTUAL ? "virtual" : "local";
+	struct slice mask = slice_from(worker->context->parameters->prepend_delivered_header);
+	bool         is_without =
+		worker->kind == WORKER_SPOOL && slice_find(mask, SLICE("file")) == SLICE_NOT_FOUND;
 	struct batch batch = { 0 };
 	size_t       at = 0;
 
-	if (!batch_make(&batch, tasks)) {
+	if (!batch_make(&batch, tasks, is_without)) {
 		log_error("out of memory: jobs go back to the queue");
 		batch_free(&batch);
 		return; /* without outcomes: deferred */
@@ -192,7 +200,8 @@ jobs_deliver(struct worker *worker, struct list_node *tasks)
 		struct job_task *task = CONTAINER_OF(node, struct job_task, node);
 
 		for (uint32_t i = 0; i < task->recipients; i++, at++)
-			outcome_add(task, i, &batch.recipients[at], &batch.deliveries[at], done_us);
+			outcome_add(task, i, &batch.recipients[at], &batch.deliveries[at], relay,
+			            done_us);
 	}
 	batch_free(&batch);
 }

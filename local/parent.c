@@ -3,6 +3,7 @@
 
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include "lib/base/list.h"
 #include "lib/base/log.h"
 #include "lib/ipc/channel.h"
+#include "lib/mailbox/client.h"
 
 #define CLIENTS_MOST 250 /* further ones wait in the listener's queue */
 #define TICK_MS      1000
@@ -20,6 +22,7 @@ struct worker {
 	struct list_node   node;
 	uid_t              uid;
 	gid_t              gid;
+	bool               is_spool; /* with the group of mail_spool_directory, too */
 	pid_t              pid;
 	int64_t            started_ms;
 	struct ipc_channel control; /* we are its master, but never read what it says */
@@ -28,6 +31,8 @@ struct worker {
 
 struct parent {
 	struct daemon_context *context;
+	char                  *service;
+	bool                   is_local; /* other users than virtual's, and only qmgr may ask */
 	struct ipc_channel     clients[CLIENTS_MOST]; /* from qmgr and authd */
 	size_t                 client_count;
 	struct list_node       workers;
@@ -47,21 +52,28 @@ worker_free(struct parent *parent, struct worker *worker)
 }
 
 static struct worker *
-worker_start(struct parent *parent, uid_t uid, gid_t gid, struct error *error)
+worker_start(struct parent *parent, const struct msg_mailbox_attach *whom, struct error *error)
 {
-	char           name[] = "local", mode[] = "worker";
-	char          *arguments[] = { name, mode, NULL };
+	bool           is_spool = whom->kind == ATTACH_SPOOL;
+	char           name[] = "local", kind[] = "worker", spool[] = "spool-worker";
+	char          *arguments[] = { name, is_spool ? spool : kind, parent->service, NULL };
+	gid_t          groups[2] = { whom->gid, whom->gid };
 	struct worker *worker = calloc(1, sizeof(*worker));
+	struct stat    status;
 
 	if (worker == NULL) {
 		error_set(error, "out of memory");
 		return NULL;
 	}
-	*worker = (struct worker){ .uid = uid, .gid = gid, .started_ms = clock_monotonic_ms() };
+	*worker = (struct worker){ .uid = whom->uid, .gid = whom->gid, .is_spool = is_spool };
+	worker->started_ms = clock_monotonic_ms();
+	if (is_spool && stat(parent->context->parameters->mail_spool_directory, &status) == 0 &&
+	    status.st_gid != 0)
+		groups[1] = status.st_gid;
 	list_append(&parent->workers, &worker->node);
 	parent->worker_count++;
-	worker->pid = daemon_child_start(parent->context, arguments, uid, gid, &worker->control,
-	                                 &worker->attach, error);
+	worker->pid = daemon_child_start(parent->context, arguments, worker->uid, groups,
+	                                 &worker->control, &worker->attach, error);
 	if (worker->pid > 0)
 		return worker;
 	worker_free(parent, worker);
@@ -70,14 +82,15 @@ worker_start(struct parent *parent, uid_t uid, gid_t gid, struct error *error)
 
 /* A worker that takes requests, or a new one; NULL and the reason when there can be none now. */
 static struct worker *
-worker_get(struct parent *parent, uid_t uid, gid_t gid, struct error *error)
+worker_get(struct parent *parent, const struct msg_mailbox_attach *whom, struct error *error)
 {
 	int64_t now_ms = clock_monotonic_ms();
 
 	LIST_EACH (node, &parent->workers) {
 		struct worker *worker = CONTAINER_OF(node, struct worker, node);
 
-		if (worker->uid != uid || worker->gid != gid)
+		if (worker->uid != whom->uid || worker->gid != whom->gid ||
+		    worker->is_spool != (whom->kind == ATTACH_SPOOL))
 			continue;
 		if (!worker->attach.is_broken)
 			return worker;
@@ -87,7 +100,7 @@ worker_get(struct parent *parent, uid_t uid, gid_t gid, struct error *error)
 		}
 	}
 	if (parent->worker_count < (size_t)parent->context->parameters->virtual_worker_limit)
-		return worker_start(parent, uid, gid, error);
+		return worker_start(parent, whom, error);
 	error_set(error, "virtual_worker_limit is reached");
 	return NULL;
 }
@@ -119,11 +132,12 @@ workers_review(struct parent *parent, int64_t since_ms)
 static bool
 identity_is_allowed(const struct parent *parent, const struct msg_mailbox_attach *attach)
 {
+	int64_t least = parent->is_local ? 1 : parent->context->parameters->virtual_minimum_uid;
+
 	if (parent->context->is_unprivileged)
 		return attach->uid == geteuid();
-	return attach->uid >= (uint32_t)parent->context->parameters->virtual_minimum_uid &&
-	       attach->uid != 0 && attach->uid != UINT32_MAX && attach->gid != 0 &&
-	       attach->gid != UINT32_MAX;
+	return attach->uid >= least && attach->uid != 0 && attach->uid != UINT32_MAX &&
+	       attach->gid != 0 && attach->gid != UINT32_MAX;
 }
 
 static void
@@ -136,7 +150,7 @@ attach_take(struct parent *parent, const struct msg_mailbox_attach *attach)
 		error_set(&error, "gid %u: not allowed", attach->gid);
 	/* A worker that is about to end has shut its side: its successor takes over. */
 	else
-		while ((worker = worker_get(parent, attach->uid, attach->gid, &error)) != NULL) {
+		while ((worker = worker_get(parent, attach, &error)) != NULL) {
 			if (ipc_queue(&worker->attach, mailbox_attach, attach) &&
 			    ipc_flush(&worker->attach) == IPC_OK)
 				return;
@@ -175,23 +189,16 @@ client_accept(struct parent *parent, int listener)
 
 	if (fd < 0)
 		return;
-	if (daemon_peer_is_allowed(parent->context, fd, PEER_MAIL | PEER_AUTH)) {
+	unsigned peers = parent->is_local ? PEER_MAIL : PEER_MAIL | PEER_AUTH;
+	if (daemon_peer_is_allowed(parent->context, fd, peers)) {
 		ipc_channel_init(&parent->clients[parent->client_count++], fd);
 		return;
 	}
-	log_warning("a client that is neither qmgr nor authd was sent away");
+	log_warning("a client that may not ask was sent away");
 	close(fd);
 }
 
 /* ---- the loop ---- */
-
-static void
-log_pass_on(struct parent *parent)
-{
-	LIST_EACH (node, &parent->workers)
-		daemon_child_log(parent->context,
-		                 &CONTAINER_OF(node, struct worker, node)->control);
-}
 
 /* Waits for one thing to happen, at most a tick. */
 static void
@@ -208,8 +215,11 @@ parent_wait(struct parent *parent)
 		return;
 	if (fds[0].revents != 0)
 		daemon_control(parent->context);
-	if (daemon_log_changed(parent->context))
-		log_pass_on(parent);
+	bool is_new_log = daemon_log_changed(parent->context);
+	LIST_EACH (node, &parent->workers)
+		if (is_new_log)
+			daemon_child_log(parent->context,
+			                 &CONTAINER_OF(node, struct worker, node)->control);
 	for (size_t i = parent->client_count; i-- > 0;)
 		if (fds[i + 2].revents != 0 && !client_read(parent, &parent->clients[i])) {
 			ipc_channel_close(&parent->clients[i]);
@@ -242,6 +252,8 @@ parent_run(struct daemon_context *context)
 	if (parent == NULL || context->listener_count != 1)
 		return 1;
 	parent->context = context;
+	parent->service = (char *)(uintptr_t)context->service; /* argv wants it so */
+	parent->is_local = strcmp(parent->service, "local") == 0;
 	list_init(&parent->workers);
 	while (!daemon_is_draining(context)) {
 		parent_wait(parent);

@@ -32,7 +32,10 @@ wake(struct worker *worker)
 static void
 jobs_take_locked(struct worker *worker, struct list_node *taken)
 {
-	size_t most = (size_t)worker->context->parameters->virtual_delivery_batch, count = 0;
+	size_t most = worker->kind == WORKER_USER
+	                      ? 1
+	                      : (size_t)worker->context->parameters->virtual_delivery_batch;
+	size_t count = 0;
 
 	while (!list_is_empty(&worker->ready_jobs)) {
 		struct job_task *task =
@@ -51,7 +54,10 @@ static void
 deliver_ready(struct worker *worker, struct list_node *taken)
 {
 	daemon_count(worker->context, 0, 1);
-	jobs_deliver(worker, taken);
+	if (worker->kind == WORKER_USER)
+		local_deliver(worker, CONTAINER_OF(taken->next, struct job_task, node));
+	else
+		jobs_deliver(worker, taken);
 	daemon_count(worker->context, 0, -1);
 	mutex_lock(&worker->lock);
 	LIST_EACH (node, taken) {
@@ -85,9 +91,11 @@ thread_run(void *argument)
 
 		list_init(&taken);
 		mutex_lock(&worker->lock);
+		worker->idle_threads++;
 		while (list_is_empty(&worker->ready_jobs) &&
 		       list_is_empty(&worker->ready_sessions) && !worker->is_stopping)
 			condition_wait(&worker->has_work, &worker->lock);
+		worker->idle_threads--;
 		if (!list_is_empty(&worker->ready_sessions)) { /* somebody looks at it */
 			session = CONTAINER_OF(worker->ready_sessions.next, struct session, ready);
 			list_remove(&session->ready);
@@ -103,6 +111,18 @@ thread_run(void *argument)
 		else if (!list_is_empty(&taken))
 			deliver_ready(worker, &taken);
 	}
+}
+
+/* Commands take as long as they like: more jobs than idle threads, and one more is started. */
+static void
+threads_suffice(struct worker *worker)
+{
+	mutex_lock(&worker->lock);
+	bool is_enough = worker->waiting_jobs <= worker->idle_threads && worker->thread_count > 0;
+	mutex_unlock(&worker->lock);
+	if (!is_enough && worker->thread_count < worker->thread_most &&
+	    thread_start(&worker->threads[worker->thread_count], thread_run, worker) == 0)
+		worker->thread_count++;
 }
 
 /* ---- channels from qmgr ---- */
@@ -175,6 +195,7 @@ jobs_channel_event(struct worker *worker, struct jobs_channel *channel)
 		worker->waiting_jobs++;
 		condition_signal(&worker->has_work);
 		mutex_unlock(&worker->lock);
+		threads_suffice(worker);
 	}
 	if (!is_good || channel->channel.is_broken)
 		jobs_channel_close(channel);
@@ -188,8 +209,10 @@ attach_jobs(struct worker *worker, const struct msg_mailbox_attach *attach)
 	struct jobs_channel     *channel = calloc(1, sizeof(*channel));
 	struct msg_agent_hello   hello = {
 		  .transport = attach->transport,
-		  .window = (uint32_t)(parameters->virtual_worker_threads *
-                                     parameters->virtual_delivery_batch),
+		  .window = worker->kind == WORKER_USER
+		                    ? (uint32_t)worker->thread_most
+		                    : (uint32_t)(parameters->virtual_worker_threads *
+                                               parameters->virtual_delivery_batch),
 		  .uid = (uint32_t)getuid(),
 		  .gid = (uint32_t)getgid(),
 	};
@@ -215,6 +238,7 @@ job_report(struct job_task *task)
 	struct jobs_channel  *channel = task->from;
 	struct msg_job_result result = { .job = task->message.job,
 		                         .outcomes = buf_slice(&task->outcomes),
+		                         .forwards = buf_slice(&task->forwards),
 		                         .destination_reason = SLICE_EMPTY,
 		                         .held_nexthop = SLICE_EMPTY };
 
@@ -324,8 +348,13 @@ static void
 attach_take(struct worker *worker, const struct msg_mailbox_attach *attach)
 {
 	switch ((enum attach_kind)attach->kind) {
-	case ATTACH_JOBS: attach_jobs(worker, attach); return;
-	case ATTACH_MAILBOX: attach_session(worker, attach); return;
+	case ATTACH_JOBS:
+	case ATTACH_SPOOL: attach_jobs(worker, attach); return;
+	case ATTACH_MAILBOX:
+		if (worker->kind != WORKER_VIRTUAL)
+			break;
+		attach_session(worker, attach);
+		return;
 	}
 	log_warning("mailbox_attach of unknown kind %u", attach->kind);
 	close(attach->channel);
@@ -424,7 +453,7 @@ worker_loop(struct worker *worker)
 
 /* Jobs in hand are finished and reported; a login ends with its process. */
 static void
-worker_finish(struct worker *worker, pthread_t *threads, size_t count)
+worker_finish(struct worker *worker)
 {
 	LIST_EACH (node, &worker->channels) {
 		struct jobs_channel *channel = CONTAINER_OF(node, struct jobs_channel, node);
@@ -445,41 +474,18 @@ worker_finish(struct worker *worker, pthread_t *threads, size_t count)
 	worker->is_stopping = true;
 	condition_broadcast(&worker->has_work);
 	mutex_unlock(&worker->lock);
-	for (size_t i = 0; i < count; i++)
-		pthread_join(threads[i], NULL);
+	for (size_t i = 0; i < worker->thread_count; i++)
+		pthread_join(worker->threads[i], NULL);
 	take_done(worker);
 }
 
 /* ---- beginning ---- */
 
-bool
-worker_prepare(struct daemon_context *context, struct error *error)
+static void
+worker_init(struct worker *worker, struct daemon_context *context)
 {
-	struct worker *worker = calloc(1, sizeof(*worker));
-	const char    *base = context->parameters->virtual_mailbox_base;
-
-	if (worker == NULL)
-		return error_set(error, "out of memory");
-	if (base[0] != '/')
-		return error_set(error, "virtual_mailbox_base must be an absolute path");
-	if (context->listener_count != 1)
-		return error_set(error, "started by local's parent only");
 	worker->context = context;
-	worker->base = file_open_directory(base, error);
-	if (worker->base < 0)
-		return error_prefix(error, "virtual_mailbox_base (mkdir, chown to uid %u)",
-		                    (unsigned)getuid());
-	worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (worker->epoll_fd < 0 || worker->wake_fd < 0)
-		return error_set_errno(error, "epoll");
-	mailbox_store_init(&worker->store, worker->base, context->parameters->myhostname);
-	if (!mailfile_lock_rules(&worker->store.lock, context->parameters->virtual_mailbox_lock,
-	                         context->parameters))
-		return error_set(error, "virtual_mailbox_lock: fcntl, flock, dotlock");
-	worker->store.message_limit = (uint64_t)context->parameters->virtual_mailbox_limit;
-	worker->store.defer_over_quota =
-		slice_equal(slice_from(context->parameters->virtual_quota_action), SLICE("defer"));
+	worker->base = -1;
 	list_init(&worker->channels);
 	list_init(&worker->sessions);
 	list_init(&worker->ready_jobs);
@@ -490,32 +496,153 @@ worker_prepare(struct daemon_context *context, struct error *error)
 	condition_init(&worker->has_work);
 	ipc_channel_init(&worker->attach, context->listeners[0].fd);
 	context->room = worker;
+}
+
+static struct worker *
+prepare(struct daemon_context *context, enum worker_kind kind, size_t threads, struct error *error)
+{
+	struct worker *worker = calloc(1, sizeof(*worker));
+
+	if (worker != NULL)
+		worker->threads = calloc(threads, sizeof(*worker->threads));
+	if (worker == NULL || worker->threads == NULL) {
+		error_set(error, "out of memory");
+		return NULL;
+	}
+	if (context->listener_count != 1) {
+		error_set(error, "started by local's parent only");
+		return NULL;
+	}
+	worker_init(worker, context);
+	worker->kind = kind;
+	worker->thread_most = threads;
+	worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (worker->epoll_fd < 0 || worker->wake_fd < 0) {
+		error_set_errno(error, "epoll");
+		return NULL;
+	}
+	return worker;
+}
+
+static bool
+prepare_virtual(struct daemon_context *context, struct error *error)
+{
+	const struct parameters *parameters = context->parameters;
+	const char              *base = parameters->virtual_mailbox_base;
+	struct worker           *worker =
+		prepare(context, WORKER_VIRTUAL, (size_t)parameters->virtual_worker_threads, error);
+
+	if (worker == NULL)
+		return false;
+	if (base[0] != '/')
+		return error_set(error, "virtual_mailbox_base must be an absolute path");
+	worker->base = file_open_directory(base, error);
+	if (worker->base < 0)
+		return error_prefix(error, "virtual_mailbox_base (mkdir, chown to uid %u)",
+		                    (unsigned)getuid());
+	mailbox_store_init(&worker->store, worker->base, parameters->myhostname);
+	if (!mailfile_lock_rules(&worker->store.lock, parameters->virtual_mailbox_lock, parameters))
+		return error_set(error, "virtual_mailbox_lock: fcntl, flock, dotlock");
+	worker->store.message_limit = (uint64_t)parameters->virtual_mailbox_limit;
+	worker->store.defer_over_quota =
+		slice_equal(slice_from(parameters->virtual_quota_action), SLICE("defer"));
 	return true;
 }
 
-int
+static bool
+prepare_spool(struct daemon_context *context, struct error *error)
+{
+	const struct parameters *parameters = context->parameters;
+	const char              *base = parameters->mail_spool_directory;
+	struct worker           *worker =
+		prepare(context, WORKER_SPOOL, (size_t)parameters->virtual_worker_threads, error);
+
+	if (worker == NULL)
+		return false;
+	if (base[0] != '/')
+		return error_set(error, "mail_spool_directory must be an absolute path");
+	worker->base = file_open_directory(base, error);
+	if (worker->base < 0)
+		return error_prefix(error, "mail_spool_directory");
+	mailbox_store_init(&worker->store, worker->base, parameters->myhostname);
+	if (!mailfile_lock_rules(&worker->store.lock, parameters->mailbox_delivery_lock,
+	                         parameters))
+		return error_set(error, "mailbox_delivery_lock: fcntl, flock, dotlock");
+	worker->store.message_limit = (uint64_t)parameters->mailbox_size_limit;
+	worker->store.limit_name = "mailbox_size_limit";
+	worker->store.base_name = NULL;
+	return true;
+}
+
+static bool
+prepare_user(struct daemon_context *context, struct error *error)
+{
+	struct worker *worker = prepare(context, WORKER_USER, context->thread_limit, error);
+
+	if (worker == NULL)
+		return false;
+	worker->runner = command_runner_start(error);
+	return worker->runner != NULL;
+}
+
+static int
 worker_run(struct daemon_context *context)
 {
 	struct worker *worker = context->room;
-	size_t         wanted = (size_t)context->parameters->virtual_worker_threads, count = 0;
-	pthread_t     *threads = calloc(wanted, sizeof(*threads));
+	size_t         at_first = worker->kind == WORKER_USER ? 1 : worker->thread_most;
 
 	worker->drain.kind = SOURCE_DRAIN;
 	worker->wake.kind = SOURCE_WAKE;
 	worker->attach_source.kind = SOURCE_ATTACH;
-	if (threads == NULL ||
-	    !watch(worker, EPOLL_CTL_ADD, context->drain_fd, &worker->drain, EPOLLIN) ||
+	if (!watch(worker, EPOLL_CTL_ADD, context->drain_fd, &worker->drain, EPOLLIN) ||
 	    !watch(worker, EPOLL_CTL_ADD, worker->wake_fd, &worker->wake, EPOLLIN) ||
 	    !watch(worker, EPOLL_CTL_ADD, worker->attach.fd, &worker->attach_source, EPOLLIN))
 		return 1;
-	while (count < wanted && thread_start(&threads[count], thread_run, worker) == 0)
-		count++;
-	if (count == 0) {
+	while (worker->thread_count < at_first &&
+	       thread_start(&worker->threads[worker->thread_count], thread_run, worker) == 0)
+		worker->thread_count++;
+	if (worker->thread_count == 0) {
 		log_error("no thread can be started");
 		return 1;
 	}
 	worker_loop(worker);
-	worker_finish(worker, threads, count);
-	free(threads);
+	worker_finish(worker);
+	command_runner_close(&worker->runner);
 	return 0;
+}
+
+int
+worker_main(int argc, char **argv)
+{
+	static const char *const mailboxes[] = { "$virtual_mailbox_base", NULL };
+	static const char *const spool[] = { "$mail_spool_directory", NULL };
+	/* A user's .forward may name any file that the user may write. */
+	static const char *const   everything[] = { "/", NULL };
+	static const struct daemon daemons[] = {
+		[WORKER_VIRTUAL] = { .name = "virtual",
+		                     .identity = RUNS_AS_IS,
+		                     .doors = DOOR_FILE_READ | DOOR_FILE_WRITE,
+		                     .writable = mailboxes,
+		                     .prepare = prepare_virtual,
+		                     .run = worker_run },
+		[WORKER_USER] = { .name = "local",
+		                  .identity = RUNS_AS_IS,
+		                  .doors = DOOR_FILE_READ | DOOR_FILE_WRITE,
+		                  .writable = everything,
+		                  .prepare = prepare_user,
+		                  .run = worker_run },
+		[WORKER_SPOOL] = { .name = "local",
+		                   .identity = RUNS_AS_IS,
+		                   .doors = DOOR_FILE_READ | DOOR_FILE_WRITE,
+		                   .writable = spool,
+		                   .prepare = prepare_spool,
+		                   .run = worker_run },
+	};
+	bool             is_local = argc > 2 && strcmp(argv[2], "local") == 0;
+	enum worker_kind kind = strcmp(argv[1], "spool-worker") == 0 ? WORKER_SPOOL
+	                        : is_local                           ? WORKER_USER
+	                                                             : WORKER_VIRTUAL;
+
+	return daemon_main(&daemons[kind], argc, argv);
 }

@@ -22,10 +22,20 @@ static const struct {
 	mode_t      mode;
 	bool        is_owned; /* by mail_owner; otherwise by root, group that of mail_owner */
 } directories[] = {
-	{ "active", 0700, true },  { "deferred", 0700, true }, { "hold", 0700, true },
-	{ "spool", 0700, true },   { "corrupt", 0700, true },  { "tmp", 0700, true },
-	{ "state", 0700, true },   { "pid", 0755, false },     { "private", 0750, false },
+	{ "active", 0700, true },
+	{ "deferred", 0700, true },
+	{ "hold", 0700, true },
+	{ "spool", 0700, true },
+	{ "corrupt", 0700, true },
+	{ "tmp", 0700, true },
+	{ "state", 0700, true },
+	{ "pid", 0755, false },
+	{ "private", 0750, false },
 	{ "public", 0755, false },
+	/* Everybody may leave mail there, nobody see or remove that of others. What is made in it
+	 * gets its group, so that pickup may read it. */
+	{ "maildrop", 03733, true },
+	{ "pickup", 0700, true },
 };
 
 static bool

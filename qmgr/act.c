@@ -154,6 +154,9 @@ message_queue_state(const struct message *message)
 {
 	if (message->is_round)
 		return QUEUE_ACTIVE;
+	/* On its way there: "delete ALL deferred" must not reach it. */
+	if (message->is_held || message->wants_hold)
+		return QUEUE_HOLD;
 	return message->place == PLACE_HOLD && message->backing == BACKED_FILE ? QUEUE_HOLD
 	                                                                       : QUEUE_DEFERRED;
 }

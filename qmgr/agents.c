@@ -22,6 +22,7 @@
 #define ATTACH_FAILURES 3 /* then mail for that uid is deferred */
 #define ATTACH_PAUSE_MS 1000
 #define HELLO_MS        10000
+#define WORKER_IDLE_MS  10000 /* then the worker may end; it stays a while, for a new channel */
 
 /* ---- idle or not ---- */
 
@@ -42,6 +43,7 @@ agent_review(struct qmgr *qmgr, struct agent_link *agent)
 		            &agent->in_idle);
 	else if (!has_room(agent) && is_in)
 		list_remove(&agent->in_idle);
+	agent->used_ms = qmgr->now_ms;
 	if (agent->worker != NULL)
 		destination_review(agent->worker);
 }
@@ -213,7 +215,7 @@ attach_send(struct destination *destination, int channel_fd, struct error *error
 	char                      path[120];
 
 	snprintf(path, sizeof(path), "private/%s", destination->transport->name);
-	attach.kind = ATTACH_JOBS;
+	attach.kind = destination->is_spool ? ATTACH_SPOOL : ATTACH_JOBS;
 	attach.uid = destination->uid;
 	attach.gid = destination->gid;
 	attach.transport = slice_from(destination->transport->name);
@@ -383,5 +385,9 @@ agents_tick(struct qmgr *qmgr)
 
 		if (!agent->has_greeted && qmgr->now_ms - agent->attached_ms > HELLO_MS)
 			agent_close_link(qmgr, agent, "said nothing");
+		else if (agent->worker != NULL && agent->has_greeted && agent->busy == 0 &&
+		         agent->worker->lanes == 0 &&
+		         qmgr->now_ms - agent->used_ms > WORKER_IDLE_MS)
+			agent_close_link(qmgr, agent, NULL);
 	}
 }

@@ -2,8 +2,8 @@
  * control.c - the administrators' socket, public/queue: a few threads, one client each at a time.
  *
  * Listing reads the queue files here, so that a long list holds up nobody; what is in memory is
- * asked of the scheduler in small portions. Everybody may list and flush; the rest is for root and
- * the queue's owner.
+ * asked of the scheduler in small portions. Listing is for authorized_mailq_users, flushing for
+ * authorized_flush_users, the rest for root and the queue's owner.
  */
 #include "qmgr/control.h"
 
@@ -22,6 +22,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/queue/entry.h"
+#include "lib/table/userlist.h"
 
 #define THREADS      4
 #define CLIENT_MS    60000 /* how long a client may take to ask or to read */
@@ -46,7 +47,8 @@ struct control {
 struct client {
 	struct control    *control;
 	struct ipc_channel channel;
-	bool               is_owner;
+	uint32_t           uid;
+	bool               is_owner; /* root or the queue's owner: may do everything */
 };
 
 /* ---- asking the scheduler ---- */
@@ -224,13 +226,40 @@ end_send(struct client *client, enum control_status status, uint64_t count, cons
 	return !ipc_has_output(&client->channel);
 }
 
+/* Whether the list has this user; otherwise *is_good is what became of the answer. */
+static bool
+client_may(struct client *client, struct match_list *list, const char *what, bool *is_good)
+{
+	struct error error = ERROR_NONE;
+	enum lookup  found = LOOKUP_FOUND;
+	char         name[USER_TEXT_MOST], reason[USER_TEXT_MOST + 100];
+
+	if (!client->is_owner)
+		found = user_list_has(list, client->uid, &error);
+	if (found == LOOKUP_FOUND)
+		return true;
+	if (found == LOOKUP_TRY_LATER) {
+		log_warning("who may %s the mail queue: %s", what, error.text);
+		*is_good = end_send(client, CONTROL_FAILED, 0, "a lookup failed");
+		return false;
+	}
+	user_name_find(client->uid, name, NULL);
+	snprintf(reason, sizeof(reason), "User %s(%u) is not allowed to %s the mail queue", name,
+	         (unsigned)client->uid, what);
+	*is_good = end_send(client, CONTROL_NOT_ALLOWED, 0, reason);
+	return false;
+}
+
 static bool
 serve_list(struct client *client, struct ipc_frame *frame)
 {
 	struct msg_queue_list ask;
+	bool                  is_good;
 
 	if (!msg_queue_list_decode(frame, &ask))
 		return false;
+	if (!client_may(client, client->control->qmgr->mailq_users, "view", &is_good))
+		return is_good;
 	struct listing listing = { .client = client,
 		                   .site = ask.site,
 		                   .only = ask.queue_id,
@@ -360,12 +389,15 @@ serve_act(struct client *client, struct ipc_frame *frame)
 {
 	struct msg_queue_act act;
 	uint64_t             count;
+	bool                 is_good;
 
 	if (!msg_queue_act_decode(frame, &act) || act.action < QUEUE_ACT_FLUSH ||
 	    act.action > QUEUE_ACT_EXPIRE)
 		return false;
 	if (!client->is_owner && act.action != QUEUE_ACT_FLUSH)
 		return end_send(client, CONTROL_NOT_ALLOWED, 0, "only root may change the queue");
+	if (!client_may(client, client->control->qmgr->flush_users, "flush", &is_good))
+		return is_good;
 	bool is_all = act.queue_id.length == 0 || slice_equal(act.queue_id, SLICE("ALL"));
 	if (is_all && act.site.length == 0 && act.action == QUEUE_ACT_FLUSH) {
 		struct ask ask = { .kind = ASK_FLUSH_ALL, .out = BUF(16) };
@@ -413,12 +445,19 @@ serve_count(struct client *client, struct ipc_frame *frame)
 	struct msg_queue_count  question;
 	struct msg_queue_totals totals;
 	struct ask              ask = { .kind = ASK_TOTALS, .out = BUF(OUT_MOST) };
+	bool                    is_good;
 
-	if (!msg_queue_count_decode(frame, &question))
+	if (!msg_queue_count_decode(frame, &question)) {
+		buf_free(&ask.out);
 		return false;
+	}
+	if (!client_may(client, client->control->qmgr->mailq_users, "view", &is_good)) {
+		buf_free(&ask.out);
+		return is_good;
+	}
 	ask_wait(client->control, &ask);
 	struct ipc_frame answer = { .type = MSG_queue_totals, .payload = buf_slice(&ask.out) };
-	bool             is_good = msg_queue_totals_decode(&answer, &totals);
+	is_good = msg_queue_totals_decode(&answer, &totals);
 	if (is_good) {
 		totals.corrupt = corrupt_count(client->control->qmgr->queue_fd);
 		is_good = ipc_send(&client->channel, queue_totals, &totals,
@@ -466,11 +505,11 @@ client_serve(struct control *control, int fd)
 {
 	struct client    client = { .control = control };
 	struct ipc_frame frame;
-	uint32_t         uid;
+	bool             is_known = ipc_peer_uid(fd, &client.uid);
 
-	client.is_owner = ipc_peer_uid(fd, &uid) && (uid == 0 || uid == geteuid());
+	client.is_owner = is_known && (client.uid == 0 || client.uid == geteuid());
 	ipc_channel_init(&client.channel, fd);
-	bool is_good = client_note(control, 0, fd);
+	bool is_good = client_note(control, 0, fd) && is_known;
 	while (is_good &&
 	       ipc_receive(&client.channel, clock_monotonic_ms() + CLIENT_MS, &frame) == IPC_OK) {
 		is_good = serve_frame(&client, &frame);

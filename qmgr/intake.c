@@ -8,6 +8,7 @@
 #include "qmgr/qmgr.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -127,6 +128,7 @@ intake_committed(struct qmgr *qmgr, struct message *message)
 	}
 	message->offset = message->commit_write.offset;
 	segment_enter(qmgr, message, message->commit_write.epoch);
+	recent_note(&qmgr->recent, slice_from(link->service), message->id);
 	answer(qmgr, link, slice_from(message->id), INTAKE_OK, SLICE_EMPTY);
 	link_release(link);
 	message_log_active(message);
@@ -334,6 +336,63 @@ take_abandon(struct qmgr *qmgr, struct ipc_frame *frame)
 	return true;
 }
 
+/* ---- was it taken? ---- */
+
+static void intake_read(struct qmgr *qmgr, struct intake_link *link);
+
+/* What was sent whole is taken; false when that closed the channel. */
+static bool
+link_take_sent(struct qmgr *qmgr, struct intake_link *link)
+{
+	char byte;
+
+	link->pending++; /* it is not freed under us */
+	while (!link->link.is_closed &&
+	       recv(link->link.channel.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+		intake_read(qmgr, link);
+	link->pending--;
+	if (!link->link.is_closed)
+		return true;
+	link_release(link);
+	return false;
+}
+
+/* The commit may still lie in the channel of the process that was killed: that is read first. */
+static bool
+take_known(struct qmgr *qmgr, struct intake_link *link, struct ipc_frame *frame)
+{
+	struct msg_intake_known ask;
+	char                    id[QUEUE_ID_MOST];
+
+	if (!msg_intake_known_decode(frame, &ask) || !queue_id_is_valid(ask.queue_id))
+		return false;
+	snprintf(id, sizeof(id), "%.*s", SLICE_ARGS(ask.queue_id));
+	if (qmgr->is_catching_up) { /* read for another who asks */
+		answer(qmgr, link, slice_from(id), INTAKE_TRY_LATER, SLICE("the queue is busy"));
+		return true;
+	}
+	qmgr->is_catching_up = true;
+	LIST_EACH (node, &qmgr->all_links) {
+		struct link *other = CONTAINER_OF(node, struct link, in_links);
+
+		if (other->kind == LINK_INTAKE && other != &link->link)
+			link_take_sent(qmgr, CONTAINER_OF(other, struct intake_link, link));
+	}
+	qmgr->is_catching_up = false;
+	struct message *message = message_find(qmgr, slice_from(id));
+	if (message != NULL && message->backing == BACKED_NOT)
+		answer(qmgr, link, slice_from(id), INTAKE_TRY_LATER, SLICE("it is being written"));
+	else if (message != NULL || backlog_find(&qmgr->backlog, slice_from(id)) != NULL ||
+	         recent_has(&qmgr->recent, slice_from(id)))
+		answer(qmgr, link, slice_from(id), INTAKE_OK, SLICE_EMPTY);
+	else if (!qmgr->is_scanned)
+		answer(qmgr, link, slice_from(id), INTAKE_TRY_LATER,
+		       SLICE("the queue is being read"));
+	else
+		answer(qmgr, link, slice_from(id), INTAKE_REFUSED, SLICE("no such message"));
+	return true;
+}
+
 /* ---- the channel ---- */
 
 static bool
@@ -368,6 +427,7 @@ take_frame(struct qmgr *qmgr, struct intake_link *link, struct ipc_frame *frame)
 	case MSG_intake_commit: return take_commit(qmgr, link, frame);
 	case MSG_intake_spool: return take_spool(qmgr, link, frame);
 	case MSG_intake_abandon: return take_abandon(qmgr, frame);
+	case MSG_intake_known: return take_known(qmgr, link, frame);
 	default: return false;
 	}
 }
@@ -406,20 +466,11 @@ intake_ready(struct qmgr *qmgr, struct source *source, uint32_t events)
 void
 intake_finish(struct qmgr *qmgr, struct intake_link *link)
 {
-	int  fd = link->link.channel.fd;
-	char byte;
+	int fd = link->link.channel.fd;
 
 	epoll_ctl(qmgr->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 	shutdown(fd, SHUT_RD);
-	while (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
-		link->pending++; /* it is not freed under us */
-		intake_read(qmgr, link);
-		link->pending--;
-		if (link->link.is_closed) {
-			link_release(link);
-			return;
-		}
-	}
+	link_take_sent(qmgr, link);
 }
 
 void

@@ -10,9 +10,10 @@
 
 #include "lib/base/log.h"
 
-#define LIST_MOST   (15u << 20)
-#define DEATHS_MOST 20 /* agents that died with a message in hand before it is deferred */
-#define SECOND_US   INT64_C(1000000)
+#define LIST_MOST     (15u << 20)
+#define DEATHS_MOST   20 /* agents that died with a message in hand before it is deferred */
+#define FORWARDS_MOST 5
+#define SECOND_US     INT64_C(1000000)
 
 /* ---- giving ---- */
 
@@ -51,8 +52,12 @@ recipient_append(struct buf *list, const struct job *job, uint32_t index)
 	one.original = recipient.original;
 	one.dsn_orcpt = recipient.dsn_orcpt;
 	one.dsn_notify = recipient.dsn_notify;
-	if (job->kind != JOB_DELIVER)
+	if (job->kind == JOB_FORWARD)
+		one.forward = known->stages->forward;
+	else if (job->kind != JOB_DELIVER)
 		one.outcome = known->outcome;
+	else if (known->stages != NULL)
+		one.local = known->stages->local;
 	return msg_job_recipient_append(list, &one);
 }
 
@@ -117,15 +122,19 @@ job_defer(struct qmgr *qmgr, const struct job *job, const char *reason)
 		                     .reason = slice_from(reason) };
 
 	for (uint32_t i = 0; i < job->count; i++)
-		settle_here(qmgr, job->message, job->recipients[i], &later, job->destination);
+		if (job->recipients[i] != LANE_END) /* not on its way elsewhere */
+			settle_here(qmgr, job->message, job->recipients[i], &later,
+			            job->destination);
 }
 
 bool
 job_give(struct qmgr *qmgr, struct agent_link *agent, struct destination *destination)
 {
 	struct lane *lane = destination_next_lane(destination);
-	/* One notice tells of all recipients. */
-	uint32_t limit = lane->kind == JOB_DELIVER ? destination->transport->recipient_limit : 0;
+	/* One notice tells of all recipients; what local sends on may be long for each. */
+	uint32_t     limit = lane->kind == JOB_DELIVER   ? destination->transport->recipient_limit
+	                     : lane->kind == JOB_FORWARD ? FORWARDS_MOST
+	                                                 : 0;
 	struct error error = ERROR_NONE;
 	struct job  *job = job_new(qmgr, lane, limit);
 
@@ -193,8 +202,42 @@ job_free(struct qmgr *qmgr, struct agent_link *agent, struct job *job,
 static bool
 outcome_is_sane(const struct msg_outcome *outcome, const struct job *job)
 {
-	return outcome->recipient < job->count && outcome->action <= OUTCOME_RELAYED_DSN &&
-	       outcome->status.length < 16;
+	return outcome->recipient < job->count && job->recipients[outcome->recipient] != LANE_END &&
+	       outcome->action <= OUTCOME_FORWARD && outcome->status.length < 16;
+}
+
+/* What is to be sent on for a recipient of the job; false when the list is malformed or has none.
+ */
+static bool
+forward_find(struct slice list, uint32_t recipient, struct msg_forward *forward)
+{
+	while (msg_forward_next(&list, forward))
+		if (forward->recipient == recipient)
+			return true;
+	return false;
+}
+
+/* An outcome that is no end: only a worker may give one. False: nonsense. */
+static bool
+outcome_goes_on(struct qmgr *qmgr, struct job *job, const struct msg_outcome *outcome,
+                const struct msg_job_result *result)
+{
+	uint32_t           index = job->recipients[outcome->recipient];
+	struct msg_outcome later = { .action = OUTCOME_DEFERRED,
+		                     .status = SLICE("4.3.0"),
+		                     .reason = SLICE("out of memory") };
+	struct msg_forward forward;
+	bool               has_forward = outcome->action == OUTCOME_FORWARD;
+
+	if (!job->destination->is_worker || job->kind != JOB_DELIVER ||
+	    job->message->recipients[index].stages == NULL ||
+	    (has_forward && !forward_find(result->forwards, outcome->recipient, &forward)))
+		return false;
+	if (!job->message->recipients[index].is_settled &&
+	    !stages_go_on(qmgr, job->message, index, outcome, has_forward ? &forward : NULL))
+		settle_here(qmgr, job->message, index, &later, job->destination);
+	job->recipients[outcome->recipient] = LANE_END; /* no longer this job's */
+	return true;
 }
 
 bool
@@ -209,8 +252,15 @@ job_result(struct qmgr *qmgr, struct agent_link *agent, const struct msg_job_res
 	while (msg_outcome_next(&list, &outcome)) {
 		if (!outcome_is_sane(&outcome, job))
 			return false;
-		settle(qmgr, job->message, job->recipients[outcome.recipient], &outcome,
-		       job->destination);
+		if (outcome.action == OUTCOME_PASS || outcome.action == OUTCOME_FORWARD) {
+			if (!outcome_goes_on(qmgr, job, &outcome, result))
+				return false;
+			continue;
+		}
+		uint32_t index = job->recipients[outcome.recipient];
+		settle(qmgr, job->message, index, &outcome, job->destination);
+		if (!job->message->recipients[index].is_settled) /* in its next stage */
+			job->recipients[outcome.recipient] = LANE_END;
 	}
 	if (list.data == NULL)
 		return false;
@@ -233,7 +283,8 @@ job_return(struct qmgr *qmgr, struct agent_link *agent, struct job *job)
 		job_defer(qmgr, job, "the delivery agent ended without a result");
 	} else {
 		for (uint32_t i = 0; i < job->count; i++)
-			if (!message->recipients[job->recipients[i]].is_settled &&
+			if (job->recipients[i] != LANE_END &&
+			    !message->recipients[job->recipients[i]].is_settled &&
 			    !lane_add(qmgr, message, job->recipients[i], job->destination,
 			              job->kind))
 				settle_here(qmgr, message, job->recipients[i], &later,

@@ -2,7 +2,26 @@
 #include <stdlib.h>
 
 #include "lib/base/log.h"
+#include "lib/table/userlist.h"
 #include "qmgr/qmgr.h"
+
+static bool
+open_users(struct qmgr *qmgr, struct error *error)
+{
+	char name[USER_TEXT_MOST];
+
+	qmgr->mailq_users =
+		match_list_open(qmgr->parameters->authorized_mailq_users, MATCH_STRINGS, error);
+	if (qmgr->mailq_users == NULL)
+		return error_prefix(error, "authorized_mailq_users");
+	qmgr->flush_users =
+		match_list_open(qmgr->parameters->authorized_flush_users, MATCH_STRINGS, error);
+	if (qmgr->flush_users == NULL)
+		return error_prefix(error, "authorized_flush_users");
+	/* What the C library loads for looking up users it cannot load later. */
+	user_name_find(0, name, NULL);
+	return true;
+}
 
 static bool
 qmgr_prepare(struct daemon_context *context, struct error *error)
@@ -14,7 +33,7 @@ qmgr_prepare(struct daemon_context *context, struct error *error)
 	qmgr->context = context;
 	qmgr->parameters = context->parameters;
 	qmgr->router = router_create(context->snapshot, error);
-	if (qmgr->router == NULL) {
+	if (qmgr->router == NULL || !open_users(qmgr, error)) {
 		free(qmgr);
 		return false;
 	}
@@ -41,9 +60,16 @@ qmgr_run(struct daemon_context *context)
 	return status;
 }
 
-/* The tables that routing reads, and where they are: they may be replaced while it runs. */
-static const char *const readable[] = { "$queue_directory", ROUTER_READABLE, "$config_directory",
-	                                "$data_directory", NULL };
+/* The tables that routing reads, and where they are: they may be replaced while it runs. /etc for
+ * the owners of alias tables (passwd). */
+static const char *const readable[] = { "$queue_directory",
+	                                ROUTER_READABLE,
+	                                "$authorized_mailq_users",
+	                                "$authorized_flush_users",
+	                                "$config_directory",
+	                                "$data_directory",
+	                                "/etc",
+	                                NULL };
 static const char *const writable[] = { "$queue_directory", NULL };
 
 int

@@ -23,6 +23,7 @@
 #include "qmgr/backlog.h"
 #include "qmgr/files.h"
 #include "qmgr/journal.h"
+#include "qmgr/recent.h"
 #include "qmgr/schedule.h"
 
 struct resolvers;
@@ -55,13 +56,17 @@ struct qmgr {
 	struct resolvers *resolvers;
 	struct control   *control;
 	struct router    *router;
-	struct schedule   schedule;
-	struct backlog    backlog;
+	/* authorized_mailq_users, authorized_flush_users: for the control threads */
+	struct match_list *mailq_users, *flush_users;
+	struct schedule    schedule;
+	struct backlog     backlog;
 	ARRAY(struct source *) listeners;
 
 	struct hash      messages; /* in memory, by id */
-	size_t           retried;  /* of those, the ones that lie in files */
-	size_t           fetching; /* more of them, being read */
+	struct recent    recent;
+	bool             is_catching_up; /* all intake channels are being read */
+	size_t           retried;        /* of those, the ones that lie in files */
+	size_t           fetching;       /* more of them, being read */
 	uint64_t         content_bytes;
 	struct list_node touched;         /* messages to be looked at (message_touch) */
 	struct heap      alarms;          /* parked messages */
@@ -97,6 +102,20 @@ struct recipient {
 	struct slice      outcome;    /* the last one: a list of one msg_outcome; in the arena */
 	struct slice      mailbox;    /* mailbox workers; in the arena */
 	uint64_t          quota;
+	struct stages    *stages; /* local: what else there is to do in this round, or NULL */
+};
+
+/*
+ * Local delivery in stages: an alias, then the user of that name; a user's .forward, then the
+ * mailbox. A worker says when the next one is due; which that is was found out by routing, so that
+ * a worker cannot choose another identity. In the message's arena, for one round.
+ */
+struct stages {
+	struct slice        local;   /* of the stage at hand: a list of one msg_local */
+	const struct route *next;    /* NULL = none */
+	struct slice        forward; /* what is to be sent on: a list of one msg_forward */
+	bool                passes;  /* when that is done, the next stage follows */
+	struct slice        fault;   /* an earlier stage's failure: a list of one msg_outcome */
 };
 
 enum backing {
@@ -202,6 +221,23 @@ void settle_here(struct qmgr *qmgr, struct message *message, uint32_t index,
 void destination_defer_all(struct qmgr *qmgr, struct destination *destination, struct slice status,
                            struct slice reason);
 
+/* ---- stages.c ---- */
+
+/* Remembers what the route holds beside its first stage; false: out of memory. */
+bool stages_set(struct message *message, uint32_t index, const struct route *route);
+/*
+ * A worker's outcome that is no end yet (OUTCOME_PASS, OUTCOME_FORWARD with what to send on, else
+ * NULL): puts the recipient in line for its next stage. False: nonsense, or out of memory.
+ */
+bool stages_go_on(struct qmgr *qmgr, struct message *message, uint32_t index,
+                  const struct msg_outcome *outcome, const struct msg_forward *forward);
+/*
+ * A stage ended well: true when that was not the last one and the recipient is in line again.
+ * Otherwise *outcome may have become the failure of an earlier stage.
+ */
+bool stages_continue(struct qmgr *qmgr, struct message *message, uint32_t index,
+                     struct msg_outcome *outcome);
+
 /* ---- lanes (agents.c, rounds.c) ---- */
 
 bool lane_add(struct qmgr *qmgr, struct message *message, uint32_t index,
@@ -215,6 +251,9 @@ void              resolvers_give(struct resolvers *resolvers, struct task_list *
 void              resolvers_stop(struct resolvers **resolvers);
 /* Asks for the routes of all recipients that are not settled; false: out of memory. */
 bool resolve_request(struct qmgr *qmgr, struct message *message);
+/* Puts the recipient in line where the route leads, or settles it. */
+void route_apply(struct qmgr *qmgr, struct message *message, uint32_t index,
+                 const struct route *route);
 /* Makes lanes of the answer, which it frees. */
 void resolve_apply(struct qmgr *qmgr, struct message *message);
 void resolve_forget(struct message *message);
@@ -304,6 +343,7 @@ struct agent_link {
 	unsigned            streak; /* jobs in a row because of that */
 	bool                has_greeted;
 	int64_t             attached_ms;
+	int64_t             used_ms; /* a worker's: when it last had something to do */
 };
 void agent_accept(struct qmgr *qmgr, struct source *source, uint32_t events);
 /* Gives jobs to whoever has room. */

@@ -109,6 +109,7 @@ replay_message(struct replay *replay, const struct record *record, size_t offset
 	struct msg_intake_commit commit;
 	struct msg_envelope      envelope;
 	uint32_t                 count;
+	char                     id[QUEUE_ID_MOST];
 
 	if (!stored_message_decode(record->payload, &commit, &envelope, &count)) {
 		log_error("journal: a message that cannot be understood: set aside in corrupt/");
@@ -117,6 +118,9 @@ replay_message(struct replay *replay, const struct record *record, size_t offset
 	}
 	if (message_find(qmgr, commit.queue_id) != NULL)
 		return;
+	/* Also when the journal says further on that it is done. */
+	snprintf(id, sizeof(id), "%.*s", SLICE_ARGS(commit.queue_id));
+	recent_note(&qmgr->recent, envelope.service, id);
 	char *block = malloc(record->payload.length + 1);
 	if (block != NULL)
 		memcpy(block, record->payload.data, record->payload.length);

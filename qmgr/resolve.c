@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "lib/base/log.h"
 
@@ -52,8 +53,9 @@ route_override(struct slice filter, struct route *route)
 	route->transport = slice_first(filter, colon);
 	if (nexthop.length == 0 && at != SLICE_NOT_FOUND)
 		nexthop = slice_from_offset(route->recipient, at + 1);
-	route->nexthop = nexthop;
-	route->mailbox = SLICE_EMPTY;
+	*route = (struct route){ .transport = route->transport,
+		                 .nexthop = nexthop,
+		                 .recipient = route->recipient };
 }
 
 static void
@@ -149,7 +151,8 @@ resolve_forget(struct message *message)
 
 /* error:, retry: and discard: are answered here. "5.1.1 text": the status may stand in front. */
 static bool
-settle_by_transport(struct qmgr *qmgr, struct message *message, const struct resolved *item)
+settle_by_transport(struct qmgr *qmgr, struct message *message, uint32_t index,
+                    const struct route *route)
 {
 	static const struct {
 		const char         *transport;
@@ -161,10 +164,10 @@ settle_by_transport(struct qmgr *qmgr, struct message *message, const struct res
 		{ "retry", OUTCOME_DEFERRED, "4.0.0", "retry later" },
 		{ "discard", OUTCOME_DELIVERED, "2.0.0", "discarded" },
 	};
-	struct slice text = slice_trim(item->route.nexthop);
+	struct slice text = slice_trim(route->nexthop);
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		if (!slice_equal(item->route.transport, slice_from(rows[i].transport)))
+		if (!slice_equal(route->transport, slice_from(rows[i].transport)))
 			continue;
 		struct slice status = slice_from(rows[i].status), word = text;
 		size_t       blank = slice_find_byte(text, ' ');
@@ -179,11 +182,29 @@ settle_by_transport(struct qmgr *qmgr, struct message *message, const struct res
 		struct msg_outcome outcome = { .action = rows[i].action,
 			                       .status = status,
 			                       .reason = text,
-			                       .transport = item->route.transport };
-		settle_here(qmgr, message, item->index, &outcome, NULL);
+			                       .transport = route->transport };
+		settle_here(qmgr, message, index, &outcome, NULL);
 		return true;
 	}
 	return false;
+}
+
+static void
+destination_serve_worker(struct qmgr *qmgr, struct destination *destination,
+                         const struct route *route)
+{
+	bool is_users = route->local.length > 0 && !route->is_shared && !route->is_spool;
+
+	destination->is_worker = true;
+	destination->is_spool = route->is_spool;
+	destination->worker_limit = is_users ? destination->transport->feedback.limit : 0;
+	destination->uid = route->uid;
+	destination->gid = route->gid;
+	/* Without root there is one user: all mail is the caller's. */
+	if (qmgr->context->is_unprivileged && route->local.length > 0) {
+		destination->uid = (uint32_t)getuid();
+		destination->gid = (uint32_t)getgid();
+	}
 }
 
 /* The destination's key: the worker's uid for mailboxes, otherwise the next hop. */
@@ -192,53 +213,50 @@ destination_of(struct qmgr *qmgr, const struct route *route)
 {
 	struct transport   *transport = schedule_transport(&qmgr->schedule, route->transport);
 	struct destination *destination;
-	char                key[32];
+	char                key[64];
 
 	if (transport == NULL)
 		return NULL;
-	if (route->mailbox.length == 0)
+	if (route->mailbox.length == 0 && route->local.length == 0)
 		return schedule_destination(transport, route->nexthop);
-	snprintf(key, sizeof(key), "%u:%u", route->uid, route->gid);
+	/* A slow command of an alias must not hold up a user who has the same uid. */
+	snprintf(key, sizeof(key), "%u:%u%s", route->uid, route->gid,
+	         route->is_spool    ? ":spool"
+	         : route->is_shared ? ":aliases"
+	                            : "");
 	destination = schedule_destination(transport, slice_from(key));
-	if (destination != NULL) {
-		destination->is_worker = true;
-		destination->uid = route->uid;
-		destination->gid = route->gid;
-	}
+	if (destination != NULL)
+		destination_serve_worker(qmgr, destination, route);
 	return destination;
 }
 
 static void
-item_defer(struct qmgr *qmgr, struct message *message, const struct resolved *item,
-           const char *status, const char *reason)
+route_defer(struct qmgr *qmgr, struct message *message, uint32_t index, const struct route *route,
+            const char *status, const char *reason)
 {
 	struct msg_outcome outcome = { .action = OUTCOME_DEFERRED,
 		                       .status = slice_from(status),
 		                       .reason = slice_from(reason),
-		                       .transport = item->route.transport,
-		                       .nexthop = item->route.nexthop };
+		                       .transport = route->transport,
+		                       .nexthop = route->nexthop };
 
-	settle_here(qmgr, message, item->index, &outcome, NULL);
+	settle_here(qmgr, message, index, &outcome, NULL);
 }
 
-static void
-item_apply(struct qmgr *qmgr, struct message *message, const struct resolved *item)
+void
+route_apply(struct qmgr *qmgr, struct message *message, uint32_t index, const struct route *route)
 {
-	struct recipient *recipient = &message->recipients[item->index];
+	struct recipient *recipient = &message->recipients[index];
 
-	if (item->answer != LOOKUP_FOUND) {
-		item_defer(qmgr, message, item, "4.3.0", item->reason);
+	if (settle_by_transport(qmgr, message, index, route))
 		return;
-	}
-	if (settle_by_transport(qmgr, message, item))
-		return;
-	struct destination *destination = destination_of(qmgr, &item->route);
+	struct destination *destination = destination_of(qmgr, route);
 	if (destination == NULL) {
-		item_defer(qmgr, message, item, "4.3.0", "out of memory");
+		route_defer(qmgr, message, index, route, "4.3.0", "out of memory");
 		return;
 	}
 	if (destination->transport->is_deferred && !message->is_flushed) {
-		item_defer(qmgr, message, item, "4.3.2", "deferred transport");
+		route_defer(qmgr, message, index, route, "4.3.2", "deferred transport");
 		destination_rest(destination);
 		return;
 	}
@@ -247,16 +265,27 @@ item_apply(struct qmgr *qmgr, struct message *message, const struct resolved *it
 
 		snprintf(text, sizeof(text), "delivery temporarily suspended: %s",
 		         destination->dead_reason);
-		item_defer(qmgr, message, item, "4.4.1", text);
+		route_defer(qmgr, message, index, route, "4.4.1", text);
 		return;
 	}
-	recipient->mailbox = arena_copy(&message->arena, item->route.mailbox);
-	recipient->quota = item->route.quota;
-	if ((recipient->mailbox.data == NULL && item->route.mailbox.length > 0) ||
-	    !lane_add(qmgr, message, item->index, destination, JOB_DELIVER)) {
-		item_defer(qmgr, message, item, "4.3.0", "out of memory");
+	recipient->mailbox = arena_copy(&message->arena, route->mailbox);
+	recipient->quota = route->quota;
+	if ((recipient->mailbox.data == NULL && route->mailbox.length > 0) ||
+	    !stages_set(message, index, route) ||
+	    !lane_add(qmgr, message, index, destination, JOB_DELIVER)) {
+		route_defer(qmgr, message, index, route, "4.3.0", "out of memory");
 		destination_rest(destination);
 	}
+}
+
+static void
+item_apply(struct qmgr *qmgr, struct message *message, const struct resolved *item)
+{
+	message->recipients[item->index].stages = NULL;
+	if (item->answer != LOOKUP_FOUND)
+		route_defer(qmgr, message, item->index, &item->route, "4.3.0", item->reason);
+	else
+		route_apply(qmgr, message, item->index, &item->route);
 }
 
 void

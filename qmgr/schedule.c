@@ -203,7 +203,11 @@ destination_is_ready(const struct destination *destination)
 {
 	if (destination->lanes == 0 || destination->is_pausing || destination_is_dead(destination))
 		return false;
-	/* A worker writes to local files: its channel's window is the only limit. */
+	/* A worker writes to local files: its channel's window is the only limit, unless it runs
+	 * a user's commands. */
+	if (destination->is_worker && destination->worker_limit > 0 &&
+	    destination->busy >= destination->worker_limit)
+		return false;
 	if (destination->is_worker)
 		return !list_is_empty(&destination->idle) ||
 		       destination->agents < (size_t)destination->transport->schedule->parameters

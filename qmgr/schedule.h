@@ -64,7 +64,9 @@ struct destination {
 	/* Mailbox workers: */
 	bool             is_worker;
 	uint32_t         uid, gid;
-	struct list_node idle; /* its agents with room */
+	bool             is_spool;     /* the worker with the group of mail_spool_directory */
+	int              worker_limit; /* jobs at a time; 0 = as its channels have room */
+	struct list_node idle;         /* its agents with room */
 	size_t           agents;
 	unsigned         attach_failures; /* workers that did not come, in a row */
 };

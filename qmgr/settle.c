@@ -43,13 +43,16 @@ state_after(struct qmgr *qmgr, struct message *message, uint32_t index, uint32_t
 	case OUTCOME_RELAYED_DSN: return STORED_DONE;
 	case OUTCOME_DELIVERED:
 	case OUTCOME_RELAYED:
+	case OUTCOME_EXPANDED:
 		notify = recipient_notify(qmgr, message, index);
 		return (notify & DSN_NOTIFY_SUCCESS) != 0 ? STORED_DELIVERED : STORED_DONE;
 	case OUTCOME_FAILED:
 		notify = recipient_notify(qmgr, message, index);
 		return notify == 0 || (notify & DSN_NOTIFY_FAILURE) != 0 ? STORED_FAILED
 		                                                         : STORED_DONE;
-	case OUTCOME_DEFERRED: break;
+	case OUTCOME_DEFERRED:
+	case OUTCOME_PASS:
+	case OUTCOME_FORWARD: break;
 	}
 	return STORED_WAITING;
 }
@@ -79,8 +82,14 @@ settle(struct qmgr *qmgr, struct message *message, uint32_t index,
 	struct recipient *recipient = &message->recipients[index];
 	char              status[16];
 
+	struct msg_outcome last = *outcome;
+
 	if (recipient->is_settled)
 		return;
+	if (recipient->stages != NULL && message->notice == JOB_DELIVER &&
+	    stages_continue(qmgr, message, index, &last))
+		return;
+	outcome = &last;
 	recipient->is_settled = true;
 	message->unsettled--;
 	message_touch(qmgr, message);

@@ -216,5 +216,6 @@ qmgr_close(struct qmgr *qmgr)
 	journal_give(qmgr->journal, &qmgr->to_journal);
 	files_stop(&qmgr->files);
 	journal_stop(&qmgr->journal);
+	recent_free(&qmgr->recent);
 	close(qmgr->lock_fd);
 }

@@ -159,6 +159,16 @@ log_info_as(const char *program, const char *format, ...)
 	va_end(arguments);
 }
 
+void
+log_labelled(int severity, const char *label, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	write_line_as(NULL, severity, label, format, arguments);
+	va_end(arguments);
+}
+
 #define LOG_FUNCTION(name, severity, label)                                                        \
 	void name(const char *format, ...)                                                         \
 	{                                                                                          \

@@ -45,6 +45,9 @@ void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));  
  */
 void log_info_as(const char *program, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+/* Any severity of syslog.h, and what stands in front: for daklog, which logs for others. */
+void log_labelled(int severity, const char *label, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 /* "fatal: " and exit(1): for the start of a program only, never for what a peer sent. */
 void log_fatal(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 

@@ -109,6 +109,32 @@ check_transport(const struct configuration *configuration, const char *name, str
 	buf_free(&text);
 }
 
+/* The default local_transport needs its service as soon as a domain is local. */
+static void
+check_local(const struct configuration *configuration, struct report *report)
+{
+	const struct settings *settings = &configuration->settings;
+	const struct service  *service = find_service(configuration, SLICE("local"));
+	struct buf             domains = BUF(SETTINGS_TEXT_MOST), way = BUF(SETTINGS_TEXT_MOST);
+	const char            *file;
+	unsigned               line;
+
+	bool waits = (service == NULL || !service->is_run) &&
+	             find_service(configuration, SLICE("qmgr")) != NULL &&
+	             check_expanded(settings, "mydestination", &domains) &&
+	             check_expanded(settings, "local_transport", &way) &&
+	             slice_trim(buf_slice(&domains)).length > 0 &&
+	             slice_starts_with(slice_trim(buf_slice(&way)), SLICE("local:"));
+	buf_free(&domains);
+	buf_free(&way);
+	if (!waits)
+		return;
+	check_place(settings, "mydestination", &file, &line);
+	report_add(report, PROBLEM_WARNING, file, line,
+	           "mydestination: mail for these domains waits, since master.cf has no service "
+	           "local: add \"local unix - n n - - local\", or leave mydestination empty");
+}
+
 void
 check_missing(const struct configuration *configuration, struct report *report)
 {
@@ -129,4 +155,5 @@ check_missing(const struct configuration *configuration, struct report *report)
 	}
 	for (size_t i = 0; i < sizeof(transports) / sizeof(transports[0]); i++)
 		check_transport(configuration, transports[i], report);
+	check_local(configuration, report);
 }

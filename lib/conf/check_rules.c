@@ -235,13 +235,18 @@ check_sizes(const struct configuration *configuration, struct report *report)
 	const char              *file;
 	unsigned                 line;
 	int64_t                  message, mailbox;
+	struct buf               domains = BUF(SETTINGS_TEXT_MOST);
 
+	bool has_local = check_expanded(settings, "mydestination", &domains) &&
+	                 slice_trim(buf_slice(&domains)).length > 0;
+	buf_free(&domains);
 	if (!number_of(settings, "message_size_limit", &message))
 		return; /* an error of its own */
 	check_place(settings, "message_size_limit", &file, &line);
 	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
-		/* Either may be 0, for no limit. */
-		if (settings_row(settings, slice_from(limits[i])) == NULL ||
+		/* Either may be 0, for no limit; the second is of no use without local domains. */
+		if ((i == 1 && !has_local) ||
+		    settings_row(settings, slice_from(limits[i])) == NULL ||
 		    !number_of(settings, limits[i], &mailbox) || mailbox == 0 ||
 		    (message != 0 && message <= mailbox))
 			continue;
@@ -428,6 +433,7 @@ check_rules(const struct configuration *configuration, struct report *report)
 	check_classes(configuration, report);
 	check_sizes(configuration, report);
 	check_locks(configuration, "virtual_mailbox_lock", report);
+	check_locks(configuration, "mailbox_delivery_lock", report);
 	check_relay_login(configuration, report);
 	check_backscatter(configuration, report);
 	for (size_t i = 0; i < master->services.count; i++) {

@@ -22,6 +22,7 @@ const struct program programs[] = {
 /*	     name        executable   stage        inet   single only       sockets */
 	OURS("smtpd",    "smtpd",     STAGE_NET,   true,  false, NULL,      NULL),
 	OURS("pop3d",    "pop3d",     STAGE_NET,   true,  false, NULL,      NULL),
+	OURS("pickup",   "pickup",    STAGE_NET,   false, false, "pickup",  "public/pickup"),
 	OURS("smtp",     "smtp",      STAGE_AGENT, false, false, NULL,      NULL),
 	OURS("lmtp",     "smtp",      STAGE_AGENT, false, false, NULL,      NULL),
 	OURS("bounce",   "bounce",    STAGE_AGENT, false, false, "bounce",  NULL),
@@ -51,7 +52,6 @@ const struct program programs[] = {
 	NOT_NEEDED("discard",         "qmgr discards by itself"),
 	NOT_NEEDED("dnsblog",         "the resolver asks"),
 
-	MISSING("pickup",     "mail from sendmail(1) is not taken in yet"),
 	MISSING("verify",     "addresses are not verified by probes yet"),
 	MISSING("spawn",      "there is no spawn yet"),
 	MISSING("postscreen", "smtpd takes connections itself"),

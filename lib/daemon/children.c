@@ -31,7 +31,7 @@ start_send(const struct daemon_context *context, struct ipc_channel *control, in
 
 /* Between fork and exec: only calls that are safe there. */
 static void
-become(const struct daemon_context *context, uid_t uid, gid_t gid, int control)
+become(const struct daemon_context *context, uid_t uid, const gid_t groups[2], int control)
 {
 	if (dup2(control, CONTROL_FD) < 0)
 		_exit(EX_OSERR);
@@ -39,17 +39,17 @@ become(const struct daemon_context *context, uid_t uid, gid_t gid, int control)
 		fcntl(CONTROL_FD, F_SETFD, 0);
 	if (context->is_unprivileged)
 		return;
-	if (setgroups(1, &gid) != 0 || setresgid(gid, gid, gid) != 0 ||
-	    setresuid(uid, uid, uid) != 0)
+	if (setgroups(groups[0] == groups[1] ? 1 : 2, groups) != 0 ||
+	    setresgid(groups[0], groups[0], groups[0]) != 0 || setresuid(uid, uid, uid) != 0)
 		_exit(EX_NOPERM);
 	/* Root must be gone for good. */
-	if (setuid(0) == 0 || geteuid() != uid || getegid() != gid)
+	if (setuid(0) == 0 || geteuid() != uid || getegid() != groups[0])
 		_exit(EX_NOPERM);
 }
 
 static pid_t
-child_fork(const struct daemon_context *context, char *const arguments[], uid_t uid, gid_t gid,
-           int control)
+child_fork(const struct daemon_context *context, char *const arguments[], uid_t uid,
+           const gid_t groups[2], int control)
 {
 	char  path[4096], locale[] = "LC_ALL=C";
 	char *environment[] = { locale, NULL };
@@ -58,7 +58,7 @@ child_fork(const struct daemon_context *context, char *const arguments[], uid_t 
 	pid_t pid = fork();
 	if (pid != 0)
 		return pid;
-	become(context, uid, gid, control);
+	become(context, uid, groups, control);
 	execve(path, arguments, environment);
 	_exit(EX_OSERR);
 }
@@ -77,7 +77,7 @@ pair_make(struct ipc_channel *ours, int *theirs, struct error *error)
 
 pid_t
 daemon_child_start(const struct daemon_context *context, char *const arguments[], uid_t uid,
-                   gid_t gid, struct ipc_channel *control, struct ipc_channel *requests,
+                   const gid_t groups[2], struct ipc_channel *control, struct ipc_channel *requests,
                    struct error *error)
 {
 	int   their_control = -1, their_requests = -1;
@@ -89,7 +89,7 @@ daemon_child_start(const struct daemon_context *context, char *const arguments[]
 		; /* the error is set */
 	else if (!start_send(context, control, their_requests))
 		error_set(error, "its start message cannot be sent");
-	else if ((pid = child_fork(context, arguments, uid, gid, their_control)) < 0)
+	else if ((pid = child_fork(context, arguments, uid, groups, their_control)) < 0)
 		error_set_errno(error, "fork");
 	if (their_control >= 0)
 		close(their_control);

@@ -186,15 +186,16 @@ bool daemon_peer_is_allowed(const struct daemon_context *context, int fd, unsign
 /*
  * For local's parent (RUNS_AS_ROOT), which is master to its children.
  *
- * daemon_child_start runs a program of daemon_directory (arguments[0]) as uid:gid with no other
- * group (unless unprivileged), with nothing open but its control socket. It is told what master
- * told us, and its only listener is the other end of *requests. The process id; -1 and *error when
+ * daemon_child_start runs a program of daemon_directory (arguments[0]) as uid, in groups[0] and the
+ * supplementary groups[1] and no other (unless unprivileged; both may be the same), with nothing
+ * open but its control socket. It is told what master told us, and its only listener is the other
+ * end of *requests. The process id; -1 and *error when
  * there is no child. The channels are the caller's to close in any case.
  */
 struct ipc_channel;
 pid_t daemon_child_start(const struct daemon_context *context, char *const arguments[], uid_t uid,
-                         gid_t gid, struct ipc_channel *control, struct ipc_channel *requests,
-                         struct error *error);
+                         const gid_t groups[2], struct ipc_channel *control,
+                         struct ipc_channel *requests, struct error *error);
 /* Whether the log's descriptor is another since the last call (rotation). */
 bool daemon_log_changed(struct daemon_context *context);
 /* Tells a child of it; a child that does not hear it has ended. */

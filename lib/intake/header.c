@@ -2,11 +2,14 @@
 #include "lib/intake/steps.h"
 
 #include "lib/base/clock.h"
+#include "lib/base/encode.h"
 #include "lib/base/log.h"
 #include "lib/mail/address.h"
 #include "lib/mail/header.h"
 
-#define MESSAGE_ID_MOST 998
+#define MESSAGE_ID_MOST   998
+#define FULL_NAME_MOST    1000
+#define ENCODED_NAME_MOST 42 /* bytes; an encoded word has 75 characters at most */
 
 static struct slice
 header_of(const struct intake *intake)
@@ -81,18 +84,76 @@ step_drop_fields(struct intake *intake)
 
 /* ---- adding ---- */
 
+/* A name that is not ASCII, in encoded words (RFC 2047) of whole characters. */
+static void
+append_encoded_name(struct buf *out, struct slice name)
+{
+	while (name.length > 0) {
+		size_t length = name.length < ENCODED_NAME_MOST ? name.length : ENCODED_NAME_MOST;
+
+		while (length < name.length && length > 1 && (name.data[length] & 0xc0) == 0x80)
+			length--;
+		buf_append_text(out, "=?utf-8?B?");
+		base64_encode(slice_first(name, length), out);
+		buf_append_text(out, "?=");
+		name = slice_from_offset(name, length);
+		if (name.length > 0)
+			buf_append_text(out, "\r\n ");
+	}
+}
+
+/* A display name (RFC 5322 3.4): in quotes unless it is made of atoms. */
+static void
+append_display_name(struct buf *out, struct slice name)
+{
+	bool is_plain = true;
+
+	for (size_t i = 0; i < name.length; i++)
+		is_plain = is_plain && (ascii_is_alnum(name.data[i]) ||
+		                        strchr(" !#$%&'*+-/=?^_`{|}~", name.data[i]) != NULL);
+	if (!is_plain)
+		buf_append_byte(out, '"');
+	for (size_t i = 0; i < name.length; i++) {
+		if (name.data[i] == '"' || name.data[i] == '\\')
+			buf_append_byte(out, '\\');
+		buf_append_byte(out, name.data[i]);
+	}
+	if (!is_plain)
+		buf_append_byte(out, '"');
+}
+
+/* Control bytes are no part of a name. */
+static void
+append_name(struct buf *out, struct slice name)
+{
+	struct buf printable = BUF(FULL_NAME_MOST);
+
+	buf_append_printable(&printable, slice_first(name, FULL_NAME_MOST));
+	if (slice_is_ascii(buf_slice(&printable)))
+		append_display_name(out, buf_slice(&printable));
+	else
+		append_encoded_name(out, buf_slice(&printable));
+	buf_free(&printable);
+}
+
 /* From: the envelope sender; without one, who sends notices. */
 static void
 append_from(struct intake *intake)
 {
-	struct buf *out = &intake->content;
+	struct buf  *out = &intake->content;
+	struct slice name = slice_trim(intake->full_name);
+	bool         has_name = name.length > 0 && intake->envelope.sender.length > 0;
 
 	buf_append_text(out, "From: ");
+	if (has_name) {
+		append_name(out, name);
+		buf_append_text(out, " <");
+	}
 	if (intake->envelope.sender.length > 0)
 		address_append_external(out, intake->envelope.sender);
 	else
 		buf_append_format(out, "MAILER-DAEMON@%s", intake->context->parameters->myhostname);
-	buf_append_text(out, "\r\n");
+	buf_append_text(out, has_name ? ">\r\n" : "\r\n");
 }
 
 static void

@@ -190,6 +190,13 @@ intake_add_recipient(struct intake *intake, const struct msg_recipient *recipien
 	       copy.dsn_orcpt.data != NULL && ARRAY_PUSH(&intake->given, copy);
 }
 
+bool
+intake_set_full_name(struct intake *intake, struct slice name)
+{
+	intake->full_name = arena_copy(&intake->arena, name);
+	return intake->full_name.data != NULL;
+}
+
 void
 intake_amend(struct intake *intake, uint32_t flags, struct slice filter)
 {

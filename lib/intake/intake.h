@@ -42,6 +42,8 @@ bool intake_add_recipient(struct intake *intake, const struct msg_recipient *rec
  * intake_write. Not calling it means none. False: no room.
  */
 bool intake_set_trace(struct intake *intake, struct slice fields);
+/* The sender's name for a From field that is missing; copied. False: no room. */
+bool intake_set_full_name(struct intake *intake, struct slice name);
 /*
  * What access restrictions decided after intake_begin, up to intake_finish: flags to add
  * (ENVELOPE_HOLD), and a filter (borrowed; empty = as it was).

@@ -26,6 +26,7 @@ struct intake {
 	const struct intake_context *context;
 	char                         id[QUEUE_ID_MOST];
 	struct msg_envelope          envelope; /* a copy; its slices are borrowed or in the arena */
+	struct slice                 full_name; /* the sender's, for a missing From */
 	struct arena                 arena;
 	ARRAY(struct msg_recipient) given;   /* as they were added */
 	ARRAY(struct msg_recipient) settled; /* after aliases, without duplicates */

@@ -13,6 +13,7 @@ enum mailbox_status {
 enum attach_kind {
 	ATTACH_JOBS,    /* the channel leads to qmgr: say agent_hello and pull jobs */
 	ATTACH_MAILBOX, /* the channel is one login's: serve mailbox_* for this mailbox only */
+	ATTACH_SPOOL,   /* as ATTACH_JOBS, to the worker with the group of mail_spool_directory */
 };
 
 #endif

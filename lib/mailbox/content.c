@@ -142,8 +142,10 @@ content_append_fields(struct buf *out, struct slice sender, struct slice origina
 		address_append_external(out, sender);
 	buf_append_text(out, ">\nX-Original-To: ");
 	address_append_external(out, original.length > 0 ? original : recipient);
-	buf_append_text(out, "\nDelivered-To: ");
-	address_append_external(out, recipient);
+	if (recipient.length > 0) {
+		buf_append_text(out, "\nDelivered-To: ");
+		address_append_external(out, recipient);
+	}
 	return buf_append_byte(out, '\n');
 }
 

@@ -44,7 +44,10 @@ void content_quote_finish(struct content_quoting *quoting, struct buf *out);
 /* "From sender Sat Nov 28 08:48:13 2026\n" in local time; MAILER-DAEMON for the null sender. */
 void content_append_from_line(struct buf *out, struct slice sender, int64_t wall_s);
 
-/* Return-Path, X-Original-To and Delivered-To with LF line ends. False: a control byte in one. */
+/*
+ * Return-Path, X-Original-To and Delivered-To (unless recipient is empty) with LF line ends. False:
+ * a control byte in one.
+ */
 bool content_append_fields(struct buf *out, struct slice sender, struct slice original,
                            struct slice recipient);
 

@@ -45,6 +45,7 @@ struct slot {
 
 struct item {
 	struct mailbox_delivery *delivery;
+	const char              *base_name; /* store.base_name */
 	struct slot             *slot;
 	char                    *unique;
 	char                    *tmp_name;
@@ -81,6 +82,7 @@ item_end(struct item *item, enum mailbox_outcome outcome, const char *status)
 static void
 item_fail(struct item *item, const struct error *why)
 {
+	const char *base = item->base_name;
 	static const struct {
 		int         errno_value;
 		const char *status;
@@ -95,11 +97,10 @@ item_fail(struct item *item, const struct error *why)
 		if (rows[i].errno_value == why->errno_value)
 			status = rows[i].status;
 	item->delivery->reason = *why;
-	if (why->errno_value == EACCES || why->errno_value == EPERM)
-		error_set(
-			&item->delivery->reason,
-			"%.300s (virtual_mailbox_base and all below must belong to uid %u: chown)",
-			why->text, (unsigned)getuid());
+	if (base != NULL && (why->errno_value == EACCES || why->errno_value == EPERM))
+		error_set(&item->delivery->reason,
+		          "%.300s (%s and all below must belong to uid %u: chown)", why->text, base,
+		          (unsigned)getuid());
 	if (item->slot != NULL && item->slot->is_mbox)
 		error_prefix(&item->delivery->reason, "cannot update mailbox %.300s",
 		             item->slot->path);
@@ -273,6 +274,19 @@ item_full(const struct batch *batch, struct item *item, uint64_t quota)
 		item_end(item, MAILBOX_DEFERRED, "4.2.2");
 	else
 		item_end(item, MAILBOX_REFUSED, "5.2.2");
+}
+
+/* Original recipient and Delivered-To for the fields in front of the message. */
+static struct slice
+original_of(const struct mailbox_delivery *delivery)
+{
+	return delivery->original.length > 0 ? delivery->original : delivery->recipient;
+}
+
+static struct slice
+delivered_to(const struct mailbox_delivery *delivery)
+{
+	return delivery->without_delivered_to ? SLICE_EMPTY : delivery->recipient;
 }
 
 static bool
@@ -459,8 +473,8 @@ item_write(struct batch *batch, struct item *item)
 		return;
 	}
 	buf_clear(&batch->out);
-	if (!content_append_fields(&batch->out, delivery->message->sender, delivery->original,
-	                           delivery->recipient)) {
+	if (!content_append_fields(&batch->out, delivery->message->sender, original_of(delivery),
+	                           delivered_to(delivery))) {
 		error_set(&why, "an address holds a control character");
 		item_undo(item, &why);
 		return;
@@ -622,8 +636,8 @@ mbox_slot_run(struct batch *batch, struct slot *slot, int64_t until_ms, struct e
 		if (item->slot == slot && !item->is_done)
 			entries[count++] =
 				(struct mbox_entry){ .message = item->delivery->message,
-				                     .recipient = item->delivery->recipient,
-				                     .original = item->delivery->original,
+				                     .recipient = delivered_to(item->delivery),
+				                     .original = original_of(item->delivery),
 				                     .limit = mbox_limit(batch, item) };
 	}
 	is_done = count == 0 || mbox_append(batch->store->base, slot->path, &batch->store->lock,
@@ -667,6 +681,7 @@ mailbox_store_init(struct mailbox_store *store, int base, const char *host)
 {
 	*store = (struct mailbox_store){
 		.base = base,
+		.base_name = "virtual_mailbox_base",
 		.host = host,
 		.limit_name = "virtual_mailbox_limit",
 		.lock = { .methods = MAILFILE_FCNTL | MAILFILE_DOTLOCK,
@@ -702,7 +717,9 @@ mailbox_deliver(struct mailbox_store *store, struct mailbox_delivery *deliveries
 	batch.items = calloc(count + 1, sizeof(*batch.items));
 	batch.fds = calloc(count + 1, sizeof(*batch.fds));
 	for (size_t i = 0; i < count; i++) {
-		struct item one = { .delivery = &deliveries[i], .fd = -1 };
+		struct item one = { .delivery = &deliveries[i],
+			            .base_name = store->base_name,
+			            .fd = -1 };
 
 		deliveries[i].reason = ERROR_NONE;
 		deliveries[i].was_there = false;

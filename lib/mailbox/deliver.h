@@ -43,6 +43,7 @@ struct mailbox_delivery {
 	struct slice                  original; /* empty = same as recipient */
 	struct slice mailbox; /* path below the base; '/' at the end = Maildir, else mbox */
 	uint64_t     quota;   /* bytes, 0 = none */
+	bool         without_delivered_to;
 	/* the result */
 	enum mailbox_outcome outcome;
 	const char          *status;    /* "2.0.0" */
@@ -52,6 +53,7 @@ struct mailbox_delivery {
 
 struct mailbox_store {
 	int                       base;          /* directory descriptor, borrowed */
+	const char               *base_name;     /* the parameter it is from, NULL = a user's */
 	const char               *host;          /* myhostname, for names */
 	uint64_t                  message_limit; /* of a message, and of an mbox file; 0 = none */
 	const char               *limit_name;    /* the parameter it is from */
@@ -62,8 +64,8 @@ struct mailbox_store {
 };
 
 /*
- * base and host are borrowed. Limits are virtual_mailbox_limit's and none, locks are fcntl and
- * dotlock with Postfix's times: set what is different.
+ * base and host are borrowed. The base is virtual_mailbox_base, limits are virtual_mailbox_limit's
+ * and none, locks are fcntl and dotlock with Postfix's times: set what is different.
  */
 void mailbox_store_init(struct mailbox_store *store, int base, const char *host);
 

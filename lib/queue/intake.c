@@ -286,6 +286,31 @@ commit_answer(struct ipc_frame *frame, const char *id, struct error *error)
 	               : INTAKE_TRY_LATER;
 }
 
+enum intake_status
+intake_ask_known(struct intake_client *client, const char *id, struct error *error)
+{
+	struct msg_intake_known ask = { .queue_id = slice_from(id) };
+	struct ipc_frame        frame;
+	struct intake_link     *link = link_take(client, error);
+	int64_t                 deadline_ms = clock_monotonic_ms() + HELLO_TIMEOUT_MS;
+
+	if (link == NULL)
+		return INTAKE_TRY_LATER;
+	enum ipc_result result = ipc_send(&link->channel, intake_known, &ask, deadline_ms);
+	if (result == IPC_OK)
+		result = ipc_receive(&link->channel, deadline_ms, &frame);
+	enum intake_status status = INTAKE_TRY_LATER;
+	if (result == IPC_OK) {
+		status = commit_answer(&frame, id, error);
+		ipc_frame_close(&frame);
+	} else {
+		error_set(error, "%s: %s", client->path, ipc_result_text(result));
+		link->channel.is_broken = true;
+	}
+	link_release(client, link);
+	return status;
+}
+
 /*
  * Sends on a link that works. A link that was idle may have been closed meanwhile; since qmgr acts
  * on whole frames only, a send that failed may be repeated on a new one. After a whole send it may

@@ -22,6 +22,12 @@ bool intake_make_id(struct intake_client *client, char id[QUEUE_ID_MOST], struct
 enum intake_status intake_open_spool(struct intake_client *client, const char *id, uint64_t size,
                                      int *fd, struct error *error);
 void               intake_abandon_spool(struct intake_client *client, const char *id);
+/*
+ * Whether this service's message of that id was taken in before, also when it is delivered by now:
+ * INTAKE_OK, INTAKE_REFUSED (it was not), INTAKE_TRY_LATER (not known yet, or qmgr is away).
+ */
+enum intake_status intake_ask_known(struct intake_client *client, const char *id,
+                                    struct error *error);
 
 struct intake_submission {
 	const char                *id;

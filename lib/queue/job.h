@@ -28,6 +28,7 @@ enum job_kind {
 	JOB_NOTICE_FAILURE, /* to bounce: recipients carry their outcomes */
 	JOB_NOTICE_DELAY,
 	JOB_NOTICE_SUCCESS,
+	JOB_FORWARD, /* to bounce: recipients carry what local wants to be sent on */
 };
 
 enum outcome_action {
@@ -36,6 +37,14 @@ enum outcome_action {
 	OUTCOME_DEFERRED,      /* try again later */
 	OUTCOME_FAILED,        /* status=bounced */
 	OUTCOME_RELAYED_DSN,   /* status=sent, the other host takes over DSN duty (RFC 3461) */
+	OUTCOME_EXPANDED,      /* status=sent, to several addresses (RFC 3461 5.2.7.3) */
+	/*
+	 * Of local, no end yet: the recipient's next stage follows; FORWARD: first a message is to
+	 * be sent on (job_result.forwards). A status 5.x.y tells of what failed already: it is the
+	 * recipient's outcome when all else went well.
+	 */
+	OUTCOME_PASS,
+	OUTCOME_FORWARD,
 };
 
 /* What a job says of its destination, for concurrency feedback (FACTS 2.8). */

@@ -31,7 +31,10 @@ status_word(uint32_t action)
 	switch ((enum outcome_action)action) {
 	case OUTCOME_DELIVERED:
 	case OUTCOME_RELAYED:
-	case OUTCOME_RELAYED_DSN: return "sent";
+	case OUTCOME_RELAYED_DSN:
+	case OUTCOME_EXPANDED:
+	case OUTCOME_PASS:
+	case OUTCOME_FORWARD: return "sent";
 	case OUTCOME_FAILED: return "bounced";
 	case OUTCOME_DEFERRED: break;
 	}

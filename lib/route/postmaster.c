@@ -35,6 +35,21 @@ find_default(struct router *router, struct arena *arena, struct slice *recipient
 	return is_known_here(router, &candidate, error);
 }
 
+/* The alias of that name, where mail for a domain in mydestination is local's. */
+static enum lookup
+is_local_alias(struct router *router, const struct router_address *address, struct error *error)
+{
+	struct buf  value = BUF(ROUTER_VALUE_MOST);
+	enum lookup found =
+		match_list_name(router->domains[DOMAINS_LOCAL], address->parts.domain, error);
+
+	if (found == LOOKUP_FOUND)
+		found = table_list_lookup(router->tables[TABLE_ALIAS], SLICE("postmaster"), &value,
+		                          error);
+	buf_free(&value);
+	return found;
+}
+
 enum lookup
 router_postmaster(struct router *router, const struct router_address *address,
                   enum route_class class, struct arena *arena, struct slice *recipient,
@@ -50,6 +65,12 @@ router_postmaster(struct router *router, const struct router_address *address,
 	    !slice_equal_fold(address->parts.domain, slice_from(router->parameters->myorigin)) &&
 	    !slice_equal_fold(address->parts.domain, slice_from(router->parameters->myhostname)))
 		return LOOKUP_NOT_FOUND;
+	if (class == ROUTE_LOCAL) {
+		found = is_local_alias(router, address, error);
+		if (found != LOOKUP_NOT_FOUND)
+			return found == LOOKUP_TRY_LATER ? found : LOOKUP_NOT_FOUND;
+		found = LOOKUP_FOUND;
+	}
 	if (set.length > 0)
 		*recipient = set;
 	else

@@ -460,6 +460,8 @@ route_resolve(struct router *router, struct slice sender, struct slice recipient
 			found = LOOKUP_FOUND;
 		}
 	}
+	if (found == LOOKUP_FOUND && slice_equal(resolved.transport, SLICE("local")))
+		found = router_fill_local(router, &resolution.recipient, arena, &resolved, error);
 	if (found == LOOKUP_FOUND)
 		*route = resolved;
 	buf_free(&resolution.value);

@@ -30,7 +30,9 @@ enum route_class {
 		"$sender_dependent_relayhost_maps", "$sender_dependent_default_transport_maps",    \
 		"$mynetworks", "$local_header_rewrite_clients", "$canonical_maps",                 \
 		"$sender_canonical_maps", "$recipient_canonical_maps", "$masquerade_exceptions",   \
-		"$sender_bcc_maps", "$recipient_bcc_maps", "$relocated_maps"
+		"$sender_bcc_maps", "$recipient_bcc_maps", "$relocated_maps", "$alias_maps",       \
+		"$local_user_maps", "$mailbox_transport_maps", "$mailbox_command_maps",            \
+		"$fallback_transport_maps"
 
 struct router;
 /* Opens the tables that the parameters name; NULL and *error when one cannot be. */
@@ -116,14 +118,26 @@ enum lookup route_bcc(struct router *router, enum route_role role, struct slice 
 enum lookup route_generic(struct router *router, struct slice address, struct arena *arena,
                           struct slice *result, struct error *error);
 
+/* msg_local.kind. */
+enum local_kind {
+	LOCAL_ALIAS, /* the destinations in text, as the alias table's owner or default_privs */
+	LOCAL_USER,  /* .forward, then the mailbox, as the user */
+	LOCAL_SPOOL, /* the mailbox in mail_spool_directory, as the user with the spool's group */
+};
+
 struct route {
 	struct slice transport; /* "smtp", "virtual", "error" */
 	struct slice nexthop;   /* domain, [host]:port; "5.1.1 text" for error */
 	struct slice recipient; /* the address, domain in lower case */
 	/* virtual and local transports: */
-	struct slice mailbox; /* path below virtual_mailbox_base */
+	struct slice mailbox; /* path below virtual_mailbox_base, or mail_spool_directory */
 	uint32_t     uid, gid;
-	uint64_t     quota; /* bytes, 0 = none */
+	uint64_t     quota;     /* bytes, 0 = none */
+	struct slice local;     /* a list of one msg_local, for local's worker */
+	bool         is_spool;  /* to the worker with the group of mail_spool_directory */
+	bool         is_shared; /* that uid works for many recipients (aliases) */
+	/* What follows when the worker says OUTCOME_PASS; NULL = nothing. */
+	struct route *next;
 };
 /* LOOKUP_FOUND sets *route; unknown virtual mailboxes get transport "error", "5.1.1 User unknown
  * ...". */

@@ -41,6 +41,11 @@ static const struct {
 	TABLE(TABLE_LOCAL_RECIPIENT, local_recipient_maps),
 	TABLE(TABLE_SENDER_RELAYHOST, sender_dependent_relayhost_maps),
 	TABLE(TABLE_SENDER_TRANSPORT, sender_dependent_default_transport_maps),
+	TABLE(TABLE_ALIAS, alias_maps),
+	TABLE(TABLE_LOCAL_USER, local_user_maps),
+	TABLE(TABLE_MAILBOX_TRANSPORT, mailbox_transport_maps),
+	TABLE(TABLE_MAILBOX_COMMAND, mailbox_command_maps),
+	TABLE(TABLE_FALLBACK_TRANSPORT, fallback_transport_maps),
 	TABLE(TABLE_CANONICAL, canonical_maps),
 	TABLE(TABLE_SENDER_CANONICAL, sender_canonical_maps),
 	TABLE(TABLE_RECIPIENT_CANONICAL, recipient_canonical_maps),
@@ -299,6 +304,10 @@ router_create(const struct snapshot *snapshot, struct error *error)
 	router->transport_matches_parents =
 		slice_list_has(slice_from(router->parameters->parent_domain_matches_subdomains),
 	                       SLICE("transport_maps"));
+	/* Without that user mail flows; only what would be done as it waits. */
+	if (owner_parse(router->parameters->default_privs, &router->default_privs,
+	                &router->default_privs_error))
+		router->default_privs_error = ERROR_NONE;
 	if (!open_domains(router, DOMAINS_COUNT, error) || !open_tables(router, error) ||
 	    !open_own_addresses(router, error) || !open_networks(router, error) ||
 	    !open_rewrite_clients(router, error) || !read_classes(router, error) ||

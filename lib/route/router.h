@@ -8,6 +8,7 @@
 
 #include <stdatomic.h>
 
+#include "lib/conf/owner.h"
 #include "lib/mail/address.h"
 #include "lib/route/route.h"
 #include "lib/table/match.h"
@@ -31,6 +32,11 @@ enum router_table {
 	TABLE_LOCAL_RECIPIENT,
 	TABLE_SENDER_RELAYHOST,
 	TABLE_SENDER_TRANSPORT,
+	TABLE_ALIAS,
+	TABLE_LOCAL_USER,
+	TABLE_MAILBOX_TRANSPORT,
+	TABLE_MAILBOX_COMMAND,
+	TABLE_FALLBACK_TRANSPORT,
 	TABLE_CANONICAL,
 	TABLE_SENDER_CANONICAL,
 	TABLE_RECIPIENT_CANONICAL,
@@ -64,6 +70,8 @@ struct router {
 	struct match_list       *own_addresses; /* inet_interfaces and proxy_interfaces */
 	struct match_list       *networks;      /* mynetworks */
 	struct table_list *rewrite_clients; /* check_address_map of local_header_rewrite_clients */
+	struct owner       default_privs;
+	struct error       default_privs_error; /* why it is not known; empty text = it is */
 	struct match_list *masquerade_exceptions;
 	unsigned           classes[REWRITING_COUNT]; /* bits 1 << enum route_role */
 	unsigned           propagates;               /* enum router_propagation */
@@ -157,6 +165,13 @@ enum lookup router_postmaster(struct router *router, const struct router_address
 /* mailbox, uid, gid and quota of a virtual mailbox address. */
 enum lookup router_fill_mailbox(struct router *router, const struct router_address *address,
                                 struct arena *arena, struct route *route, struct error *error);
+
+/*
+ * How local handles the address: as whom, what, and what follows (route.local, route.next). Also
+ * when nobody has that name: then the route is fallback_transport's, luser_relay's, or error:.
+ */
+enum lookup router_fill_local(struct router *router, const struct router_address *address,
+                              struct arena *arena, struct route *route, struct error *error);
 
 #define ROUTER_VALUE_MOST (256u * 1024) /* a value of a table: a list of 1000 addresses fits */
 

@@ -307,6 +307,58 @@ def test_postfix_names_take_postfix_options(queue):
     assert run_as(queue, "postsuper", "-s").returncode == OK
 
 
+def test_postcat_shows_the_same_with_options_that_mean_nothing_here(queue):
+    queue_id = defer(queue, "a@one.test")
+    whole = run_as(queue, "postcat", "-q", queue_id).stdout
+    assert re.fullmatch(
+        r"\*\*\* ENVELOPE RECORDS deferred/ID \*\*\*\nmessage_size: +\d+\n.*"
+        r"\*\*\* MESSAGE CONTENTS deferred/ID \*\*\*\n.*"
+        r"\*\*\* HEADER EXTRACTED deferred/ID \*\*\*\n.*"
+        r"\*\*\* MESSAGE FILE END deferred/ID \*\*\*\n".replace("ID", queue_id), whole, re.S)
+    for arguments in (["-q", "-v", queue_id], ["-d", "-o", "-f", "-r", "-q", queue_id],
+                      [f"{queue.queue}/deferred/x/{queue_id}"]):
+        assert run_as(queue, "postcat", *arguments).stdout == whole, arguments
+
+
+def test_what_is_on_hold_is_forced_to_expire_with_f_only(queue):
+    held, waiting = defer(queue, "a@one.test", sender=""), defer(queue, "b@one.test", sender="")
+    assert run_as(queue, "postsuper", "-h", held).returncode == OK
+    dakiya.wait_for("hold", lambda: entry(queue, held)["queue_name"] == "hold")
+    unchanged = run_as(queue, "postsuper", "-e", held)
+    assert unchanged.returncode == OK and "Force-expired" not in unchanged.stderr
+    assert entry(queue, held)["queue_name"] == "hold"
+    forced = run_as(queue, "postsuper", "-f", "-", "maildrop", "hold",
+                    stdin=f"{held}\n\n{waiting}\nnoSuchId1\n")
+    assert (forced.returncode, forced.stderr) == (OK, "postsuper: Force-expired: 2 messages\n")
+    queue.wait_queue_empty()  # the null sender is told nothing
+    assert run_as(queue, "postsuper", "-d", "ALL", "maildrop").returncode == OK
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_who_may_list_and_flush_is_configured(authority):
+    directory = dakiya.new_directory("host")
+    host = dakiya.Host(directory, authority=authority, users=("alice",), settings={
+        "authorized_mailq_users": "!nobody, static:anyone",
+        "authorized_flush_users": "root, www-data"})
+    try:
+        host.start()
+        for uid, name, listed, flushed in ((0, "root", OK, OK), (64300, "unknown", OK, OK),
+                                           (NOBODY, "nobody", NOT_ALLOWED, NOT_ALLOWED),
+                                           (33, "www-data", OK, OK), (1, "daemon", OK, NOT_ALLOWED),
+                                           (54321, "unknown", OK, NOT_ALLOWED)):
+            for arguments, code, what in ((["-p"], listed, "view"), (["-j"], listed, "view"),
+                                          (["-f"], flushed, "flush"),
+                                          (["-s", "one.test"], flushed, "flush")):
+                result = run_as(host, "postqueue", *arguments, uid=uid)
+                assert result.returncode == code, (uid, arguments, result)
+                if code != OK:
+                    assert result.stderr == (f"postqueue: User {name}({uid}) is not allowed to "
+                                             f"{what} the mail queue\n")
+    finally:
+        host.stop(check=False)
+        dakiya.remove_directory(directory)
+
+
 def test_while_the_mail_system_is_down_the_owner_reads_the_queue(queue):
     held, waiting = defer(queue, "a@one.test"), defer(queue, "b@two.test", "x@slow.test")
     queue.tool("dakqueue", "hold", held)
@@ -329,7 +381,7 @@ def test_while_the_mail_system_is_down_the_owner_reads_the_queue(queue):
             assert result.stderr == "dakqueue: the mail system is down\n"
         if os.geteuid() == 0:
             result = run_as(queue, "postqueue", "-p", uid=NOBODY)
-            assert result.returncode == NOT_ALLOWED, result
+            assert result.returncode == DOWN, result
             assert result.stderr == ("postqueue: the mail system is down, and only root may read "
                                      "the queue itself\n")
     finally:

@@ -71,6 +71,67 @@ def test_backup_guide_brings_a_lost_host_back(make_host, tmp_path):
     client.quit()
 
 
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_migration_guide_moves_a_postfix_and_dovecot_host(make_host, tmp_path):
+    host = make_host(users=())  # its directories, accounts and certificate
+    old = host.directory / "old"
+    ours = re.findall(r"^(?:queue|data|daemon)_directory.*|^\w+_owner.*|^maillog_file.*|"
+                      r"^smtpd_tls.*|^inet_interfaces.*|^my(?:hostname|domain|networks).*",
+                      (host.config / "main.cf").read_text(), re.M)
+    write(old / "postfix/main.cf", "\n".join([
+        f"virtual_mailbox_domains = {host.domain}", "virtual_transport = lmtp:unix:private/dovecot-lmtp",
+        f"virtual_alias_maps = hash:{old}/postfix/virtual", "smtpd_sasl_type = dovecot",
+        "smtpd_sasl_path = private/auth", "smtpd_sasl_auth_enable = yes",
+        "queue_directory = /var/spool/postfix", "mail_owner = postfix", "biff = no"]) + "\n")
+    shutil.copy(host.config / "master.cf", old / "postfix/master.cf")
+    services = (old / "postfix/master.cf").read_text()
+    write(old / "postfix/master.cf", "\n".join(
+        line for line in services.splitlines() if "pop3d" not in line and
+        not line.startswith(("resolver", "authd"))) + "\n")
+    write(old / "postfix/virtual", f"info@{host.domain} alice@{host.domain}\n")
+    dakiya.run(dakiya.BUILD / "bin/dakmap", f"hash:{old}/postfix/virtual")
+    password = dakiya.run("openssl", "passwd", "-6", "old password").stdout.strip()
+    write(old / "users", f"alice@{host.domain}:{{SHA512-CRYPT}}{password}::::::\n")
+    name = "1700000000.M1P1.old,S=52,W=54"
+    mailbox = host.mail / host.domain / "alice"
+    for part in ("new", "tmp"):
+        (mailbox / part).mkdir(parents=True)
+    write(mailbox / "cur" / f"{name}:2,S", "From: c@elsewhere.test\nSubject: from before\n\nx\n")
+    write(mailbox / "dovecot-uidlist", f"3 V1275660208 N8\n7 :{name}\n")
+    for path in [host.mail, *host.mail.rglob("*")] if os.geteuid() == 0 else []:
+        os.chown(path, dakiya.VMAIL_UID, dakiya.VMAIL_GID)
+    for path in host.config.iterdir():
+        if not path.name.startswith("host."):  # key and certificate
+            path.unlink()
+
+    script = "set -e\n" + blocks("migration.md")
+    script = script.replace("'pop3s/inet=pop3s", f"'{host.address}:{host.ports['pop3s']}/inet="
+                            f"{host.address}:{host.ports['pop3s']}")
+    # What a package sets, and where this host may listen.
+    settings = "".join(f"{line}\n" for line in ours)
+    script = script.replace("dakuser import", f"cat >>\"$MAIL_CONFIG/main.cf\" <<'END'\n{settings}END\n"
+                            "dakuser import", 1)
+    environment = dict(os.environ, MAIL_CONFIG=str(host.config), POSTFIX=str(old / "postfix"),
+                       PASSWD_FILE=str(old / "users"), VMAIL=str(host.mail),
+                       PATH=f"{dakiya.BUILD}/bin:{os.environ['PATH']}")
+    result = subprocess.run(["bash", "-c", script], env=environment, text=True, check=False,
+                            capture_output=True, timeout=120)
+    host.is_running = True
+    assert result.returncode == 0, result.stdout + result.stderr
+    host.send("carol@elsewhere.test", [f"info@{host.domain}"], dakiya.message(subject="new"))
+    dakiya.wait_for("the new message", lambda: len(host.messages("alice")) == 2)
+    client = host.pop3(password="old password")
+    numbers = {line.split()[1] for line in client.uidl()[1]}
+    assert b"000000074c0907b0" in numbers and len(numbers) == 2
+    client.quit()
+    assert "virtual_transport" not in (host.config / "main.cf").read_text()
+    assert "private/dovecot-lmtp" in (old / "postfix/main.cf").read_text()
+
+
 def manual_examples():
     """(page, number, table type, text, [(key, value)]) of each example in the manual pages."""
     for page in sorted((dakiya.TOP / "docs" / "man").glob("*.[158]")):

@@ -1,5 +1,6 @@
 """local as service virtual, with a stand-in for qmgr and authd on its channels."""
 import collections
+import contextlib
 import os
 import pathlib
 import re
@@ -498,3 +499,90 @@ def test_drain_reports_the_jobs_in_hand(place):
         reported.add(message[1]["job"])
     assert reported <= jobs and len(reported) == len(files(place, "x.test/a"))
     assert daemon.stop() == 0
+
+
+# ---- service local ----
+
+def launch_local(place, **settings):
+    return LaunchedDaemon("local", place, "private/local",
+                          {"myhostname": "mx.example.test", "mail_spool_directory": place / "mail",
+                           **settings}, service="local")
+
+
+def attach(daemon, kind=ATTACH_JOBS, uid=UID, gid=GID, peer=None):
+    """qmgr's end of a channel that was handed in, by the peer of that uid."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    channel = daemon.connect() if peer is None else daemon.connect(peer)
+    channel.send("mailbox_attach", kind=kind, uid=uid, gid=gid, transport="local", channel=theirs)
+    theirs.close()
+    return Channel(ours), channel
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs other users")
+def test_only_qmgr_may_ask_for_a_worker_with_commands_and_never_as_root(place):
+    with launch_local(place, auth_owner="64399:64300") as daemon:
+        with contextlib.suppress(BrokenPipeError):  # as soon as that
+            channel, _ = attach(daemon, peer=64399)
+            assert channel.receive(5) is None
+        for uid, gid in ((0, GID), (UID, 0), (0xffffffff, GID)):
+            channel, _ = attach(daemon, uid=uid, gid=gid)
+            assert channel.receive(5) is None, (uid, gid)
+        assert "a client that may not ask was sent away" in daemon.log()
+        channel, _ = attach(daemon)
+        name, hello = channel.receive(10)
+        assert name == "agent_hello" and hello["uid"] == UID
+        channel, _ = attach(daemon, kind=ATTACH_MAILBOX)  # opens no mailboxes
+        assert channel.receive(5) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs other groups")
+def test_only_the_spools_worker_has_its_group(place):
+    os.chown(place / "mail", 0, 64340)
+    with launch_local(place) as daemon:
+        attached = [attach(daemon), attach(daemon, kind=2)]
+        for channel, _ in attached:
+            assert channel.receive(10)[0] == "agent_hello"
+        groups = set()
+        for pid in children(daemon.process.pid):
+            status = pathlib.Path(f"/proc/{pid}/status").read_text()
+            groups.add(re.search(r"^Groups:\s*(.*?)\s*$", status, re.M).group(1))
+            assert re.search(rf"^Uid:\t{UID}\t{UID}\t{UID}\t{UID}$", status, re.M)
+            assert re.search(r"^CapEff:\t0+$", status, re.M)
+        assert groups == {str(GID), f"{GID} 64340"}
+
+
+def test_jobs_of_local_report_what_is_next(place):
+    """A worker sends nothing on itself: it says what, and that its part is done."""
+    with launch_local(place) as daemon:
+        channel, _ = attach(daemon)
+        assert channel.receive(10)[0] == "agent_hello"
+
+        def deliver(**local):
+            record = {"kind": 0, "name": "list", **local}
+            channel.send("job", job=7, queue_id="4Tabcd000001z1", kind=0, nexthop="",
+                         envelope=[{"sender": "s@far.test", "arrival_us": 1, "size": 10}],
+                         active_us=1, is_fresh=True,
+                         recipients=[{"address": "list@here.test", "original": "list@here.test",
+                                      "local": [record]}],
+                         content=b"Subject: hi\r\n\r\nhello\r\n")
+            name, result = channel.receive(20)
+            assert name == "job_result" and result["job"] == 7
+            return result["outcomes"][0], result["forwards"]
+
+        outcome, forwards = deliver(text="a@x.test, b, list", owner="owner-list@here.test",
+                                    has_next=True)
+        assert outcome["action"] == 7  # OUTCOME_FORWARD
+        forward, = forwards
+        assert [one["address"] for one in forward["recipients"]] == [b"a@x.test", b"b"]
+        assert forward["sender"] == b"owner-list@here.test" and forward["passes"]
+        assert forward["delivered_to"] == b"list@here.test"
+        outcome, forwards = deliver(text="\\list", has_next=True)
+        assert outcome["action"] == 6 and not forwards  # OUTCOME_PASS
+        outcome, forwards = deliver(text="\"|exit 67\", a@x.test")
+        assert outcome["action"] == 7 and outcome["status"] == b"5.1.1" and forwards
+        outcome, forwards = deliver(text="list")
+        assert outcome["action"] == FAILED and not forwards  # no such user
+        outcome, forwards = deliver(text="\"|exit 75\", a@x.test")
+        assert outcome["action"] == DEFERRED and not forwards
+        outcome, forwards = deliver(kind=1, name="u", home=str(place), has_next=True)
+        assert outcome["action"] == 6

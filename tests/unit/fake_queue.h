@@ -97,6 +97,7 @@ fake_commit(struct fake_queue *queue, struct ipc_channel *channel, struct ipc_fr
 	queue->envelope = envelope;
 	queue->envelope.sender = fake_keep(&queue->fields, envelope.sender);
 	queue->envelope.message_id = fake_keep(&queue->fields, envelope.message_id);
+	queue->envelope.filter = fake_keep(&queue->fields, envelope.filter);
 	queue->recipient_count = 0;
 	list = commit.recipients;
 	while (msg_recipient_next(&list, &recipient))

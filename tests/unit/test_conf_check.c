@@ -237,6 +237,9 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		/* rules */
 		{ "mydestination = example.org\nvirtual_mailbox_domains = Example.org\n", SERVICES,
 		  "./main.cf:9: warning: overriding earlier entry: mydestination =  (line 7)\n"
+		  "./main.cf:9: warning: mydestination: mail for these domains waits, since "
+		  "master.cf has no service local: add \"local unix - n n - - local\", or leave "
+		  "mydestination empty\n"
 		  "./main.cf:10: error: Example.org is in mydestination (line 9) and in "
 		  "virtual_mailbox_domains: a domain belongs to one class only; take it out of "
 		  "one, or it would count for mydestination\n" },
@@ -260,6 +263,19 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		  "./main.cf:9: warning: message_size_limit (100000000) is larger than "
 		  "virtual_mailbox_limit (51200000): a message between them is accepted and then "
 		  "bounced\n" },
+		{ "mydestination = a.example\nlocal_recipient_maps = inline:{ x=y }\n"
+		  "virtual_mailbox_limit = 0\nmessage_size_limit = 60000000\n",
+		  SERVICES,
+		  "./main.cf:9: warning: overriding earlier entry: mydestination =  (line 7)\n"
+		  "./main.cf:9: warning: mydestination: mail for these domains waits, since "
+		  "master.cf has no service local: add \"local unix - n n - - local\", or leave "
+		  "mydestination empty\n"
+		  "./main.cf:12: warning: message_size_limit (60000000) is larger than "
+		  "mailbox_size_limit (51200000): a message between them is accepted and then "
+		  "bounced\n" },
+		{ "mailbox_delivery_lock = lockf\n", SERVICES,
+		  "./main.cf:9: error: mailbox_delivery_lock: \"lockf\" is none of fcntl, flock, "
+		  "dotlock\n" },
 		{ "smtpd_sasl_auth_enable = yes\n", SERVICES,
 		  "./master.cf: error: daemon libexec/authd: No such file or directory\n"
 		  "./master.cf:1: warning: service 2525 takes passwords without TLS: "

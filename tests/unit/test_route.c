@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "lib/base/mutex.h"
+#include "lib/ipc/messages.h"
 #include "lib/route/route.h"
 
 /* A host with a domain of each class. */
@@ -26,6 +27,12 @@ static const char *const base =
 	"virtual_mailbox_quota_maps = inline:{ alice@box.example=1000000 }\n"
 	"relay_recipient_maps = inline:{ known@relay.example=x }\n"
 	"local_recipient_maps = inline:{ root=x }\n"
+	"default_privs = 65534:65534\n"
+	"local_user_maps = inline:{ { root = root:x:0:0::/root:/bin/sh },"
+	"{ bob = bob:x:1001:1002:Bob:/home/bob:/bin/bash }, { bad = bad:x:many:1:: },"
+	"{ wheel = wheel:x:7:0::/: } }\n"
+	"alias_maps = inline:{ { list = bob, alice@far.example }, { owner-list = carol, dave },"
+	"{ bob = \\bob, |/bin/true }, { news+old = x }, { empty = }, { sub-request = list } }\n"
 	"virtual_alias_maps = inline:{ "
 	"{ list@alias.example = a@box.example, \"b, c\"@far.example, a@box.example },"
 	"{ sales@alias.example = carol },"
@@ -406,8 +413,9 @@ static void
 each_class_has_its_transport(void **state)
 {
 	static const struct resolve_case cases[] = {
-		{ "", "root@LOCALHOST", "local|mail.example.org|root@localhost" },
-		{ "", "x@[192.0.2.1]", "local|mail.example.org|x@[192.0.2.1]" },
+		{ "", "list@LOCALHOST", "local|mail.example.org|list@localhost" },
+		{ "", "bob@[192.0.2.1]", "local|mail.example.org|bob@[192.0.2.1]" },
+		{ "", "x@localhost", "error|5.1.1 unknown user: \"x\"|x@localhost" },
 		{ "", "alice+x@Box.example", "virtual|box.example|alice+x@box.example" },
 		{ "", "x@box.example",
 		  "error|5.1.1 User unknown in virtual mailbox table|x@box.example" },
@@ -630,6 +638,205 @@ threads_share_a_router(void **state)
 	host_close(&host);
 }
 
+/* ---- local ---- */
+
+/* "uid:gid kind name+extension {text} [owner] home shell (command) > next", '*' = shared. */
+static void
+describe_local(const struct route *route, struct buf *out)
+{
+	for (; route != NULL; route = route->next) {
+		struct slice     list = route->local;
+		struct msg_local record;
+
+		if (out->length > 0)
+			buf_append_text(out, " > ");
+		if (!msg_local_next(&list, &record)) {
+			buf_append_format(out, "%.*s:%.*s", SLICE_ARGS(route->transport),
+			                  SLICE_ARGS(route->nexthop));
+			continue;
+		}
+		buf_append_format(out, "%u:%u%s %s %.*s", route->uid, route->gid,
+		                  route->is_shared ? "*" : "",
+		                  record.kind == LOCAL_ALIAS  ? "alias"
+		                  : record.kind == LOCAL_USER ? "user"
+		                                              : "spool",
+		                  SLICE_ARGS(record.name));
+		if (record.extension.length > 0)
+			buf_append_format(out, "+%.*s", SLICE_ARGS(record.extension));
+		if (record.kind == LOCAL_ALIAS)
+			buf_append_format(out, " {%.*s}", SLICE_ARGS(record.text));
+		if (record.owner.length > 0)
+			buf_append_format(out, " [%.*s]", SLICE_ARGS(record.owner));
+		if (record.home.length > 0)
+			buf_append_format(out, " %.*s %.*s", SLICE_ARGS(record.home),
+			                  SLICE_ARGS(record.shell));
+		if (record.command.length > 0)
+			buf_append_format(out, " (%.*s)", SLICE_ARGS(record.command));
+		if (route->is_spool)
+			buf_append_format(out, " %.*s", SLICE_ARGS(route->mailbox));
+		assert_int_equal(record.has_next, route->next != NULL);
+	}
+}
+
+static void
+check_local(struct host *host, const char *address, const char *expected)
+{
+	struct buf   out = BUF(4096);
+	struct route route;
+
+	if (route_resolve(host->router, SLICE_EMPTY, slice_from(address), &host->arena, &route,
+	                  &host->error) != LOOKUP_FOUND)
+		buf_append_format(&out, "later: %s", host->error.text);
+	else
+		describe_local(&route, &out);
+	assert_string_equal(buf_text(&out), expected);
+	buf_free(&out);
+}
+
+static void
+local_names_are_aliases_then_users_then_unknown(void **state)
+{
+	static const char *const rows[][2] = {
+		{ "LIST+x@localhost", "65534:65534* alias list+x {bob, alice@far.example} "
+		                      "[owner-list@mail.example.org]" },
+		{ "owner-list@localhost", "65534:65534* alias owner-list {carol, dave}" },
+		{ "owner-bob@localhost", "error:5.1.1 unknown user: \"owner-bob\"" },
+		{ "sub-request@localhost", "65534:65534* alias sub-request {list}" },
+		{ "list+x-request@localhost", "error:5.1.1 unknown user: \"list+x-request\"" },
+		{ "news+old@localhost", "65534:65534* alias news+old+old {x}" },
+		{ "Bob+X@localhost", "65534:65534* alias bob+X {\\bob, |/bin/true} > "
+		                     "1001:1002 user bob+X /home/bob /bin/bash > "
+		                     "1001:1002 spool bob bob" },
+		{ "root@localhost", "retry:4.2.0 mail for root needs an alias to a person: see "
+		                    "aliases(5), then newaliases" },
+		{ "wheel@localhost", "retry:4.2.0 no mail is delivered with the group id of root: "
+		                     "make an alias" },
+		{ "bad@localhost", "later: local_user_maps: bad: not a line of passwd(5)" },
+		{ "../bob@localhost", "error:5.1.1 unknown user: \"../bob\"" },
+		{ ".@localhost", "error:5.1.1 unknown user: \".\"" },
+	};
+	struct host host;
+
+	(void)state;
+	host_open(&host, "");
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		check_local(&host, rows[i][0], rows[i][1]);
+	host_close(&host);
+}
+
+static void
+the_mailbox_is_the_first_that_is_set(void **state)
+{
+	static const char *const user = "1001:1002 user bob /home/bob /bin/bash";
+	static const char *const rows[][2] = {
+		{ "mail_spool_directory = /var/mail/\n", " > 1001:1002 spool bob bob/" },
+		{ "home_mailbox = Maildir/\n", "" },
+		{ "mailbox_command = prog $USER\nhome_mailbox = x\n", " (prog $USER)" },
+		{ "mailbox_command = prog\nmailbox_command_maps = inline:{ bob=own }\n", " (own)" },
+		{ "mailbox_command = prog\nmailbox_transport = lmtp:unix:x\n", " > lmtp:unix:x" },
+		{ "mailbox_transport_maps = inline:{ bob=virtual: }\n",
+		  " > error:5.1.1 User unknown in virtual mailbox table" },
+		{ "mailbox_transport = local:\n",
+		  " > retry:4.3.5 mail for local users loops back to local" },
+	};
+	char        expected[300], more[300];
+	struct host host;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(more, sizeof(more), "alias_maps =\n%s", rows[i][0]);
+		snprintf(expected, sizeof(expected), "%s%s", user, rows[i][1]);
+		host_open(&host, more);
+		check_local(&host, "bob@localhost", expected);
+		host_close(&host);
+	}
+}
+
+static void
+unknown_names_fall_to_fallback_then_luser_relay(void **state)
+{
+	static const char *const rows[][2] = {
+		{ "fallback_transport = smtp:[other.example]\n", "smtp:[other.example]" },
+		{ "fallback_transport_maps = inline:{ nobody=slow: }\n", "slow:localhost" },
+		{ "mailbox_transport = lmtp:unix:x\nfallback_transport = smtp:y\n", "lmtp:unix:x" },
+		{ "luser_relay = $user@other.example\n",
+		  "65534:65534* alias nobody+a,b {nobody@other.example}" },
+		{ "luser_relay = x+$local${extension?{!}:{?}}\n",
+		  "65534:65534* alias nobody+a,b {x+nobody+a_b!}" },
+		{ "luser_relay = ${user\n", "later: luser_relay: " },
+		{ "fallback_transport_maps = fail:x\n", "later: fallback_transport_maps: " },
+		{ "local_user_maps = fail:x\n", "later: local_user_maps: " },
+	};
+	struct host host;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct route route;
+		struct buf   out = BUF(4096);
+
+		host_open(&host, rows[i][0]);
+		if (route_resolve(host.router, SLICE_EMPTY, SLICE("nobody+a,b@localhost"),
+		                  &host.arena, &route, &host.error) != LOOKUP_FOUND)
+			buf_append_format(&out, "later: %s", host.error.text);
+		else
+			describe_local(&route, &out);
+		/* What an expansion or a table says is its own business. */
+		buf_truncate(&out, strncmp(rows[i][1], "later", 5) == 0 ? strlen(rows[i][1])
+		                                                        : out.length);
+		assert_string_equal(buf_text(&out), rows[i][1]);
+		buf_free(&out);
+		host_close(&host);
+	}
+}
+
+static void
+aliases_wait_without_somebody_to_run_as(void **state)
+{
+	static const char *const rows[][2] = {
+		{ "default_privs = no-such-user-here\n",
+		  "later: default_privs: there is no user \"no-such-user-here\"" },
+		{ "default_privs = 0:0\n", "later: default_privs must not be root" },
+		{ "alias_maps = fail:x\n",
+		  "later: alias_maps: table fail:x: this table always fails" },
+		{ "alias_maps = inline:{ list=x }, fail:x\n",
+		  "later: alias_maps: table fail:x: this table always fails" },
+		{ "alias_maps = pcre:{ { /^list$$/ \"|/bin/x\" } }\n",
+		  "65534:65534* alias list {\"|/bin/x\"}" },
+		{ "expand_owner_alias = yes\nalias_maps = inline:{ { list = x },"
+		  "{ owner-list = Carol <carol@far.example> } }\n",
+		  "65534:65534* alias list {x} [carol@far.example]" },
+	};
+	struct host host;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		host_open(&host, rows[i][0]);
+		check_local(&host, "list@localhost", rows[i][1]);
+		host_close(&host);
+	}
+}
+
+static void
+a_pattern_makes_no_command_of_a_strange_name(void **state)
+{
+	struct host host;
+
+	(void)state;
+	host_open(&host, "alias_maps = pcre:{ { /^(.*)x$$/ |/bin/prog $$1 } { /^([^-]*)y$$/ "
+	                 "$$1@far.example } }\n");
+	check_local(&host, "abcx@localhost",
+	            "65534:65534* alias abcx {|/bin/prog abc} "
+	            "[owner-abcx@mail.example.org]");
+	check_local(&host, "a;rm x@localhost",
+	            "later: alias_maps: pcre:{ { /^(.*)x$/ |/bin/prog $1 } { /^([^-]*)y$/ "
+	            "$1@far.example } }: no command or file for such a name");
+	check_local(&host, "-fx@localhost",
+	            "later: alias_maps: pcre:{ { /^(.*)x$/ |/bin/prog $1 } { /^([^-]*)y$/ "
+	            "$1@far.example } }: no command or file for such a name");
+	check_local(&host, "a;y@localhost", "65534:65534* alias a;y {a;@far.example}");
+	host_close(&host);
+}
+
 int
 main(void)
 {
@@ -652,6 +859,11 @@ main(void)
 		cmocka_unit_test(an_owner_that_is_missing_or_too_low_defers),
 		cmocka_unit_test(clients_are_local_by_interface_network_or_login),
 		cmocka_unit_test(threads_share_a_router),
+		cmocka_unit_test(local_names_are_aliases_then_users_then_unknown),
+		cmocka_unit_test(the_mailbox_is_the_first_that_is_set),
+		cmocka_unit_test(unknown_names_fall_to_fallback_then_luser_relay),
+		cmocka_unit_test(aliases_wait_without_somebody_to_run_as),
+		cmocka_unit_test(a_pattern_makes_no_command_of_a_strange_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -569,7 +569,8 @@ routing_through_this_host_is_followed(void **state)
 	struct host host;
 
 	(void)state;
-	host_open(&host, "virtual_alias_domains = alias.example\n");
+	host_open(&host,
+	          "local_transport = here:$myhostname\nvirtual_alias_domains = alias.example\n");
 	check_route(&host, "user%far.example@localhost", "smtp:far.example <user@far.example>");
 	check_route(&host, "far.example!user@localhost", "smtp:far.example <user@far.example>");
 	check_route(&host, "user@far.example@localhost", "smtp:far.example <user@far.example>");
@@ -580,14 +581,15 @@ routing_through_this_host_is_followed(void **state)
 	            "smtp:other.example <user%far.example@other.example>");
 	check_route(&host, "user%x@alias.example",
 	            "error:5.1.1 User unknown in virtual alias table <user%x@alias.example>");
-	check_route(&host, "%@localhost", "local:mail.example.org <%@localhost>");
-	check_route(&host, "a!@localhost", "local:mail.example.org <a!@localhost>");
+	check_route(&host, "%@localhost", "here:mail.example.org <%@localhost>");
+	check_route(&host, "a!@localhost", "here:mail.example.org <a!@localhost>");
 	host_close(&host);
-	host_open(&host, "allow_percent_hack = no\nresolve_dequoted_address = no\n");
+	host_open(&host, "local_transport = here:$myhostname\nallow_percent_hack = "
+	                 "no\nresolve_dequoted_address = no\n");
 	check_route(&host, "user%far.example@localhost",
-	            "local:mail.example.org <user%far.example@localhost>");
+	            "here:mail.example.org <user%far.example@localhost>");
 	check_route(&host, "user@far.example@localhost",
-	            "local:mail.example.org <user@far.example@localhost>");
+	            "here:mail.example.org <user@far.example@localhost>");
 	host_close(&host);
 }
 

@@ -349,7 +349,9 @@ static const struct role {
 	{ "authd/main.c", 0, NEVER | WRITE | TCP | UDP, ACCEPT | READ | READ2 | PAIR | WORK },
 	{ "resolver/main.c", 0, NEVER | WRITE | UNIX | PAIR, ACCEPT | TCP | UDP | WORK },
 	/* local's children inherit what the parent's filter refuses, and refuse the rest. */
-	{ "local/main.c", 1, NEVER | TCP | UDP | UNIX, READ | WRITE | READ2 | WORK },
+	{ "local/worker.c", 0, NEVER | TCP | UDP | UNIX, READ | WRITE | READ2 | WORK },
+	{ "local/worker.c", 1, NEVER | TCP | UDP | UNIX, READ | WRITE | READ2 | WORK },
+	{ "local/worker.c", 2, NEVER | TCP | UDP | UNIX, READ | WRITE | READ2 | WORK },
 };
 
 static void

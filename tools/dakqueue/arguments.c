@@ -11,16 +11,17 @@
 
 /* clang-format off */
 static const struct command commands[] = {
-	{ "list",    VERB_LIST, 0,                 false, NULL,                 "list [-j] [-i ID] [-s SITE]   what is in the queue" },
-	{ "show",    VERB_SHOW, 0,                 true,  NULL,                 "show [-ehb] ID ...            a message: envelope, header, body" },
-	{ "flush",   VERB_ACT,  QUEUE_ACT_FLUSH,   false, NULL,                 "flush [ID ... | -s SITE]      try to deliver now" },
-	{ "delete",  VERB_ACT,  QUEUE_ACT_DELETE,  true,  "Deleted",            "delete ID ... | ALL | -       without a notice to anybody" },
-	{ "hold",    VERB_ACT,  QUEUE_ACT_HOLD,    true,  "Placed on hold",     "hold ID ... | ALL | -         do not try any more" },
-	{ "release", VERB_ACT,  QUEUE_ACT_RELEASE, true,  "Released from hold", "release ID ... | ALL | -      try again" },
-	{ "requeue", VERB_ACT,  QUEUE_ACT_REQUEUE, true,  "Requeued",           "requeue ID ... | ALL | -      route anew and try now" },
-	{ "expire",  VERB_ACT,  QUEUE_ACT_EXPIRE,  true,  "Force-expired",      "expire ID ... | ALL | -       try once more, then return to the sender" },
+	{ "list",    VERB_LIST, 0,                 false, NULL,                 "list [-j] [-i ID] [-s SITE]   what is in the queue", false },
+	{ "show",    VERB_SHOW, 0,                 true,  NULL,                 "show [-ehb] ID ...            a message: envelope, header, body", false },
+	{ "flush",   VERB_ACT,  QUEUE_ACT_FLUSH,   false, NULL,                 "flush [ID ... | -s SITE]      try to deliver now", false },
+	{ "delete",  VERB_ACT,  QUEUE_ACT_DELETE,  true,  "Deleted",            "delete ID ... | ALL | -       without a notice to anybody", false },
+	{ "hold",    VERB_ACT,  QUEUE_ACT_HOLD,    true,  "Placed on hold",     "hold ID ... | ALL | -         do not try any more", false },
+	{ "release", VERB_ACT,  QUEUE_ACT_RELEASE, true,  "Released from hold", "release ID ... | ALL | -      try again", false },
+	{ "requeue", VERB_ACT,  QUEUE_ACT_REQUEUE, true,  "Requeued",           "requeue ID ... | ALL | -      route anew and try now", false },
+	{ "expire",  VERB_ACT,  QUEUE_ACT_EXPIRE,  true,  "Force-expired",      "expire ID ... | ALL | -       try once more, then return to the sender", false },
+	{ "force",   VERB_ACT,  QUEUE_ACT_EXPIRE,  true,  "Force-expired",      "force ID ... | ALL | -        the same, also for what is on hold", true },
 	/* postsuper's upkeep of the directories: qmgr does that at every start. */
-	{ "",        VERB_NOTHING, 0,              false, NULL,                 "" },
+	{ "",        VERB_NOTHING, 0,              false, NULL,                 "", false },
 };
 
 /* An option that is a command; it takes an id where the option string has a colon. */
@@ -29,7 +30,7 @@ struct letter {
 	const char *command;
 };
 static const struct letter postqueue_letters[] = { { 'p', "list" }, { 'j', "list" }, { 'f', "flush" }, { 'i', "flush" }, { 's', "flush" }, { 0, NULL } };
-static const struct letter postsuper_letters[] = { { 'd', "delete" }, { 'e', "expire" }, { 'h', "hold" }, { 'H', "release" }, { 'r', "requeue" }, { 'p', "" }, { 's', "" }, { 'S', "" }, { 0, NULL } };
+static const struct letter postsuper_letters[] = { { 'd', "delete" }, { 'e', "expire" }, { 'f', "force" }, { 'h', "hold" }, { 'H', "release" }, { 'r', "requeue" }, { 'p', "" }, { 's', "" }, { 'S', "" }, { 0, NULL } };
 static const struct letter no_letters[] = { { 0, NULL } };
 
 enum persona_flag { TAKES_COMMANDS = 1, IS_POSTQUEUE = 2, IS_POSTSUPER = 4, IS_POSTCAT = 8 };
@@ -43,8 +44,8 @@ static const struct persona {
 } personas[] = {
 	{ "postqueue", "+c:fi:jps:v",     postqueue_letters, IS_POSTQUEUE,   NULL,   "[-v] [-c directory] -p | -j | -f | -i ID | -s SITE" },
 	{ "mailq",     "+c:jpv",          postqueue_letters, IS_POSTQUEUE,   "list", "[-j] [-c directory]" },
-	{ "postsuper", "+c:d:e:h:H:r:psSv", postsuper_letters, IS_POSTSUPER, NULL,   "[-v] [-c directory] -d|-e|-h|-H|-r ID|ALL|- ... [queue ...]" },
-	{ "postcat",   "+c:behqv",        no_letters,        IS_POSTCAT,     "show", "[-v] [-c directory] [-beh] -q ID ..." },
+	{ "postsuper", "+c:d:e:f:h:H:r:psSv", postsuper_letters, IS_POSTSUPER, NULL, "[-v] [-c directory] [-psS] -d|-e|-f|-h|-H|-r ID|ALL|- ... [queue ...]" },
+	{ "postcat",   "+c:bdefhoqrv",    no_letters,        IS_POSTCAT,     "show", "[-v] [-c directory] [-bdefhor] [-q] ID | file ..." },
 	{ "dakqueue",  "+c:beh" "jpfi:s:v", postqueue_letters, TAKES_COMMANDS, NULL, "[-c directory] command" },
 };
 /* clang-format on */
@@ -134,7 +135,14 @@ option_take(struct arguments *arguments, const struct persona *persona, int opti
 	switch (option) {
 	case 'c': arguments->config_directory = optarg; return true;
 	case 'v': return true;
-	case 'q': return true; /* ids are all that we show */
+	case 'q': return true; /* the queue is all that we show */
+	case 'd':              /* how the records of another queue are printed */
+	case 'f':
+	case 'o':
+	case 'r':
+		if ((persona->flags & IS_POSTCAT) != 0)
+			return true;
+		break;
 	case 'e':
 		if (shows)
 			arguments->parts |= SHOW_ENVELOPE;
@@ -156,16 +164,24 @@ static bool
 queues_take(struct arguments *arguments, char **names, size_t count)
 {
 	static const char *const queues[] = { "incoming", "active", "deferred", "hold", "corrupt" };
+	size_t                   elsewhere = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		unsigned state = 0;
 
+		/* What is in maildrop/ is no part of the queue yet. */
+		if (strcmp(names[i], "maildrop") == 0) {
+			elsewhere++;
+			continue;
+		}
 		while (state < 5 && strcmp(queues[state], names[i]) != 0)
 			state++;
 		if (state == 5)
 			return false;
 		arguments->states |= 1u << state;
 	}
+	if (elsewhere > 0 && arguments->states == 0)
+		arguments->step_count = 0; /* nothing to do there */
 	return true;
 }
 
@@ -185,8 +201,12 @@ rest_take(struct arguments *arguments, const struct persona *persona, char **res
 		return queues_take(arguments, rest, (size_t)argc);
 	if ((persona->flags & IS_POSTQUEUE) != 0 && (argc > 0 || arguments->step_count != 1))
 		return false;
-	for (int i = 0; i < argc; i++)
-		step->ids[step->id_count++] = rest[i];
+	/* A file of the queue, as postcat is given it, is called by its id. */
+	for (int i = 0; i < argc; i++) {
+		char *slash = (persona->flags & IS_POSTCAT) != 0 ? strrchr(rest[i], '/') : NULL;
+
+		step->ids[step->id_count++] = slash == NULL ? rest[i] : slash + 1;
+	}
 	if (step->command->verb == VERB_LIST)
 		return step->id_count == 0;
 	if (arguments->list_id != NULL && step->id_count == 0)

@@ -40,6 +40,7 @@ struct command {
 	bool              needs_id;
 	const char       *done; /* "Deleted: 3 messages" */
 	const char       *help;
+	bool              is_release_first; /* also what is on hold */
 };
 
 #define STEPS_MOST 8
@@ -69,7 +70,8 @@ void arguments_usage(FILE *to, const char *name);
 struct tool {
 	const char        *name;
 	const char        *config_directory;
-	struct ipc_channel channel; /* to qmgr */
+	struct ipc_channel channel;          /* to qmgr */
+	bool               is_release_first; /* of the command that is carried out */
 };
 
 int remote_list(struct tool *tool, const struct arguments *arguments);

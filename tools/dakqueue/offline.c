@@ -174,7 +174,7 @@ not_readable(const struct tool *tool)
 
 	fprintf(stderr, "%s: the mail system is down%s\n", tool->name,
 	        is_denied ? ", and only root may read the queue itself" : "");
-	return is_denied ? EX_NOPERM : EX_UNAVAILABLE;
+	return EX_UNAVAILABLE;
 }
 
 int

@@ -142,7 +142,7 @@ remote_show(struct tool *tool, const char *id, unsigned parts)
 
 /* One question, one answer; *count grows. */
 static int
-act_one(struct tool *tool, const struct msg_queue_act *act, uint64_t *count)
+act_send(struct tool *tool, const struct msg_queue_act *act, uint64_t *count)
 {
 	struct msg_queue_end end;
 	struct ipc_frame     frame;
@@ -160,6 +160,18 @@ act_one(struct tool *tool, const struct msg_queue_act *act, uint64_t *count)
 	if (code == EX_OK)
 		*count += end.count;
 	return code;
+}
+
+/* What is on hold does not expire: it is released first, if it is there. */
+static int
+act_one(struct tool *tool, const struct msg_queue_act *act, uint64_t *count)
+{
+	struct msg_queue_act release = *act;
+	uint64_t             released = 0;
+
+	release.action = QUEUE_ACT_RELEASE;
+	int code = tool->is_release_first ? act_send(tool, &release, &released) : EX_OK;
+	return code == EX_OK || code == EX_DATAERR ? act_send(tool, act, count) : code;
 }
 
 /* The ids on standard input, one a line; unknown ones are skipped, as postsuper does. */
@@ -237,6 +249,7 @@ remote_act(struct tool *tool, const struct arguments *arguments, const struct st
 	uint64_t             changed = 0;
 	int                  code = EX_OK;
 
+	tool->is_release_first = step->command->is_release_first;
 	if (step->id_count == 0)
 		code = act_one(tool, &act, &changed);
 	/* An id that is not there keeps the others from nothing; the exit code tells. */
