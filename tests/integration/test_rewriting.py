@@ -247,6 +247,7 @@ def test_examples_of_the_guide_do_what_it_says(relaying, block, sender, recipien
 def test_a_domain_in_two_classes_that_check_cannot_see_is_warned_about(relaying):
     host, peer = relaying({"mydestination": "pcre:{ {/^both\\.test$$/ x} }",
                            "local_transport": "$default_transport",
+                           "local_recipient_maps": "",
                            "virtual_alias_domains": "both.test"})
     submit(host, "a@b.test", "alice@both.test", message())
     dakiya.wait_for("the message", lambda: peer.envelopes)
