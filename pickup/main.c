@@ -25,6 +25,9 @@ prepare(struct daemon_context *context, struct error *error)
 	room->intake.router = router_create(context->snapshot, error);
 	if (room->intake.router == NULL)
 		return false; /* the process ends */
+	room->intake.checks = checks_create(context->snapshot, error);
+	if (room->intake.checks == NULL)
+		return false;
 	room->submit_users =
 		match_list_open(context->parameters->authorized_submit_users, MATCH_STRINGS, error);
 	if (room->submit_users == NULL)
@@ -41,6 +44,7 @@ prepare(struct daemon_context *context, struct error *error)
 }
 
 static const char *const readable[] = { ROUTER_READABLE,
+	                                CHECKS_READABLE,
 	                                "$authorized_submit_users",
 	                                "$config_directory",
 	                                "$data_directory",

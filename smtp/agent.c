@@ -128,6 +128,19 @@ open_tables(struct smtp_agent *agent, struct error *error)
 	return agent->passwords != NULL || error_prefix(error, "smtp_sasl_password_maps");
 }
 
+/* Without such tables nothing is opened, and no header is looked at. */
+static bool
+open_generic(struct smtp_agent *agent, const struct snapshot *snapshot, struct error *error)
+{
+	const char *maps = agent->is_lmtp ? agent->parameters->lmtp_generic_maps
+	                                  : agent->parameters->smtp_generic_maps;
+
+	if (slice_trim(slice_from(maps)).length == 0)
+		return true;
+	agent->generic = router_create_generic(snapshot, maps, error);
+	return agent->generic != NULL;
+}
+
 struct smtp_agent *
 smtp_agent_create(const struct daemon_context *context, bool is_lmtp, struct error *error)
 {
@@ -151,7 +164,7 @@ smtp_agent_create(const struct daemon_context *context, bool is_lmtp, struct err
 	else if (!add_addresses(agent, parameters->inet_interfaces) ||
 	         !add_addresses(agent, parameters->proxy_interfaces))
 		error_set(error, "out of memory");
-	else if (open_tables(agent, error) &&
+	else if (open_tables(agent, error) && open_generic(agent, context->snapshot, error) &&
 	         (agent->tls = tls_client_create(parameters, error)) != NULL)
 		return agent;
 	smtp_agent_destroy(&agent);
@@ -170,6 +183,7 @@ smtp_agent_destroy(struct smtp_agent **pointer)
 	dns_client_destroy(&dns);
 	table_list_close(&agent->tls_policies);
 	table_list_close(&agent->passwords);
+	router_destroy(&agent->generic);
 	tls_client_destroy(&agent->tls);
 	ARRAY_FREE(&agent->own);
 	free(agent);

@@ -101,8 +101,7 @@ send_pieces(struct session *session, const struct delivery *delivery, struct buf
 
 	data_encoder_init(&encoder, true);
 	for (;;) {
-		if (!agent_job_content(delivery->job, offset, delivery->scratch, PIECE_BYTES,
-		                       &piece, &error)) {
+		if (!delivery_content(delivery, offset, PIECE_BYTES, &piece, &error)) {
 			session->is_dead = true; /* half a message must not get a final dot */
 			*verdict = verdict_make(session->words, OUTCOME_DEFERRED, "4.3.0",
 			                        "cannot read the queue file: %s", error.text);
@@ -110,7 +109,6 @@ send_pieces(struct session *session, const struct delivery *delivery, struct buf
 		}
 		if (slice_is_empty(piece))
 			break;
-		piece = slice_first(piece, PIECE_BYTES);
 		offset += piece.length;
 		if (!fold(&folder, piece, &encoder, out))
 			out->has_failed = true;
@@ -128,7 +126,7 @@ bool
 content_send(struct session *session, const struct delivery *delivery, struct verdict *verdict)
 {
 	int64_t    timeout_ms = session->agent->parameters->smtp_data_xfer_timeout * 1000;
-	uint64_t   size = agent_job_size(delivery->job);
+	uint64_t   size = delivery_size(delivery);
 	struct buf out = BUF(8 * PIECE_BYTES);
 	bool       ok;
 

@@ -20,7 +20,7 @@ delivery_begin(struct delivery *delivery, const struct smtp_agent *agent,
 	struct slice             list = job->message.recipients;
 	size_t                   count = 0;
 
-	*delivery = (struct delivery){ .agent = agent, .job = job };
+	*delivery = (struct delivery){ .agent = agent, .job = job, .sender = job->envelope.sender };
 	while (msg_job_recipient_next(&list, &row))
 		count++;
 	if (list.data == NULL)
@@ -39,6 +39,7 @@ delivery_begin(struct delivery *delivery, const struct smtp_agent *agent,
 		struct delivery_recipient *recipient = &delivery->recipients[delivery->count++];
 
 		recipient->row = row;
+		recipient->address = row.address;
 		recipient->verdict.diagnostic = "";
 	}
 	return true;
@@ -47,6 +48,7 @@ delivery_begin(struct delivery *delivery, const struct smtp_agent *agent,
 void
 delivery_end(struct delivery *delivery)
 {
+	buf_free(&delivery->header);
 	arena_reset(&delivery->arena);
 }
 
@@ -199,7 +201,7 @@ try_host(struct attempt *attempt, const struct host *host)
 /* ---- one next hop ---- */
 
 static void
-try_route(struct attempt *attempt, const struct route *route)
+try_route(struct attempt *attempt, const struct host_list *route)
 {
 	const struct parameters *parameters = attempt->delivery->agent->parameters;
 	size_t                   session_most = (size_t)parameters->smtp_mx_session_limit;
@@ -220,7 +222,7 @@ try_nexthop(struct delivery *delivery, struct slice text, struct session **kept)
 {
 	struct nexthop    nexthop;
 	struct tls_choice tls;
-	struct route      route = { .count = 0 };
+	struct host_list  route = { .count = 0 };
 	struct attempt    attempt = {
 		   .delivery = delivery, .nexthop = &nexthop, .tls = &tls, .kept = kept
 	};
@@ -293,8 +295,15 @@ close_verdicts(struct delivery *delivery)
 void
 delivery_run(struct delivery *delivery, struct session **kept)
 {
-	struct slice rest = delivery->job->message.nexthop, word;
+	struct slice   rest = delivery->job->message.nexthop, word;
+	struct verdict verdict;
 
+	if (!delivery_rewrite(delivery, &verdict)) {
+		delivery_all(delivery, NULL, verdict);
+		delivery->has_spoken = true; /* nothing that speaks against the destination */
+		close_verdicts(delivery);
+		return;
+	}
 	try_kept(delivery, kept);
 	while (delivery_todo(delivery) > 0 && slice_next_word(&rest, SEPARATORS, &word))
 		try_nexthop(delivery, word, kept);

@@ -31,9 +31,8 @@ run(struct daemon_context *context)
 }
 
 static const char *const readable[] = {
-	"$smtp_tls_policy_maps",
-	"$smtp_sasl_password_maps",
-	NULL,
+	"$smtp_tls_policy_maps", "$smtp_sasl_password_maps", "$smtp_generic_maps",
+	"$lmtp_generic_maps",    "$mydestination",           NULL,
 };
 
 static const struct daemon smtp = {

@@ -469,7 +469,7 @@ find_socket(const struct smtp_agent *agent, struct candidates *all, const struct
 
 bool
 route_find(const struct smtp_agent *agent, const struct nexthop *nexthop, struct arena *arena,
-           struct route *route, struct verdict *verdict)
+           struct host_list *list, struct verdict *verdict)
 {
 	struct candidates *all = calloc(1, sizeof(*all));
 	bool               ok;
@@ -487,11 +487,11 @@ route_find(const struct smtp_agent *agent, const struct nexthop *nexthop, struct
 	if (ok) {
 		sort_hosts(agent, all);
 		limit_hosts(agent, all);
-		route->count = all->count;
-		route->hosts = arena_alloc_array(arena, all->count, sizeof(*route->hosts));
-		ok = route->hosts != NULL;
+		list->count = all->count;
+		list->hosts = arena_alloc_array(arena, all->count, sizeof(*list->hosts));
+		ok = list->hosts != NULL;
 		if (ok)
-			memcpy(route->hosts, all->host, all->count * sizeof(*route->hosts));
+			memcpy(list->hosts, all->host, all->count * sizeof(*list->hosts));
 		else
 			*verdict = verdict_make(arena, OUTCOME_DEFERRED, "4.3.0", "out of memory");
 	}

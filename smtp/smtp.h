@@ -16,6 +16,7 @@
 #include "lib/dns/dns.h"
 #include "lib/io/stream.h"
 #include "lib/queue/job.h"
+#include "lib/route/route.h"
 #include "lib/smtp/reply.h"
 #include "lib/table/table.h"
 #include "lib/tls/tls.h"
@@ -40,6 +41,7 @@ struct smtp_agent {
 	struct tls_client       *tls;
 	struct table_list       *tls_policies;
 	struct table_list       *passwords; /* NULL without smtp_sasl_auth_enable */
+	struct router           *generic;   /* NULL without smtp_generic_maps (lmtp_...) */
 	name_lookup             *lookup;
 	void                    *lookup_context;
 	ARRAY(struct own_address) own; /* an MX host at one of them is this host */
@@ -91,13 +93,13 @@ struct nexthop {
 bool nexthop_parse(const struct smtp_agent *agent, struct slice text, struct arena *arena,
                    struct nexthop *nexthop, struct error *error);
 
-struct route {
+struct host_list {
 	struct host *hosts;
 	size_t       count;
 };
 /* The hosts to try, in order. False: none, and *verdict says why. */
 bool route_find(const struct smtp_agent *agent, const struct nexthop *nexthop, struct arena *arena,
-                struct route *route, struct verdict *verdict);
+                struct host_list *list, struct verdict *verdict);
 /* Names the host: fills place and relay; is_unix without a port. */
 void host_describe(struct host *host, unsigned port);
 
@@ -244,6 +246,7 @@ enum recipient_state {
 };
 struct delivery_recipient {
 	struct msg_job_recipient row;
+	struct slice             address; /* as it leaves */
 	enum recipient_state     state;
 	struct verdict           verdict;
 	bool                     is_answered; /* by the host in use */
@@ -253,10 +256,13 @@ struct delivery_recipient {
 	unsigned                 connection_use;
 };
 struct delivery {
-	const struct smtp_agent   *agent;
-	const struct agent_job    *job;
-	const char                *queue_id;
-	struct arena               arena;
+	const struct smtp_agent *agent;
+	const struct agent_job  *job;
+	const char              *queue_id;
+	struct arena             arena;
+	struct slice             sender;   /* as it leaves */
+	struct buf               header;   /* as it leaves; empty = as it is stored */
+	uint64_t                 replaced; /* bytes of the stored content that header stands for */
 	struct delivery_recipient *recipients;
 	size_t                     count;
 	int64_t                    connected_us; /* of the session in use; 0 = it was kept */
@@ -271,6 +277,15 @@ bool delivery_begin(struct delivery *delivery, const struct smtp_agent *agent,
 void delivery_end(struct delivery *delivery);
 /* Tries what there is to try. *kept is a connection from before, and what is kept after. */
 void delivery_run(struct delivery *delivery, struct session **kept);
+/* The size of the content, and a piece of it from offset on (empty at the end), as it leaves. */
+uint64_t delivery_size(const struct delivery *delivery);
+bool     delivery_content(const struct delivery *delivery, uint64_t offset, size_t most,
+                          struct slice *piece, struct error *error);
+/*
+ * smtp_generic_maps: sender, recipients and header fields as they leave; the content in the queue
+ * stays as it is. False: *verdict (a lookup failed).
+ */
+bool delivery_rewrite(struct delivery *delivery, struct verdict *verdict);
 /* Recipients that are still to do, and the same verdict for all of them. */
 size_t delivery_todo(const struct delivery *delivery);
 void delivery_all(struct delivery *delivery, const struct session *session, struct verdict verdict);

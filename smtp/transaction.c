@@ -42,15 +42,14 @@ append_path(struct buf *line, const char *verb, struct slice address)
 static bool
 append_mail(struct buf *line, const struct transaction *transaction)
 {
-	const struct agent_job    *job = transaction->delivery->job;
-	const struct msg_envelope *envelope = &job->envelope;
+	const struct msg_envelope *envelope = &transaction->delivery->job->envelope;
 	unsigned                   offers = transaction->session->offers;
 
-	if (!append_path(line, "MAIL FROM:", envelope->sender))
+	if (!append_path(line, "MAIL FROM:", transaction->delivery->sender))
 		return false;
 	if ((offers & OFFER_SIZE) != 0) {
 		buf_append_text(line, " SIZE=");
-		buf_append_u64(line, agent_job_size(job));
+		buf_append_u64(line, delivery_size(transaction->delivery));
 	}
 	if ((offers & OFFER_8BITMIME) != 0 && (envelope->flags & ENVELOPE_8BIT) != 0)
 		buf_append_text(line, " BODY=8BITMIME");
@@ -92,11 +91,13 @@ append_notify(struct buf *line, uint32_t notify)
 }
 
 static bool
-append_rcpt(struct buf *line, const struct session *session, const struct msg_job_recipient *row)
+append_rcpt(struct buf *line, const struct session *session,
+            const struct delivery_recipient *recipient)
 {
-	size_t semicolon = slice_find_byte(row->dsn_orcpt, ';');
+	const struct msg_job_recipient *row = &recipient->row;
+	size_t                          semicolon = slice_find_byte(row->dsn_orcpt, ';');
 
-	if (!append_path(line, "RCPT TO:", row->address))
+	if (!append_path(line, "RCPT TO:", recipient->address))
 		return false;
 	if ((session->offers & OFFER_DSN) == 0)
 		return true;
@@ -194,7 +195,7 @@ is_possible(struct transaction *transaction)
 {
 	struct session            *session = transaction->session;
 	const struct msg_envelope *envelope = &transaction->delivery->job->envelope;
-	uint64_t                   size = agent_job_size(transaction->delivery->job);
+	uint64_t                   size = delivery_size(transaction->delivery);
 	struct verdict             verdict;
 
 	if (session->size_limit > 0 && size > session->size_limit) {
@@ -240,7 +241,7 @@ collect(struct transaction *transaction)
 			continue;
 		recipient->is_answered = false;
 		buf_clear(&line);
-		if (append_rcpt(&line, transaction->session, &recipient->row) &&
+		if (append_rcpt(&line, transaction->session, recipient) &&
 		    !slice_has_control(buf_slice(&line))) {
 			transaction->order[transaction->count++] = i;
 			continue;
@@ -279,7 +280,7 @@ send_item(struct transaction *transaction, size_t item, struct verdict *verdict)
 	if (item == 0)
 		ok = append_mail(&line, transaction);
 	else if (item <= transaction->count)
-		ok = append_rcpt(&line, session, &member(transaction, item - 1)->row);
+		ok = append_rcpt(&line, session, member(transaction, item - 1));
 	else
 		buf_append_text(&line, "DATA");
 	if (!ok || line.has_failed) {

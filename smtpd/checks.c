@@ -2,9 +2,11 @@
  * checks.c - the restrictions that need no table: networks, names, addresses, destinations, owners.
  */
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/base/log.h"
+#include "lib/mail/status.h"
 #include "lib/smtp/extensions.h"
 #include "smtpd/checks.h"
 
@@ -509,23 +511,69 @@ unlisted_code(struct check *check, struct slice address)
 	return 550;
 }
 
+/* A name without domain, which only $myorigin was appended to: it was said to this host. */
+static bool
+is_bare_name(const struct check *check, struct slice as_given, struct slice address)
+{
+	const char *origin = check->parameters->myorigin;
+
+	return !slice_contains_byte(as_given, '@') &&
+	       address.length == as_given.length + 1 + strlen(origin) &&
+	       slice_starts_with(address, as_given) && address.data[as_given.length] == '@' &&
+	       slice_equal_fold(slice_from_offset(address, as_given.length + 1),
+	                        slice_from(origin));
+}
+
+/*
+ * The reason may begin with a status of its own ("5.1.6 User has moved to ..."); 5.0.0 and 4.0.0
+ * are what a text without one has become. What is said of a recipient's mailbox fits no sender.
+ */
+static enum verdict
+refuse_unlisted(struct check *check, const struct party *party, const char *reason)
+{
+	struct enhanced_status status;
+	struct slice           usual = slice_from(party->unlisted_status);
+	bool                   is_sender = slice_equal(usual, SLICE("5.1.0"));
+	char                   text[24];
+	size_t                 length;
+
+	if (!enhanced_status_parse(slice_from(reason), &status, &length))
+		return refuse_party(check, party, unlisted_code(check, party->address),
+		                    party->unlisted_status, reason);
+	reason += length + (reason[length] == ' ');
+	if (status.subject == 0 || (status.subject == 1 && status.detail == 1)) {
+		status.subject = 1;
+		status.detail = is_sender ? 0 : 1;
+	} else if (is_sender && status.subject == 1 && status.detail == 6) {
+		status.detail = 7;
+	}
+	snprintf(text, sizeof(text), "%u.%u.%u", (unsigned)status.class, (unsigned)status.subject,
+	         (unsigned)status.detail);
+	return refuse_party(check, party,
+	                    status.class == 4 ? 450 : unlisted_code(check, party->address), text,
+	                    reason);
+}
+
 static enum verdict
 require_listed(struct check *check, const struct party *party)
 {
 	const char  *reason = "User unknown";
+	struct arena arena = ARENA(64u * 1024);
 	struct error error = ERROR_NONE;
+	enum verdict verdict = VERDICT_DUNNO;
 	/* Without a domain it is a name of this host ("<postmaster>"), which route knows best. */
-	struct slice address =
-		slice_contains_byte(party->as_given, '@') ? party->address : party->as_given;
+	struct slice address = is_bare_name(check, party->as_given, party->address)
+	                               ? party->as_given
+	                               : party->address;
 
-	switch (route_recipient_exists(check->session->room->intake.router, address, &reason,
-	                               &error)) {
-	case LOOKUP_FOUND: return VERDICT_DUNNO;
-	case LOOKUP_TRY_LATER: return lookup_failed(check, party->address, &error);
-	case LOOKUP_NOT_FOUND: break;
+	switch (route_recipient_exists(check->session->room->intake.router, address, &arena,
+	                               &reason, &error)) {
+	case LOOKUP_FOUND: break;
+	case LOOKUP_TRY_LATER: verdict = lookup_failed(check, party->address, &error); break;
+	case LOOKUP_NOT_FOUND: verdict = refuse_unlisted(check, party, reason); break;
 	}
-	return refuse_party(check, party, unlisted_code(check, party->address),
-	                    party->unlisted_status, reason);
+	arena_reset(&arena);
+	return verdict;
 }
 
 enum verdict
@@ -535,6 +583,9 @@ check_reject_unlisted_recipient(struct check *check, const struct entry *entry)
 
 	(void)entry;
 	check->is_recipient_checked = true;
+	if (slice_list_has(slice_from(check->parameters->receive_override_options),
+	                   SLICE("no_unknown_recipient_checks")))
+		return VERDICT_DUNNO;
 	return recipient_party(check, &party) ? require_listed(check, &party) : VERDICT_DUNNO;
 }
 
@@ -557,10 +608,15 @@ is_authorised_destination(struct check *check, struct error *error)
 	struct slice address = check->question->recipient->address;
 	struct slice domain = domain_of(address);
 	struct slice local = slice_first(address, address.length - domain.length);
-	bool         has_domain = slice_contains_byte(check->question->recipient_as_given, '@');
+	struct slice given = check->question->recipient_as_given;
+	/* <postmaster> is for this host even where $myorigin is another one (RFC 5321 4.5.1). */
+	bool is_postmaster = slice_equal_fold(given, SLICE("postmaster"));
 	enum route_class class = ROUTE_DEFAULT;
+
+	if (!slice_contains_byte(address, '@')) /* append_at_myorigin = no: qmgr does it */
+		domain = slice_from(check->parameters->myorigin);
 	enum lookup found = route_classify(check->session->room->intake.router,
-	                                   has_domain ? domain : SLICE_EMPTY, &class, error);
+	                                   is_postmaster ? SLICE_EMPTY : domain, &class, error);
 
 	if (local.length > 0)
 		local.length--; /* the last '@' */

@@ -123,15 +123,11 @@ command_ehlo(struct session *session, const struct smtp_command *command)
 
 /* ---- MAIL ---- */
 
-/* An address without a domain is ours (append_at_myorigin). data is NULL when there is no room. */
+/* The standard form of an address (lib/route). data is NULL when there is no room. */
 static struct slice
 complete_address(struct session *session, struct slice address)
 {
-	if (address.length == 0 || slice_contains_byte(address, '@'))
-		return address;
-	const char *text = arena_format(&session->mail.arena, "%.*s@%s", SLICE_ARGS(address),
-	                                session->parameters->myorigin);
-	return slice_of(text, text != NULL ? strlen(text) : 0);
+	return route_standard_form(session->room->intake.router, address, &session->mail.arena);
 }
 
 static struct smtp_grammar
@@ -268,7 +264,7 @@ command_rcpt(struct session *session, const struct smtp_command *command)
 	}
 	struct recipient recipient = {
 		.address = complete_address(session, rcpt.recipient),
-		.original = SLICE_EMPTY,
+		.original = rcpt.recipient,
 		.orcpt = rcpt.orcpt,
 		.notify = rcpt.notify,
 	};

@@ -84,6 +84,9 @@ open_others(struct room *room, struct error *error)
 	room->intake.router = router_create(room->snapshot, error);
 	if (room->intake.router == NULL)
 		return false;
+	room->intake.checks = checks_create(room->snapshot, error);
+	if (room->intake.checks == NULL)
+		return false;
 	room->auth = auth_client_create(AUTH_SOCKET);
 	room->dns = dns_client_create(RESOLVER_SOCKET);
 	room->limits = limits_create(room->parameters);
@@ -153,6 +156,7 @@ room_destroy(struct room **pointer)
 	auth_client_destroy(&room->auth);
 	auth_turns_destroy(&room->turns);
 	router_destroy(&room->intake.router);
+	checks_destroy(&room->intake.checks);
 	intake_client_destroy(&room->intake.queue);
 	tls_server_destroy(&room->tls);
 	table_list_close(&room->login_maps);

@@ -1,6 +1,8 @@
 /* slice.c - see slice.h. */
 #include "lib/base/slice.h"
 
+#include <stdint.h>
+
 bool
 slice_equal(struct slice a, struct slice b)
 {
@@ -116,24 +118,50 @@ slice_next_part(struct slice *rest, char separator, struct slice *part)
 	return true;
 }
 
+/* Bytes as bits: a test of one costs no call. */
+struct byte_set {
+	uint64_t bits[4];
+};
+
+static inline bool
+byte_set_has(const struct byte_set *set, char byte)
+{
+	unsigned char c = (unsigned char)byte;
+
+	return (set->bits[c / 64] >> (c % 64) & 1) != 0;
+}
+
 bool
 slice_next_word(struct slice *rest, const char *separators, struct slice *word)
 {
-	struct slice set = slice_from(separators);
-	size_t       start = 0;
+	struct byte_set set = { { 0 } };
+	size_t          start = 0;
 
-	while (start < rest->length && slice_contains_byte(set, rest->data[start]))
+	for (const char *p = separators; *p != '\0'; p++)
+		set.bits[(unsigned char)*p / 64] |= UINT64_C(1) << ((unsigned char)*p % 64);
+	while (start < rest->length && byte_set_has(&set, rest->data[start]))
 		start++;
 	if (start == rest->length) {
 		*rest = SLICE_EMPTY;
 		return false;
 	}
 	size_t end = start;
-	while (end < rest->length && !slice_contains_byte(set, rest->data[end]))
+	while (end < rest->length && !byte_set_has(&set, rest->data[end]))
 		end++;
 	*word = slice_of(rest->data + start, end - start);
 	*rest = slice_from_offset(*rest, end);
 	return true;
+}
+
+bool
+slice_list_has(struct slice list, struct slice word)
+{
+	struct slice one;
+
+	while (slice_next_word(&list, " \t\r\n,", &one))
+		if (slice_equal_fold(one, word))
+			return true;
+	return false;
 }
 
 bool

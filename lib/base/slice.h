@@ -82,6 +82,8 @@ struct slice slice_trim(struct slice s);
 bool slice_next_part(struct slice *rest, char separator, struct slice *part);
 /* The same with any byte of separators, empty parts skipped (white-space and comma lists). */
 bool slice_next_word(struct slice *rest, const char *separators, struct slice *word);
+/* Whether a list separated by blanks or commas has the word, without regard to case. */
+bool slice_list_has(struct slice list, struct slice word);
 
 /* True when s holds an ASCII control byte (0..31, 127). */
 bool slice_has_control(struct slice s);

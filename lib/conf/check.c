@@ -133,6 +133,7 @@ configuration_check(struct configuration *configuration, struct report *report)
 	check_pipe(configuration, report); /* decides what is run */
 	check_missing(configuration, report);
 	check_types(configuration, report);
+	check_words(configuration, report);
 	check_restrictions(configuration, report);
 	check_tables(configuration, report);
 	check_rules(configuration, report);

@@ -25,6 +25,8 @@ void check_rules(const struct configuration *configuration, struct report *repor
 
 /* Parameters of Postfix's that must not be ignored in silence; transports that nobody serves. */
 void check_missing(const struct configuration *configuration, struct report *report);
+/* Lists of words that stand for something, such as canonical_classes. */
+void check_words(const struct configuration *configuration, struct report *report);
 /* Services that deliver to commands. Those whose user does not exist are not run. */
 void check_pipe(struct configuration *configuration, struct report *report);
 /* Whether check_missing has the word about a name. */

@@ -117,8 +117,8 @@ content_spool_end(struct intake *intake)
 
 /* ---- body ---- */
 
-static bool
-write_body(struct intake *intake, struct slice bytes)
+bool
+content_store(struct intake *intake, struct slice bytes)
 {
 	note_bytes(intake, bytes);
 	if (!intake->is_spooled && intake->content.length + bytes.length > INLINE_CONTENT_MOST &&
@@ -131,6 +131,12 @@ write_body(struct intake *intake, struct slice bytes)
 			return spool_write(intake, bytes);
 	}
 	return buf_append(&intake->content, bytes) || out_of_memory(intake);
+}
+
+static bool
+take_body(struct intake *intake, struct slice bytes)
+{
+	return intake->walk != NULL ? body_walk_take(intake, bytes) : content_store(intake, bytes);
 }
 
 /* ---- header ---- */
@@ -185,7 +191,9 @@ end_header(struct intake *intake, struct slice rest)
 		return out_of_memory(intake);
 	intake->part = PART_BODY;
 	note_bytes(intake, buf_slice(&intake->content));
-	return kept.length == 0 || write_body(intake, kept);
+	if (intake->walk != NULL && !body_walk_begin(intake))
+		return false;
+	return kept.length == 0 || take_body(intake, kept);
 }
 
 /* A whole line stands at line_start. */
@@ -233,7 +241,7 @@ content_write(struct intake *intake, struct slice content)
 	while (intake->part == PART_HEADER && content.length > 0)
 		if (!write_header(intake, content, &content))
 			return false;
-	return content.length == 0 || write_body(intake, content);
+	return content.length == 0 || take_body(intake, content);
 }
 
 bool
@@ -248,7 +256,9 @@ content_end(struct intake *intake)
 	}
 	if (intake->part == PART_HEADER && !end_header(intake, SLICE_EMPTY))
 		return false;
+	if (intake->walk != NULL && !body_walk_end(intake))
+		return false;
 	if (intake->last[0] == '\r' && intake->last[1] == '\n')
 		return true;
-	return write_body(intake, intake->last[1] == '\r' ? SLICE("\n") : SLICE("\r\n"));
+	return content_store(intake, intake->last[1] == '\r' ? SLICE("\n") : SLICE("\r\n"));
 }

@@ -60,17 +60,6 @@ step_limit_hops(struct intake *intake)
 
 /* ---- dropping ---- */
 
-static bool
-list_has_name(struct slice list, struct slice name)
-{
-	struct slice word;
-
-	while (slice_next_word(&list, " \t\r\n,", &word))
-		if (slice_equal_fold(word, name))
-			return true;
-	return false;
-}
-
 bool
 step_drop_fields(struct intake *intake)
 {
@@ -82,7 +71,7 @@ step_drop_fields(struct intake *intake)
 	while (list.length > 0 && header_next(&block, &field)) {
 		size_t start = (size_t)(field.whole.data - intake->content.data);
 
-		if (list_has_name(list, field.name))
+		if (slice_list_has(list, field.name))
 			continue;
 		if (kept != start)
 			memmove(intake->content.data + kept, field.whole.data, field.whole.length);
@@ -211,23 +200,16 @@ append_destination(struct intake *intake)
 bool
 step_add_missing_fields(struct intake *intake)
 {
-	const unsigned      wanted = FIELD_MESSAGE_ID | FIELD_DATE | FIELD_FROM;
-	struct error        error = ERROR_NONE;
-	struct route_client client = {
-		.address = intake->envelope.client_address,
-		.is_authenticated = intake->envelope.sasl_username.length > 0,
-	};
+	const unsigned wanted = FIELD_MESSAGE_ID | FIELD_DATE | FIELD_FROM;
+	struct error   error = ERROR_NONE;
 
 	append_destination(intake);
 	if ((intake->fields & wanted) != wanted) {
-		enum lookup is_local =
-			intake->context->parameters->always_add_missing_headers
-				? LOOKUP_FOUND
-				: route_client_is_local(intake->context->router, &client, &error);
+		bool is_wanted = intake->context->parameters->always_add_missing_headers;
 
-		if (is_local == LOOKUP_TRY_LATER)
-			return intake_fail_error(intake, INTAKE_TRY_LATER, &error);
-		if (is_local == LOOKUP_FOUND)
+		if (!is_wanted && !intake_client_is_local(intake, &is_wanted))
+			return false;
+		if (is_wanted)
 			append_missing(intake);
 	}
 	if (intake->content.has_failed) {

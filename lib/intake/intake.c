@@ -23,14 +23,18 @@ static const struct {
 	enum intake_stage stage;
 	bool (*run)(struct intake *intake);
 } steps[] = {
+	{ "rewrite the sender", AT_END_OF_HEADER, step_rewrite_sender },
+	{ "check fields", AT_END_OF_HEADER, step_check_fields }, /* as the sender wrote them */
 	{ "survey fields", AT_END_OF_HEADER, step_survey_fields },
 	{ "limit hops", AT_END_OF_HEADER, step_limit_hops },
-	/* header_checks come here: they see what the sender wrote. */
 	{ "drop fields", AT_END_OF_HEADER, step_drop_fields },
+	{ "rewrite fields", AT_END_OF_HEADER, step_rewrite_fields },
 	{ "add missing fields", AT_END_OF_HEADER, step_add_missing_fields },
 	{ "note message-id", AT_END_OF_HEADER, step_note_message_id },
-	/* body_checks, milters and signing come here: they see the whole. */
-	{ "always_bcc", AT_END_OF_CONTENT, step_add_always_bcc },
+	/* body_checks see the body as it comes (walk.c); milters and signing come here. */
+	{ "rewrite recipients", AT_END_OF_CONTENT, step_rewrite_recipients },
+	{ "automatic copies", AT_END_OF_CONTENT, step_add_copies },
+	{ "redirect and copies of checks", AT_END_OF_CONTENT, step_apply_checks },
 	{ "virtual aliases", AT_END_OF_CONTENT, step_expand_aliases },
 	{ "flags", AT_END_OF_CONTENT, step_set_flags },
 };
@@ -45,6 +49,27 @@ run_steps(struct intake *intake, enum intake_stage stage)
 		if (!steps[i].run(intake))
 			return false;
 	}
+	return true;
+}
+
+bool
+intake_client_is_local(struct intake *intake, bool *is_local)
+{
+	struct route_client client = {
+		.address = intake->envelope.client_address,
+		.is_authenticated = intake->envelope.sasl_username.length > 0,
+	};
+	struct error error = ERROR_NONE;
+
+	if (!intake->has_locality) {
+		enum lookup found = route_client_is_local(intake->context->router, &client, &error);
+
+		if (found == LOOKUP_TRY_LATER)
+			return intake_fail_lookup(intake, &error);
+		intake->is_local = found == LOOKUP_FOUND;
+		intake->has_locality = true;
+	}
+	*is_local = intake->is_local;
 	return true;
 }
 
@@ -138,6 +163,8 @@ intake_end(struct intake **intake)
 	if (gone->is_spooled)
 		intake_abandon_spool(gone->context->queue, gone->id);
 	buf_free(&gone->content);
+	body_walk_destroy(&gone->walk);
+	ARRAY_FREE(&gone->copies);
 	ARRAY_FREE(&gone->given);
 	ARRAY_FREE(&gone->settled);
 	arena_reset(&gone->arena);
@@ -238,6 +265,8 @@ finish(struct intake *intake)
 		return false;
 	if (intake->given.count == 0)
 		return intake_fail(intake, 554, no_recipients, "Error: no valid recipients");
+	if (intake->is_discarded) /* the log has told; intake_end throws away what was spooled */
+		return true;
 	if (!run_steps(intake, AT_END_OF_CONTENT))
 		return false;
 	intake->envelope.size = intake->total;
@@ -252,7 +281,8 @@ intake_finish(struct intake *intake, struct arena *arena)
 	static const struct enhanced_status done = { 2, 0, 0 };
 
 	if (!finish(intake)) {
-		log_refusal(intake);
+		if (!intake->is_told)
+			log_refusal(intake);
 		return intake->failure;
 	}
 	const char *text = arena_format(arena, "Ok: queued as %s", intake->id);

@@ -1,15 +1,17 @@
 /*
  * intake.h (lib/intake) - from envelope and content to a committed message: the content steps.
  *
- * The ordered table of steps: limits, Received count, missing header fields, virtual aliases,
- * trace field. Used by smtpd, pickup and bounce alike. Content arrives in pieces with CRLF; what
- * is larger than INLINE_CONTENT_MOST moves to a spool file by itself.
+ * The ordered table of steps: limits, header and body checks, Received count, addresses rewritten,
+ * missing header fields, copies, virtual aliases, trace field. Used by smtpd, pickup and bounce
+ * alike. Content arrives in pieces with CRLF; what is larger than INLINE_CONTENT_MOST moves to a
+ * spool file by itself.
  */
 #ifndef DAKIYA_INTAKE_INTAKE_H
 #define DAKIYA_INTAKE_INTAKE_H
 
 #include "lib/base/arena.h"
 #include "lib/conf/snapshot.h"
+#include "lib/intake/checks.h"
 #include "lib/queue/intake.h"
 #include "lib/route/route.h"
 #include "lib/smtp/reply.h"
@@ -21,6 +23,7 @@ struct intake_context {
 	const struct parameters *parameters;
 	struct intake_client    *queue;
 	struct router           *router;
+	struct checks           *checks; /* NULL: content is not looked at */
 };
 
 /*

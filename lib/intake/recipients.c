@@ -2,7 +2,6 @@
 #include "lib/intake/steps.h"
 
 #include "lib/base/hash.h"
-#include "lib/base/log.h"
 
 static bool
 out_of_room(struct intake *intake)
@@ -12,16 +11,73 @@ out_of_room(struct intake *intake)
 	return intake_fail(intake, 452, too_many, "Error: too many recipients");
 }
 
-/* always_bcc; a notice is between a system and a sender, and gets none. */
-bool
-step_add_always_bcc(struct intake *intake)
-{
-	struct slice address = slice_trim(slice_from(intake->context->parameters->always_bcc));
+/* ---- automatic copies ---- */
 
-	if (address.length == 0 || (intake->envelope.flags & ENVELOPE_IS_NOTICE) != 0)
-		return true;
-	struct msg_recipient copy = { .address = address, .dsn_notify = DSN_NOTIFY_NEVER };
+bool
+intake_add_copy(struct intake *intake, struct slice address)
+{
+	static const struct route_rewriting how = { .role = ROUTE_ENVELOPE_RECIPIENT };
+	struct msg_recipient                copy = { .dsn_notify = DSN_NOTIFY_NEVER };
+	struct error                        error = ERROR_NONE;
+
+	if (route_rewrite(intake->context->router, &how, address, &intake->arena, &copy.address,
+	                  &error) != LOOKUP_FOUND)
+		return intake_fail_lookup(intake, &error);
 	return intake_add_recipient(intake, &copy) || out_of_room(intake);
+}
+
+static bool
+add_copy_by_table(struct intake *intake, enum route_role role, struct slice address)
+{
+	struct error error = ERROR_NONE;
+	struct slice copy;
+
+	if (address.length == 0)
+		return true;
+	switch (route_bcc(intake->context->router, role, address, &intake->arena, &copy, &error)) {
+	case LOOKUP_FOUND: return intake_add_copy(intake, copy);
+	case LOOKUP_NOT_FOUND: return true;
+	case LOOKUP_TRY_LATER: break;
+	}
+	return intake_fail_lookup(intake, &error);
+}
+
+/* By sender, by recipient, always. A notice is between a system and a sender, and gets none. */
+bool
+step_add_copies(struct intake *intake)
+{
+	struct slice always = slice_trim(slice_from(intake->context->parameters->always_bcc));
+	size_t       count = intake->given.count;
+
+	if ((intake->envelope.flags & (ENVELOPE_IS_NOTICE | ENVELOPE_INTERNAL)) != 0 ||
+	    intake_has_no_mappings(intake))
+		return true;
+	if (!add_copy_by_table(intake, ROUTE_ENVELOPE_SENDER, intake->envelope.sender))
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if (!add_copy_by_table(intake, ROUTE_ENVELOPE_RECIPIENT,
+		                       intake->given.items[i].address))
+			return false;
+	return always.length == 0 || intake_add_copy(intake, always);
+}
+
+/* ---- aliases and duplicates ---- */
+
+/*
+ * What makes two recipients the same: with enable_original_recipient all that the one copy could
+ * not say for both, otherwise the address.
+ */
+static bool
+make_key(const struct intake *intake, const struct msg_recipient *recipient, struct buf *key)
+{
+	if (intake->context->parameters->enable_original_recipient) {
+		buf_append_lower(key, recipient->dsn_orcpt);
+		buf_append_format(key, "\n%u\n", recipient->dsn_notify);
+		buf_append_lower(key, recipient->original.length > 0 ? recipient->original
+		                                                     : recipient->address);
+		buf_append_byte(key, '\n');
+	}
+	return buf_append_lower(key, recipient->address);
 }
 
 /* Adds address for what was given, unless it is there already. */
@@ -36,16 +92,17 @@ settle(struct intake *intake, struct hash *seen, const struct msg_recipient *giv
 	settled.address = address;
 	if (given->original.length == 0)
 		settled.original = given->address;
-	if (slice_equal(settled.original, address))
+	if (slice_equal(settled.original, address) ||
+	    !intake->context->parameters->enable_original_recipient)
 		settled.original = SLICE_EMPTY;
 	if (seen != NULL && (limit == 0 || seen->count < limit)) {
-		struct buf folded = BUF(65536);
-		bool       is_there, ok = buf_append_lower(&folded, address);
+		struct buf key = BUF(65536);
+		bool       is_there, ok = make_key(intake, &settled, &key);
 
-		is_there = ok && hash_get(seen, buf_slice(&folded)) != NULL;
-		ok = ok && (is_there ||
-		            hash_put(seen, buf_slice(&folded), (void *)(uintptr_t)&mark, NULL));
-		buf_free(&folded);
+		is_there = ok && hash_get(seen, buf_slice(&key)) != NULL;
+		ok = ok &&
+		     (is_there || hash_put(seen, buf_slice(&key), (void *)(uintptr_t)&mark, NULL));
+		buf_free(&key);
 		if (is_there)
 			return true;
 		if (!ok)
@@ -57,15 +114,15 @@ settle(struct intake *intake, struct hash *seen, const struct msg_recipient *giv
 static bool
 expand_one(struct intake *intake, struct hash *seen, const struct msg_recipient *given)
 {
-	struct route_addresses              addresses;
-	struct error                        error = ERROR_NONE;
-	static const struct enhanced_status lookup_failure = { 4, 3, 0 };
+	struct route_addresses addresses;
+	struct error           error = ERROR_NONE;
+	struct slice           itself = given->address;
 
-	if (route_expand(intake->context->router, given->address, &intake->arena, &addresses,
-	                 &error) != LOOKUP_FOUND) {
-		log_warning("%s: %s", intake->id, error.text);
-		return intake_fail(intake, 451, lookup_failure, "Temporary lookup failure");
-	}
+	if (intake_has_no_mappings(intake))
+		addresses = (struct route_addresses){ &itself, 1 };
+	else if (route_expand(intake->context->router, given->address, &intake->arena, &addresses,
+	                      &error) != LOOKUP_FOUND)
+		return intake_fail_lookup(intake, &error);
 	/* One that stays alone needs no filter for duplicates. */
 	if (intake->given.count == 1 && addresses.count == 1)
 		seen = NULL;

@@ -9,6 +9,7 @@
 
 #include "lib/base/array.h"
 #include "lib/intake/intake.h"
+#include "lib/mail/mime.h"
 
 enum intake_part { PART_HEADER, PART_BODY };
 
@@ -39,11 +40,21 @@ struct intake {
 	uint64_t         total;   /* bytes of the finished content: spooled and in the buffer */
 	char             last[2]; /* its last bytes */
 	bool             has_8bit, has_8bit_header;
+	bool             has_locality; /* is_local is known: intake_client_is_local */
+	bool             is_local;
 	unsigned         fields;         /* enum intake_field */
 	size_t           received_count; /* Received fields, ours left out */
 
 	bool is_spooled;
 	int  spool_fd; /* -1 = none */
+
+	/* what header and body checks have decided */
+	struct body_walk *walk;         /* NULL: the body is not looked at */
+	bool              skips_checks; /* PASS, DISCARD */
+	bool              is_discarded; /* taken and thrown away */
+	bool              is_told;      /* the refusal is in the log */
+	struct slice      redirect;     /* empty = none */
+	ARRAY(struct slice) copies;     /* BCC */
 
 	struct smtp_reply failure; /* code 0 = none; the first one counts */
 };
@@ -55,6 +66,8 @@ bool intake_fail_error(struct intake *intake, enum intake_status status, const s
 
 /* ---- content.c ---- */
 bool content_write(struct intake *intake, struct slice content);
+/* Body as it will be stored. */
+bool content_store(struct intake *intake, struct slice bytes);
 /* Completes the last line and, when there was none, the end of the header. */
 bool content_end(struct intake *intake);
 /* Writes what is left to the spool file and closes it. */
@@ -67,12 +80,57 @@ bool step_drop_fields(struct intake *intake);
 bool step_add_missing_fields(struct intake *intake);
 bool step_note_message_id(struct intake *intake);
 
+/* ---- checks.c ---- */
+enum check_class { CHECK_HEADER, CHECK_MIME, CHECK_NESTED, CHECK_BODY, CHECK_COUNT };
+enum check_fate {
+	CHECK_KEPT,
+	CHECK_REPLACED, /* *out stands for it, which may be nothing */
+	CHECK_FAILED,   /* intake_fail has been said */
+};
+/* Whether the tables of a class, or of any (CHECK_COUNT), are to be asked. */
+bool checks_are_on(const struct intake *intake, enum check_class class);
+/* Looks one field or line up and does what its table says. out is empty before. */
+enum check_fate checks_text(struct intake *intake, enum check_class class, struct slice text,
+                            struct buf *out);
+/* A whole field with its line ends; place: CHECK_HEADER, CHECK_MIME or CHECK_NESTED. */
+enum check_fate checks_field(struct intake *intake, enum check_class place,
+                             const struct header_field *field, struct buf *out);
+/* At the end of the header: its fields, ours in front included. */
+bool step_check_fields(struct intake *intake);
+/* At the end of the content: REDIRECT and BCC. */
+bool step_apply_checks(struct intake *intake);
+
+/* ---- walk.c: parts of the body ---- */
+struct body_walk *body_walk_create(const struct parameters *parameters);
+void              body_walk_destroy(struct body_walk **walk);
+void              body_walk_field(struct body_walk *walk, const struct header_field *field);
+/* The header of the message has ended. */
+bool body_walk_begin(struct intake *intake);
+bool body_walk_take(struct intake *intake, struct slice bytes);
+/* The last line, when it has no end. */
+bool body_walk_end(struct intake *intake);
+
+/* ---- rewrite.c: addresses ---- */
+/* At the end of the header: the envelope's sender, then the header fields. */
+bool step_rewrite_sender(struct intake *intake);
+bool step_rewrite_fields(struct intake *intake);
+/* At the end of the content. */
+bool step_rewrite_recipients(struct intake *intake);
+/* no_address_mappings in receive_override_options. */
+bool intake_has_no_mappings(const struct intake *intake);
+/* A table that failed: *error is logged and the client is to try again; always false. */
+bool intake_fail_lookup(struct intake *intake, const struct error *error);
+
 /* ---- recipients.c: steps at the end of the content ---- */
-bool step_add_always_bcc(struct intake *intake);
+/* A copy in standard form, itself rewritten as a recipient; nobody is told what becomes of it. */
+bool intake_add_copy(struct intake *intake, struct slice address);
+bool step_add_copies(struct intake *intake);
 bool step_expand_aliases(struct intake *intake);
 bool step_set_flags(struct intake *intake);
 
 /* ---- intake.c ---- */
+/* Whether local_header_rewrite_clients names the client; asked once. False: failed. */
+bool intake_client_is_local(struct intake *intake, bool *is_local);
 bool intake_run_header_steps(struct intake *intake);
 
 #endif

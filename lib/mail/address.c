@@ -321,8 +321,8 @@ address_split(struct slice text, struct address *address)
 	return true;
 }
 
-static bool
-needs_quotes(struct slice local)
+bool
+address_needs_quotes(struct slice local)
 {
 	char previous = '.';
 
@@ -353,8 +353,8 @@ address_append(struct buf *out, const struct address *address)
 {
 	if (address->local.length == 0 && address->domain.length == 0)
 		return !out->has_failed;
-	bool ok = needs_quotes(address->local) ? append_quoted(out, address->local)
-	                                       : buf_append(out, address->local);
+	bool ok = address_needs_quotes(address->local) ? append_quoted(out, address->local)
+	                                               : buf_append(out, address->local);
 	if (address->domain.length == 0)
 		return ok;
 	return ok && buf_append_byte(out, '@') && buf_append(out, address->domain);
@@ -373,9 +373,19 @@ address_append_external(struct buf *out, struct slice internal)
 	return address_append(out, &address);
 }
 
+/* owner-list and list-request are lists' own names, which a '-' does not take apart. */
+static bool
+is_owner_or_request(struct slice local)
+{
+	return (local.length > strlen("owner-") &&
+	        slice_starts_with_fold(local, SLICE("owner-"))) ||
+	       (local.length > strlen("-request") &&
+	        slice_ends_with_fold(local, SLICE("-request")));
+}
+
 bool
-address_split_extension(struct slice local, const char *delimiters, struct slice *user,
-                        struct slice *extension)
+address_split_any_extension(struct slice local, const char *delimiters, struct slice *user,
+                            struct slice *extension)
 {
 	static const char *const never_split[] = { "postmaster", "mailer-daemon", "double-bounce" };
 
@@ -392,4 +402,13 @@ address_split_extension(struct slice local, const char *delimiters, struct slice
 		return true;
 	}
 	return false;
+}
+
+bool
+address_split_extension(struct slice local, const char *delimiters, struct slice *user,
+                        struct slice *extension)
+{
+	if (delimiters != NULL && strchr(delimiters, '-') != NULL && is_owner_or_request(local))
+		return false;
+	return address_split_any_extension(local, delimiters, user, extension);
 }

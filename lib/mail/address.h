@@ -40,13 +40,19 @@ bool address_split(struct slice text, struct address *address);
 bool address_append(struct buf *out, const struct address *address);
 /* The same for internal text "local@domain". */
 bool address_append_external(struct buf *out, struct slice internal);
+/* Whether a local part can only be written as "quoted string" (RFC 5321 4.1.2). */
+bool address_needs_quotes(struct slice local);
 /*
  * Splits "user+ext" at the first of delimiters into "user" and "ext" (the delimiter is the byte in
  * front of the extension). False, nothing set, when there is none: delimiters empty, the user part
- * would be empty, or a name that is never split (postmaster, mailer-daemon, double-bounce).
+ * would be empty, or a name that is never split (postmaster, mailer-daemon, double-bounce; with
+ * '-' among the delimiters also owner-anything and anything-request: owner_request_special).
  */
 bool address_split_extension(struct slice local, const char *delimiters, struct slice *user,
                              struct slice *extension);
+/* The same with owner_request_special = no. */
+bool address_split_any_extension(struct slice local, const char *delimiters, struct slice *user,
+                                 struct slice *extension);
 /*
  * Syntax of a host name (RFC 1123 and '_'; UTF-8 labels when allow_utf8; not only digits and dots,
  * no final dot), and of an address literal.

@@ -35,20 +35,56 @@ is_always_there(const struct router *router, const struct router_address *addres
 	                         slice_from(router->parameters->double_bounce_sender)));
 }
 
-/* Asks virtual_alias_maps, which may know an address of any class, then the list of its class. */
+/* The tables that may know an address of any class. */
 static enum lookup
-ask_tables(struct router *router, const struct router_address *address, enum route_class class,
-           const char **reason, struct buf *value, struct error *error)
+ask_rewriting(struct router *router, const struct router_address *address, struct buf *value,
+              struct error *error)
 {
-	const struct class_row *row = row_of(class);
-	bool                    is_own;
+	static const enum router_table tables[] = { TABLE_RECIPIENT_CANONICAL, TABLE_CANONICAL,
+		                                    TABLE_VIRTUAL_ALIAS };
+	bool                           is_own;
 	enum lookup found = router_is_own_domain(router, address->parts.domain, &is_own, error);
 
 	if (found != LOOKUP_FOUND)
 		return found;
-	found = router_lookup(router, TABLE_VIRTUAL_ALIAS, address, is_own, value, NULL, error);
-	if (found != LOOKUP_NOT_FOUND || row == NULL)
-		return found == LOOKUP_TRY_LATER ? found : LOOKUP_FOUND;
+	found = LOOKUP_NOT_FOUND;
+	for (size_t i = 0; found == LOOKUP_NOT_FOUND && i < sizeof(tables) / sizeof(tables[0]); i++)
+		found = router_lookup(router, tables[i], address, is_own, value, NULL, error);
+	return found;
+}
+
+/* What relocated_maps or transport_maps say against it, as a reason. */
+static enum lookup
+ask_refusal(struct router *router, const struct router_address *address, struct arena *arena,
+            const char **reason, struct error *error)
+{
+	struct slice text;
+	enum lookup  found = router_refusal(router, address->whole, arena, &text, error);
+
+	if (found != LOOKUP_FOUND)
+		return found;
+	*reason = arena_text(arena, text);
+	if (*reason != NULL)
+		return LOOKUP_FOUND;
+	error_set(error, "out of memory for a reason");
+	return LOOKUP_TRY_LATER;
+}
+
+/* Asks the tables that rewrite, what refuses by address, then the list of the class. */
+static enum lookup
+ask_tables(struct router *router, const struct router_address *address, enum route_class class,
+           struct arena *arena, const char **reason, struct buf *value, struct error *error)
+{
+	const struct class_row *row = row_of(class);
+	enum lookup             found = ask_rewriting(router, address, value, error);
+
+	if (found != LOOKUP_NOT_FOUND)
+		return found;
+	found = ask_refusal(router, address, arena, reason, error);
+	if (found != LOOKUP_NOT_FOUND)
+		return found == LOOKUP_FOUND ? LOOKUP_NOT_FOUND : found;
+	if (row == NULL)
+		return LOOKUP_FOUND;
 	if (!row->list_is_complete) {
 		if (table_list_is_empty(router->tables[row->list]))
 			return LOOKUP_FOUND;
@@ -60,26 +96,17 @@ ask_tables(struct router *router, const struct router_address *address, enum rou
 	return found;
 }
 
-/* A name without domain when $myorigin is somebody else's: there are no users here. */
-static enum lookup
-unknown_here(const char **reason)
-{
-	*reason = row_of(ROUTE_LOCAL)->reason;
-	return LOOKUP_NOT_FOUND;
-}
-
 enum lookup
-route_recipient_exists(struct router *router, struct slice address, const char **reason,
-                       struct error *error)
+route_recipient_exists(struct router *router, struct slice address, struct arena *arena,
+                       const char **reason, struct error *error)
 {
-	struct arena          arena = ARENA(16384);
 	struct buf            value = BUF(ROUTER_VALUE_MOST);
 	struct router_address complete;
 	struct slice          ignored;
 	enum route_class class;
 	enum lookup found = LOOKUP_NOT_FOUND;
 
-	if (!router_complete(router, address, &arena, &complete)) {
+	if (!router_complete(router, address, arena, &complete)) {
 		*reason = "Bad address syntax";
 		goto out;
 	}
@@ -87,14 +114,11 @@ route_recipient_exists(struct router *router, struct slice address, const char *
 	found = route_classify(router, complete.parts.domain, &class, error);
 	if (found != LOOKUP_FOUND || is_always_there(router, &complete, class, is_bare))
 		goto out;
-	found = router_postmaster(router, &complete, class, &arena, &ignored, error);
+	found = router_postmaster(router, &complete, class, arena, &ignored, error);
 	if (found != LOOKUP_NOT_FOUND)
 		goto out;
-	found = is_bare && class == ROUTE_DEFAULT
-	                ? unknown_here(reason)
-	                : ask_tables(router, &complete, class, reason, &value, error);
+	found = ask_tables(router, &complete, class, arena, reason, &value, error);
 out:
 	buf_free(&value);
-	arena_reset(&arena);
 	return found;
 }

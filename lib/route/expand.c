@@ -43,69 +43,20 @@ mark_seen(struct expansion *expansion, struct slice address, bool *is_new)
 	return ok;
 }
 
-/* The next item of "a, \"b,c\"@d, e" off *list: split at commas outside quotes, trimmed. */
+/* What a table's item stands for, within its limit. */
 static bool
-next_item(struct slice *list, struct slice *item)
-{
-	size_t i = 0;
-	bool   is_quoted = false;
-
-	if (list->length == 0)
-		return false;
-	for (; i < list->length; i++) {
-		char c = list->data[i];
-
-		if (c == '\\' && is_quoted && i + 1 < list->length)
-			i++;
-		else if (c == '"')
-			is_quoted = !is_quoted;
-		else if ((c == ',' || c == '\n') && !is_quoted)
-			break;
-	}
-	*item = slice_trim(slice_first(*list, i));
-	*list = slice_from_offset(*list, i + 1);
-	return true;
-}
-
-/*
- * What a table's item stands for: "@domain" keeps the local part, a name without domain gets
- * $myorigin, an ignored extension is put back. False with an error when it is no address.
- */
-static bool
-make_result(struct expansion *expansion, const struct router_address *from, struct slice item,
-            struct slice extension, struct slice *result)
+make_result(struct expansion *expansion, const struct router_mapping *mapping, struct slice item,
+            struct slice *result)
 {
 	struct router *router = expansion->router;
-	struct address parts;
-	struct slice   rest;
-	const char    *origin = router->parameters->myorigin;
-	char          *text;
 
-	if (item.data[0] == '@') {
-		text = arena_format(expansion->arena, "%.*s%.*s", SLICE_ARGS(from->parts.local),
-		                    SLICE_ARGS(item));
-	} else {
-		if (!address_parse_path(item, true, false, expansion->arena, &parts, &rest) ||
-		    slice_trim(rest).length > 0 || parts.local.length == 0)
-			return error_set(expansion->error,
-			                 "virtual_alias_maps: %.*s: bad address \"%.*s\"",
-			                 SLICE_ARGS(from->whole), SLICE_ARGS(item));
-		if (parts.domain.length == 0)
-			parts.domain = slice_from(origin);
-		if (!router->propagates_virtual)
-			extension = SLICE_EMPTY;
-		text = arena_format(expansion->arena, "%.*s%.*s@%.*s", SLICE_ARGS(parts.local),
-		                    SLICE_ARGS(extension), SLICE_ARGS(parts.domain));
-	}
-	if (text == NULL || !address_split(slice_from(text), &parts))
-		return error_set(expansion->error, "virtual_alias_maps: %.*s: bad result \"%.*s\"",
-		                 SLICE_ARGS(from->whole), SLICE_ARGS(item));
-	*result = slice_from(text);
+	if (!router_map_item(router, mapping, item, expansion->arena, result, expansion->error))
+		return false;
 	return result->length <= (size_t)router->parameters->virtual_alias_address_length_limit ||
 	       error_set(expansion->error,
 	                 "virtual_alias_maps: %.*s: result longer than "
 	                 "virtual_alias_address_length_limit",
-	                 SLICE_ARGS(from->whole));
+	                 SLICE_ARGS(mapping->from->whole));
 }
 
 /* ---- one address ---- */
@@ -175,15 +126,20 @@ static enum lookup
 push_results(struct expansion *expansion, const struct pending *from,
              const struct router_address *address, struct slice extension)
 {
-	struct slice list = buf_slice(&expansion->value), item, result;
-	size_t       first = expansion->todo.count;
-	bool         is_new;
+	struct router_mapping mapping = { .table = TABLE_VIRTUAL_ALIAS,
+		                          .from = address,
+		                          .extension = extension,
+		                          .propagates = (expansion->router->propagates &
+		                                         PROPAGATE_VIRTUAL) != 0 };
+	struct slice          list = buf_slice(&expansion->value), item, result;
+	size_t                first = expansion->todo.count;
+	bool                  is_new;
 
-	while (next_item(&list, &item)) {
+	while (router_next_item(&list, &item)) {
 		if (item.length == 0)
 			continue;
 		if (is_over_a_limit(expansion, from) ||
-		    !make_result(expansion, address, item, extension, &result))
+		    !make_result(expansion, &mapping, item, &result))
 			return LOOKUP_TRY_LATER;
 		if (slice_equal_fold(result, address->whole)) {
 			if (!ARRAY_PUSH(&expansion->done, address->whole))

@@ -1,13 +1,18 @@
 /* resolve.c - transport and next hop of a recipient, FACTS 2.4 "Resolution order". See route.h. */
 #include "lib/route/router.h"
 
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
 #include "lib/mail/status.h"
+
+#define WARNING_PAUSE_MS 60000 /* between warnings about domains in two classes */
 
 struct resolution {
 	struct router        *router;
 	struct arena         *arena;
 	struct error         *error;
 	struct slice          sender;
+	bool                  without_sender; /* tables by sender are not asked */
 	struct router_address recipient;
 	struct buf            value;
 	struct slice          transport;
@@ -66,7 +71,7 @@ ask_by_sender(struct resolution *resolution, enum router_table table, struct sli
 	struct router_address sender = { SLICE("<>"), { SLICE("<>"), SLICE_EMPTY } };
 	enum lookup           found;
 
-	if (table_list_is_empty(router->tables[table]))
+	if (resolution->without_sender || table_list_is_empty(router->tables[table]))
 		return LOOKUP_NOT_FOUND;
 	if (resolution->sender.length > 0 &&
 	    !router_complete(router, resolution->sender, resolution->arena, &sender))
@@ -188,7 +193,9 @@ apply_transport_maps(struct resolution *resolution)
 	struct router        *router = resolution->router;
 	struct address_lookup what = { .address = resolution->recipient.whole,
 		                       .delimiters = router->parameters->recipient_delimiter,
-		                       .without_catch_all = true };
+		                       .without_catch_all = true,
+		                       .splits_owner_request =
+		                               !router->parameters->owner_request_special };
 	struct slice          text, transport, nexthop;
 
 	if (table_list_is_empty(router->tables[TABLE_TRANSPORT]))
@@ -213,30 +220,34 @@ apply_transport_maps(struct resolution *resolution)
 		resolution->nexthop = nexthop;
 	else if (transport.length > 0 &&
 	         (slice_equal(transport, SLICE("error")) || slice_equal(transport, SLICE("retry"))))
-		resolution->nexthop = SLICE("mail cannot be delivered");
+		resolution->nexthop = SLICE("Address is undeliverable");
 	return LOOKUP_FOUND;
 }
 
 /* ---- the end ---- */
 
-/* error: and retry: texts begin with a status code; a code of the other class is corrected. */
+/* error: and retry: texts begin with a status code; the class of one that says otherwise is set. */
 static enum lookup
 complete_error_text(struct resolution *resolution)
 {
 	bool                   is_retry = slice_equal(resolution->transport, SLICE("retry"));
-	struct enhanced_status status;
+	struct slice           text = resolution->nexthop;
+	struct enhanced_status status = { 0, 0, 0 };
 	size_t                 length;
 
 	if (!is_retry && !slice_equal(resolution->transport, SLICE("error")))
 		return LOOKUP_FOUND;
-	if (enhanced_status_parse(resolution->nexthop, &status, &length) &&
-	    status.class == (is_retry ? 4 : 5))
-		return LOOKUP_FOUND;
-	char *text = arena_format(resolution->arena, "%s %.*s", is_retry ? "4.0.0" : "5.0.0",
-	                          SLICE_ARGS(resolution->nexthop));
-	if (text == NULL)
+	if (enhanced_status_parse(text, &status, &length)) {
+		if (status.class == (is_retry ? 4 : 5))
+			return LOOKUP_FOUND;
+		text = slice_trim(slice_from_offset(text, length));
+	}
+	char *whole =
+		arena_format(resolution->arena, "%d.%u.%u %.*s", is_retry ? 4 : 5,
+	                     (unsigned)status.subject, (unsigned)status.detail, SLICE_ARGS(text));
+	if (whole == NULL)
 		return out_of_memory(resolution->error);
-	resolution->nexthop = slice_from(text);
+	resolution->nexthop = slice_from(whole);
 	return LOOKUP_FOUND;
 }
 
@@ -259,10 +270,131 @@ is_for_double_bounce(struct resolution *resolution, bool *is_double_bounce)
 	                            is_double_bounce, resolution->error);
 }
 
+/* ---- routing in local parts ---- */
+
+/* "user@other" out of "user%other", "other!user" or "user@other" that stood in quotes. */
+static bool
+take_routing(struct resolution *resolution, struct slice local, struct address *inner)
+{
+	const struct parameters *parameters = resolution->router->parameters;
+	struct router_address    routed = router_address_of(local);
+
+	*inner = routed.parts;
+	if (address_needs_quotes(local) && !parameters->resolve_dequoted_address)
+		return false;
+	if (!slice_contains_byte(local, '@') &&
+	    !(parameters->swap_bangpath && slice_contains_byte(local, '!')) &&
+	    !(parameters->allow_percent_hack && slice_contains_byte(local, '%')))
+		return false;
+	return router_standardize(resolution->router, false, false, inner, resolution->arena) &&
+	       inner->local.length > 0 && inner->domain.length > 0 &&
+	       inner->local.length + inner->domain.length < local.length + 1;
+}
+
+/*
+ * Mail for "user%other" at this host is mail for user@other: the local domain is taken off as often
+ * as there is routing in front of it. What is gained is always shorter, so it ends.
+ */
+static enum lookup
+strip_local_domains(struct resolution *resolution)
+{
+	struct router_address next;
+	struct address        inner;
+	enum route_class class;
+
+	for (;;) {
+		struct address parts = resolution->recipient.parts;
+
+		if (!slice_contains_byte(parts.local, '@') &&
+		    !slice_contains_byte(parts.local, '!') &&
+		    !slice_contains_byte(parts.local, '%'))
+			return LOOKUP_FOUND;
+		enum lookup found =
+			route_classify(resolution->router, parts.domain, &class, resolution->error);
+		if (found != LOOKUP_FOUND || class != ROUTE_LOCAL)
+			return found;
+		if (!take_routing(resolution, parts.local, &inner))
+			return LOOKUP_FOUND;
+		char *text = arena_format(resolution->arena, "%.*s@%.*s", SLICE_ARGS(inner.local),
+		                          SLICE_ARGS(inner.domain));
+		if (text == NULL || !router_complete(resolution->router, slice_from(text),
+		                                     resolution->arena, &next))
+			return LOOKUP_FOUND; /* no address: a name with odd characters */
+		resolution->recipient = next;
+	}
+}
+
+/* ---- who has moved ---- */
+
+static enum lookup
+apply_relocated_maps(struct resolution *resolution)
+{
+	struct router *router = resolution->router;
+	bool           is_own;
+
+	if (table_list_is_empty(router->tables[TABLE_RELOCATED]))
+		return LOOKUP_FOUND;
+	enum lookup found = router_is_own_domain(router, resolution->recipient.parts.domain,
+	                                         &is_own, resolution->error);
+	if (found == LOOKUP_FOUND)
+		found = router_lookup(router, TABLE_RELOCATED, &resolution->recipient, is_own,
+		                      &resolution->value, NULL, resolution->error);
+	if (found != LOOKUP_FOUND)
+		return found == LOOKUP_NOT_FOUND ? LOOKUP_FOUND : found;
+	struct slice place = slice_trim(buf_slice(&resolution->value));
+	const char  *prefix =
+                router->parameters->relocated_prefix_enable ? "5.1.6 User has moved to " : "";
+	char *text = arena_format(resolution->arena, "%s%.*s", prefix, SLICE_ARGS(place));
+	if (text == NULL)
+		return out_of_memory(resolution->error);
+	resolution->transport = SLICE("error");
+	resolution->nexthop = slice_from(text);
+	return LOOKUP_FOUND;
+}
+
+/* ---- the whole ---- */
+
+/* A domain in two classes: it belongs to the first, which may surprise whoever wrote the other. */
+static void
+warn_if_listed_twice(struct resolution *resolution, enum route_class class)
+{
+	struct router *router = resolution->router;
+	struct slice   domain = resolution->recipient.parts.domain;
+	int64_t        now_ms = clock_monotonic_ms();
+	const char    *first, *second;
+
+	if (!router->parameters->helpful_warnings ||
+	    !router_second_class(router, domain, class, &first, &second))
+		return;
+	if (router->warned_ms != 0 && now_ms - router->warned_ms < WARNING_PAUSE_MS)
+		return;
+	router->warned_ms = now_ms;
+	log_warning("do not list domain %.*s in BOTH %s and %s", SLICE_ARGS(domain), first, second);
+}
+
+static enum lookup
+resolve_transport(struct resolution *resolution)
+{
+	enum route_class class;
+	enum lookup found = strip_local_domains(resolution);
+
+	if (found == LOOKUP_FOUND)
+		found = route_classify(resolution->router, resolution->recipient.parts.domain,
+		                       &class, resolution->error);
+	if (found == LOOKUP_FOUND)
+		warn_if_listed_twice(resolution, class);
+	if (found == LOOKUP_FOUND)
+		found = route_by_class(resolution, class);
+	if (found == LOOKUP_FOUND)
+		found = apply_transport_maps(resolution);
+	if (found == LOOKUP_FOUND)
+		found = apply_relocated_maps(resolution);
+	return found == LOOKUP_FOUND ? complete_error_text(resolution) : found;
+}
+
 static enum lookup
 resolve_recipient(struct resolution *resolution)
 {
-	enum route_class class;
 	bool        is_double_bounce;
 	enum lookup found = is_for_double_bounce(resolution, &is_double_bounce);
 
@@ -271,14 +403,33 @@ resolve_recipient(struct resolution *resolution)
 		resolution->nexthop = SLICE("undeliverable postmaster notification");
 		return LOOKUP_FOUND;
 	}
-	if (found == LOOKUP_FOUND)
-		found = route_classify(resolution->router, resolution->recipient.parts.domain,
-		                       &class, resolution->error);
-	if (found == LOOKUP_FOUND)
-		found = route_by_class(resolution, class);
-	if (found == LOOKUP_FOUND)
-		found = apply_transport_maps(resolution);
-	return found == LOOKUP_FOUND ? complete_error_text(resolution) : found;
+	return found == LOOKUP_FOUND ? resolve_transport(resolution) : found;
+}
+
+enum lookup
+router_refusal(struct router *router, struct slice address, struct arena *arena, struct slice *text,
+               struct error *error)
+{
+	struct resolution resolution = { .router = router,
+		                         .arena = arena,
+		                         .error = error,
+		                         .without_sender = true,
+		                         .value = BUF(ROUTER_VALUE_MOST) };
+	enum lookup       found = LOOKUP_FOUND;
+
+	if (table_list_is_empty(router->tables[TABLE_TRANSPORT]) &&
+	    table_list_is_empty(router->tables[TABLE_RELOCATED]))
+		return LOOKUP_NOT_FOUND;
+	if (!router_complete(router, address, arena, &resolution.recipient))
+		return LOOKUP_NOT_FOUND;
+	found = resolve_transport(&resolution);
+	if (found == LOOKUP_FOUND && (slice_equal(resolution.transport, SLICE("error")) ||
+	                              slice_equal(resolution.transport, SLICE("retry"))))
+		*text = resolution.nexthop;
+	else if (found == LOOKUP_FOUND)
+		found = LOOKUP_NOT_FOUND;
+	buf_free(&resolution.value);
+	return found;
 }
 
 enum lookup

@@ -10,6 +10,7 @@
 
 #include "lib/base/arena.h"
 #include "lib/conf/snapshot.h"
+#include "lib/mail/address.h"
 #include "lib/table/table.h"
 
 enum route_class {
@@ -27,12 +28,21 @@ enum route_class {
 		"$virtual_uid_maps", "$virtual_gid_maps", "$virtual_mailbox_quota_maps",           \
 		"$relay_recipient_maps", "$local_recipient_maps",                                  \
 		"$sender_dependent_relayhost_maps", "$sender_dependent_default_transport_maps",    \
-		"$mynetworks", "$local_header_rewrite_clients", "$alias_maps", "$local_user_maps", \
-		"$mailbox_transport_maps", "$mailbox_command_maps", "$fallback_transport_maps"
+		"$mynetworks", "$local_header_rewrite_clients", "$canonical_maps",                 \
+		"$sender_canonical_maps", "$recipient_canonical_maps", "$masquerade_exceptions",   \
+		"$sender_bcc_maps", "$recipient_bcc_maps", "$relocated_maps", "$alias_maps",       \
+		"$local_user_maps", "$mailbox_transport_maps", "$mailbox_command_maps",            \
+		"$fallback_transport_maps"
 
 struct router;
 /* Opens the tables that the parameters name; NULL and *error when one cannot be. */
 struct router *router_create(const struct snapshot *snapshot, struct error *error);
+/*
+ * For an agent that only rewrites what leaves (route_generic) by the tables that specs name: opens
+ * these and what tells our own domains.
+ */
+struct router *router_create_generic(const struct snapshot *snapshot, const char *specs,
+                                     struct error *error);
 void           router_destroy(struct router **router);
 
 /*
@@ -45,12 +55,15 @@ enum lookup route_classify(struct router *router, struct slice domain, enum rout
 
 /*
  * Whether the address exists, for reject_unlisted_recipient. LOOKUP_FOUND also when the class
- * keeps no list. LOOKUP_NOT_FOUND: *reason is the "User unknown in virtual mailbox table" text.
+ * keeps no list, or canonical_maps or virtual_alias_maps know it. LOOKUP_NOT_FOUND: *reason is the
+ * "User unknown in virtual mailbox table" text, or begins with a status of its own, "5.1.6 User
+ * has moved to ...", "4.0.0 later" (relocated_maps, error: and retry: in transport_maps); it is
+ * static or in the arena.
  * postmaster always exists without a domain and in $mydestination, and in all our domains when
  * postmaster_recipient is set or postmaster@$mydomain is a mailbox or alias (RFC 5321 4.5.1).
  */
-enum lookup route_recipient_exists(struct router *router, struct slice address, const char **reason,
-                                   struct error *error);
+enum lookup route_recipient_exists(struct router *router, struct slice address, struct arena *arena,
+                                   const char **reason, struct error *error);
 
 /*
  * The addresses that virtual_alias_maps makes of one, recursively, without duplicates; itself
@@ -64,6 +77,46 @@ struct route_addresses {
 };
 enum lookup route_expand(struct router *router, struct slice address, struct arena *arena,
                          struct route_addresses *addresses, struct error *error);
+
+/* ---- rewriting ---- */
+
+enum route_role {
+	ROUTE_ENVELOPE_SENDER,
+	ROUTE_ENVELOPE_RECIPIENT,
+	ROUTE_HEADER_SENDER,
+	ROUTE_HEADER_RECIPIENT,
+};
+struct route_rewriting {
+	enum route_role role;
+	bool            is_remote;    /* complete with remote_header_rewrite_domain */
+	bool            is_quoted;    /* the local part was written in quotes */
+	bool            without_maps; /* no_address_mappings: the standard form only */
+};
+/*
+ * An address as it is to be: standard form, then sender_canonical_maps or recipient_canonical_maps,
+ * canonical_maps (each until nothing changes), masquerade_domains, as far as their classes say.
+ * LOOKUP_FOUND sets *result: address itself when nothing changes, otherwise in the arena. An
+ * empty address, and one that cannot be looked up, stays as it is.
+ */
+enum lookup route_rewrite(struct router *router, const struct route_rewriting *how,
+                          struct slice address, struct arena *arena, struct slice *result,
+                          struct error *error);
+/* Whether route_rewrite could change it at all: false costs nothing and is what most addresses are.
+ */
+bool route_may_rewrite(const struct router *router, const struct route_rewriting *how,
+                       const struct address *address);
+/* The standard form of an envelope address as a client gives it; data NULL when the arena is full.
+ */
+struct slice route_standard_form(struct router *router, struct slice address, struct arena *arena);
+/*
+ * The copy that sender_bcc_maps or recipient_bcc_maps want for an address, not yet rewritten.
+ * LOOKUP_NOT_FOUND: none.
+ */
+enum lookup route_bcc(struct router *router, enum route_role role, struct slice address,
+                      struct arena *arena, struct slice *copy, struct error *error);
+/* The address as it leaves; LOOKUP_NOT_FOUND: unchanged. */
+enum lookup route_generic(struct router *router, struct slice address, struct arena *arena,
+                          struct slice *result, struct error *error);
 
 /* msg_local.kind. */
 enum local_kind {

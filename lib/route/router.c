@@ -46,6 +46,30 @@ static const struct {
 	TABLE(TABLE_MAILBOX_TRANSPORT, mailbox_transport_maps),
 	TABLE(TABLE_MAILBOX_COMMAND, mailbox_command_maps),
 	TABLE(TABLE_FALLBACK_TRANSPORT, fallback_transport_maps),
+	TABLE(TABLE_CANONICAL, canonical_maps),
+	TABLE(TABLE_SENDER_CANONICAL, sender_canonical_maps),
+	TABLE(TABLE_RECIPIENT_CANONICAL, recipient_canonical_maps),
+	TABLE(TABLE_SENDER_BCC, sender_bcc_maps),
+	TABLE(TABLE_RECIPIENT_BCC, recipient_bcc_maps),
+	TABLE(TABLE_RELOCATED, relocated_maps),
+	[TABLE_GENERIC] = { "generic_maps", 0 }, /* router_create_generic */
+};
+
+/* The classes of addresses that a rewriting is for. */
+static const struct {
+	const char *name;
+	size_t      offset;
+} classes_rows[REWRITING_COUNT] = {
+	TABLE(REWRITING_SENDER_CANONICAL, sender_canonical_classes),
+	TABLE(REWRITING_RECIPIENT_CANONICAL, recipient_canonical_classes),
+	TABLE(REWRITING_CANONICAL, canonical_classes),
+	TABLE(REWRITING_MASQUERADE, masquerade_classes),
+};
+static const char *const class_words[] = {
+	[ROUTE_ENVELOPE_SENDER] = "envelope_sender",
+	[ROUTE_ENVELOPE_RECIPIENT] = "envelope_recipient",
+	[ROUTE_HEADER_SENDER] = "header_sender",
+	[ROUTE_HEADER_RECIPIENT] = "header_recipient",
 };
 
 /* The value of a STRING parameter by its offset. */
@@ -58,27 +82,17 @@ text_at(const struct parameters *parameters, size_t offset)
 	return text;
 }
 
-/* Whether a blank- or comma-separated list holds the word. */
+/* The first count classes. */
 static bool
-list_has_word(const char *list, const char *word)
-{
-	struct slice rest = slice_from(list), one;
-
-	while (slice_next_word(&rest, " \t\r\n,", &one))
-		if (slice_equal_fold(one, slice_from(word)))
-			return true;
-	return false;
-}
-
-static bool
-open_domains(struct router *router, struct error *error)
+open_domains(struct router *router, size_t count, struct error *error)
 {
 	const struct parameters *parameters = router->parameters;
 
-	for (size_t i = 0; i < DOMAINS_COUNT; i++) {
+	for (size_t i = 0; i < count; i++) {
 		const struct domains_row *row = &domains_rows[i];
 		enum match_kind           kind =
-                        list_has_word(parameters->parent_domain_matches_subdomains, row->name)
+                        slice_list_has(slice_from(parameters->parent_domain_matches_subdomains),
+		                                 slice_from(row->name))
 					  ? MATCH_DOMAINS_AND_PARENTS
 					  : MATCH_DOMAINS;
 
@@ -93,7 +107,7 @@ open_domains(struct router *router, struct error *error)
 static bool
 open_tables(struct router *router, struct error *error)
 {
-	for (size_t i = 0; i < TABLE_COUNT; i++) {
+	for (size_t i = 0; i < TABLE_GENERIC; i++) {
 		router->tables[i] =
 			table_list_open(text_at(router->parameters, table_rows[i].offset), error);
 		if (router->tables[i] == NULL)
@@ -217,8 +231,57 @@ open_networks(struct router *router, struct error *error)
 	return true;
 }
 
-struct router *
-router_create(const struct snapshot *snapshot, struct error *error)
+static bool
+read_classes(struct router *router, struct error *error)
+{
+	for (size_t i = 0; i < REWRITING_COUNT; i++) {
+		struct slice rest = slice_from(text_at(router->parameters, classes_rows[i].offset));
+		struct slice word;
+
+		while (slice_next_word(&rest, " \t\r\n,", &word)) {
+			size_t class = 0, count = sizeof(class_words) / sizeof(class_words[0]);
+
+			while (class < count &&
+			       !slice_equal_fold(word, slice_from(class_words[class])))
+				class ++;
+			if (class == count)
+				return error_set(error, "%s: unknown class \"%.*s\"",
+				                 classes_rows[i].name, SLICE_ARGS(word));
+			router->classes[i] |= 1u << class;
+		}
+	}
+	return true;
+}
+
+static void
+read_propagation(struct router *router)
+{
+	static const struct {
+		const char *word;
+		unsigned    bit;
+	} words[] = {
+		{ "canonical", PROPAGATE_CANONICAL },
+		{ "virtual", PROPAGATE_VIRTUAL },
+		{ "generic", PROPAGATE_GENERIC },
+	};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (slice_list_has(slice_from(router->parameters->propagate_unmatched_extensions),
+		                   slice_from(words[i].word)))
+			router->propagates |= words[i].bit;
+}
+
+static bool
+open_masquerade(struct router *router, struct error *error)
+{
+	router->masquerade_exceptions =
+		match_list_open(router->parameters->masquerade_exceptions, MATCH_STRINGS, error);
+	return router->masquerade_exceptions != NULL ||
+	       error_prefix(error, "masquerade_exceptions");
+}
+
+static struct router *
+router_allocate(const struct snapshot *snapshot, struct error *error)
 {
 	struct router *router = calloc(1, sizeof(*router));
 
@@ -227,19 +290,54 @@ router_create(const struct snapshot *snapshot, struct error *error)
 		return NULL;
 	}
 	router->parameters = snapshot_parameters(snapshot);
-	router->propagates_virtual =
-		list_has_word(router->parameters->propagate_unmatched_extensions, "virtual");
-	router->transport_matches_parents = list_has_word(
-		router->parameters->parent_domain_matches_subdomains, "transport_maps");
+	read_propagation(router);
+	return router;
+}
+
+struct router *
+router_create(const struct snapshot *snapshot, struct error *error)
+{
+	struct router *router = router_allocate(snapshot, error);
+
+	if (router == NULL)
+		return NULL;
+	router->transport_matches_parents =
+		slice_list_has(slice_from(router->parameters->parent_domain_matches_subdomains),
+	                       SLICE("transport_maps"));
 	/* Without that user mail flows; only what would be done as it waits. */
 	if (owner_parse(router->parameters->default_privs, &router->default_privs,
 	                &router->default_privs_error))
 		router->default_privs_error = ERROR_NONE;
-	if (!open_domains(router, error) || !open_tables(router, error) ||
+	if (!open_domains(router, DOMAINS_COUNT, error) || !open_tables(router, error) ||
 	    !open_own_addresses(router, error) || !open_networks(router, error) ||
-	    !open_rewrite_clients(router, error))
+	    !open_rewrite_clients(router, error) || !read_classes(router, error) ||
+	    !open_masquerade(router, error))
 		router_destroy(&router);
 	return router;
+}
+
+struct router *
+router_create_generic(const struct snapshot *snapshot, const char *specs, struct error *error)
+{
+	struct router *router = router_allocate(snapshot, error);
+
+	if (router == NULL)
+		return NULL;
+	router->tables[TABLE_GENERIC] = table_list_open(specs, error);
+	if (router->tables[TABLE_GENERIC] == NULL) {
+		error_prefix(error, "%s", router_table_name(TABLE_GENERIC));
+		router_destroy(&router);
+	} else if (!open_domains(router, DOMAINS_LOCAL + 1, error) ||
+	           !open_own_addresses(router, error)) {
+		router_destroy(&router);
+	}
+	return router;
+}
+
+const char *
+router_table_name(enum router_table table)
+{
+	return table_rows[table].name;
 }
 
 void
@@ -255,6 +353,7 @@ router_destroy(struct router **router)
 		table_list_close(&gone->tables[i]);
 	match_list_close(&gone->own_addresses);
 	match_list_close(&gone->networks);
+	match_list_close(&gone->masquerade_exceptions);
 	table_list_close(&gone->rewrite_clients);
 	free(gone);
 	*router = NULL;
@@ -284,6 +383,18 @@ router_complete(const struct router *router, struct slice address, struct arena 
 	complete->parts.local = slice_of(text, parts.local.length);
 	complete->parts.domain = slice_of(text + parts.local.length + 1, parts.domain.length);
 	return true;
+}
+
+struct router_address
+router_address_of(struct slice whole)
+{
+	size_t at = slice_find_last_byte(whole, '@');
+
+	return (struct router_address){
+		.whole = whole,
+		.parts = { slice_first(whole, at),
+		           at == SLICE_NOT_FOUND ? SLICE_EMPTY : slice_from_offset(whole, at + 1) },
+	};
 }
 
 static bool
@@ -338,6 +449,30 @@ route_classify(struct router *router, struct slice domain, enum route_class *cla
 	return LOOKUP_FOUND;
 }
 
+bool
+router_second_class(struct router *router, struct slice domain, enum route_class class,
+                    const char **first, const char **second)
+{
+	struct error error = ERROR_NONE;
+	size_t       i = 0;
+
+	while (i < DOMAINS_COUNT && domains_rows[i].class != class)
+		i++;
+	if (i == DOMAINS_COUNT || is_literal(domain))
+		return false;
+	*first = domains_rows[i].name;
+	while (++i < DOMAINS_COUNT) {
+		/* What is local is often listed for relaying, too, and that does no harm. */
+		if (class == ROUTE_LOCAL && domains_rows[i].class == ROUTE_RELAY)
+			continue;
+		*second = domains_rows[i].name;
+		if (match_list_name(router->domains[domains_rows[i].index], domain, &error) ==
+		    LOOKUP_FOUND)
+			return true;
+	}
+	return false;
+}
+
 enum lookup
 router_is_own_domain(struct router *router, struct slice domain, bool *is_own, struct error *error)
 {
@@ -359,7 +494,9 @@ router_lookup(struct router *router, enum router_table table, const struct route
 {
 	struct address_lookup what = { .address = address->whole,
 		                       .delimiters = router->parameters->recipient_delimiter,
-		                       .is_own_domain = is_own_domain };
+		                       .is_own_domain = is_own_domain,
+		                       .splits_owner_request =
+		                               !router->parameters->owner_request_special };
 
 	if (table_list_is_empty(router->tables[table]))
 		return LOOKUP_NOT_FOUND;

@@ -88,12 +88,15 @@ table_list_lookup(struct table_list *list, struct slice key, struct buf *value, 
 
 /* Where the extension begins, with its delimiter; the end when there is none. */
 static size_t
-extension_start(struct slice local, const char *delimiters)
+extension_start(struct slice local, const struct address_lookup *what)
 {
 	struct slice user, extension;
+	bool         has_one =
+                what->splits_owner_request
+				? address_split_any_extension(local, what->delimiters, &user, &extension)
+				: address_split_extension(local, what->delimiters, &user, &extension);
 
-	return address_split_extension(local, delimiters, &user, &extension) ? user.length
-	                                                                     : local.length;
+	return has_one ? user.length : local.length;
 }
 
 enum lookup
@@ -104,7 +107,7 @@ table_list_lookup_address(struct table_list *list, const struct address_lookup *
 	size_t       at = slice_find_last_byte(address, '@');
 	struct slice local = slice_first(address, at);
 	struct slice domain = at == SLICE_NOT_FOUND ? SLICE_EMPTY : slice_from_offset(address, at);
-	size_t       cut = extension_start(local, what->delimiters);
+	size_t       cut = extension_start(local, what);
 	char         stripped[1024]; /* user@dom of user+ext@dom */
 	bool         has_stripped = cut < local.length && cut + domain.length <= sizeof(stripped);
 	enum lookup  answer;

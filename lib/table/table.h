@@ -102,6 +102,7 @@ struct address_lookup {
 	const char  *delimiters;    /* recipient_delimiter */
 	bool         is_own_domain; /* also try the bare local part */
 	bool         without_catch_all;
+	bool         splits_owner_request; /* owner_request_special = no */
 };
 enum lookup table_list_lookup_address(struct table_list *list, const struct address_lookup *what,
                                       struct buf *value, struct slice *extension,

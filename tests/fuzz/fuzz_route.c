@@ -32,7 +32,7 @@ check(struct router *router, struct slice address)
 	const char            *reason = NULL;
 	struct address         parts;
 
-	if (route_recipient_exists(router, address, &reason, &error) == LOOKUP_NOT_FOUND)
+	if (route_recipient_exists(router, address, &arena, &reason, &error) == LOOKUP_NOT_FOUND)
 		assert(reason != NULL);
 	if (route_expand(router, address, &arena, &addresses, &error) == LOOKUP_FOUND) {
 		assert(addresses.count > 0 && addresses.count <= 1000);

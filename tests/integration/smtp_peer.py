@@ -12,6 +12,7 @@ class Peer:
         self.offers, self.certificate, self.lmtp = list(offers), certificate, lmtp
         self.handlers = handlers
         self.messages, self.commands, self.connections = [], [], 0
+        self.envelopes = []  # (MAIL's argument, RCPTs' arguments, content)
         self.seen_tls = []  # a bool a message: whether it came under TLS
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.listener = socket.create_server((address, port), family=family, reuse_port=False)
@@ -44,7 +45,7 @@ class Session:
         self.peer, self.connection = peer, connection
         self.file = connection.makefile("rb")
         self.has_tls = False
-        self.recipients = []
+        self.sender, self.recipients = "", []
 
     def say(self, text):
         self.connection.sendall(text.encode("latin-1") + b"\r\n")
@@ -75,7 +76,7 @@ class Session:
                 self.file = self.connection.makefile("rb")
                 self.has_tls = True
             elif verb == "MAIL":
-                self.recipients = []
+                self.sender, self.recipients = argument, []
                 self.handle(verb, argument, "250 2.1.0 Ok")
             elif verb == "RCPT":
                 self.recipients.append(argument)
@@ -111,5 +112,6 @@ class Session:
             content.append(line[1:] if line.startswith(b".") else line)
         self.peer.seen_tls.append(self.has_tls)
         self.peer.messages.append((list(self.recipients), b"".join(content)))
+        self.peer.envelopes.append((self.sender, list(self.recipients), b"".join(content)))
         for _ in self.recipients if self.peer.lmtp else [None]:
             self.handle("DOT", "", "250 2.0.0 Ok: queued as PEER1")

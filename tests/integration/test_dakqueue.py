@@ -23,6 +23,7 @@ NOBODY = 65534
 def queue_host(authority):
     directory = dakiya.new_directory("host")
     host = dakiya.Host(directory, authority=authority, users=("alice",), settings={
+        "smtpd_reject_unlisted_recipient": "no",  # or RCPT would say what retry: says
         "mynetworks": "127.0.0.0/8",
         "transport_maps": f"hash:{directory}/etc/transport",
         "virtual_alias_maps": f"hash:{directory}/etc/virtual"})

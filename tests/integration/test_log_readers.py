@@ -69,7 +69,9 @@ def log(authority):
     host = dakiya.Host(directory, authority=authority, settings={
         "transport_maps": f"inline:{{ {maps} }}", "smtpd_error_sleep_time": "0",
         "smtpd_hard_error_limit": "5", "smtpd_client_event_limit_exceptions": "",
-        "mynetworks": "127.0.0.1/32"})
+        "mynetworks": "127.0.0.1/32",
+        # Known, so that RCPT does not say what error: says.
+        "virtual_alias_maps": "inline:{ x@gone.test=x@gone.test }"})
     # As fail2ban's dovecot filter knows it.
     master_cf = host.config / "master.cf"
     master_cf.write_text(master_cf.read_text().replace(

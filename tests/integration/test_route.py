@@ -31,12 +31,24 @@ def wait_for_subject(host, user, subject):
 
 
 def test_an_alias_of_aliases_reaches_everybody_once(aliased):
-    aliased.send("carol@client.test", ["sales@example.test", "alice@example.test"],
+    aliased.send("carol@client.test", ["sales@example.test", "SALES@example.test"],
                  message(subject="for the team"))
     wait_for_subject(aliased, "alice", "for the team")
     wait_for_subject(aliased, "bob", "for the team")
     aliased.wait_log(r"to=<bob@example\.test>, orig_to=<sales@example\.test>, relay=virtual")
     assert sum(b"Subject: for the team\n" in stored for stored in aliased.messages("alice")) == 1
+
+
+def test_two_ways_to_a_mailbox_are_two_copies_that_tell_their_way(aliased):
+    aliased.send("carol@client.test", ["sales@example.test", "alice@example.test"],
+                 message(subject="for alice and the team"))
+    stored = dakiya.wait_for("two copies", lambda: (lambda found: found if len(found) == 2 else
+                                                    None)(
+        [stored for stored in aliased.messages("alice")
+         if b"Subject: for alice and the team\n" in stored]))
+    assert sorted(line for one in stored for line in one.split(b"\n")
+                  if line.startswith(b"X-Original-To:")) == [
+        b"X-Original-To: alice@example.test", b"X-Original-To: sales@example.test"]
 
 
 @pytest.mark.parametrize("recipient", ["alice+lists@example.test", "alice@other.test",

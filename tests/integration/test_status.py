@@ -96,6 +96,7 @@ def test_trace_tells_what_a_deferred_message_waits_for(stuck_host):
 def test_trace_follows_a_notice_to_its_sender(make_host):
     host = make_host(settings={
         "mynetworks": "127.0.0.0/8",
+        "smtpd_reject_unlisted_recipient": "no",
         "transport_maps": "inline:{ { gone.test = error:5.1.1 nobody here } }"}).start()
     host.send("alice@example.test", ["x@gone.test"], TEXT)
     dakiya.wait_for("the notice", lambda: re.search(

@@ -148,6 +148,23 @@ intake_client_destroy(struct intake_client **client)
 	*client = NULL;
 }
 
+struct checks {
+	int unused;
+};
+struct checks *
+checks_create(const struct snapshot *snapshot, struct error *error)
+{
+	(void)snapshot;
+	(void)error;
+	return calloc(1, sizeof(struct checks));
+}
+void
+checks_destroy(struct checks **checks)
+{
+	free(*checks);
+	*checks = NULL;
+}
+
 /* ---- authd: PLAIN and LOGIN for alice with password "secret" ---- */
 
 struct auth_client {

@@ -176,6 +176,18 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		{ "", "2525 inet n - n - - smtpd -o smtpd_timeout=long\n" REST,
 		  "./master.cf:1: error: smtpd_timeout must be a time like 30s, 5m, 2h, 1d or 1w, "
 		  "not \"long\"\n" },
+		{ "canonical_classes = envelope_sender, header_recipients\n"
+		  "masquerade_classes =\nreceive_override_options = no_address_mappings nothing\n",
+		  SERVICES,
+		  "./main.cf:9: error: canonical_classes: unknown word \"header_recipients\"; did "
+		  "you "
+		  "mean header_recipient?\n"
+		  "./main.cf:11: error: receive_override_options: unknown word \"nothing\"; there "
+		  "are: no_unknown_recipient_checks no_address_mappings no_header_body_checks "
+		  "no_milters\n" },
+		{ "", "2525 inet n - n - - smtpd\n -o receive_override_options=no_milter\n" REST,
+		  "./master.cf:1: error: receive_override_options: unknown word \"no_milter\"; did "
+		  "you mean no_milters?\n" },
 		{ "hopcount_limit = ${stress?{x}:{50}}\n", SERVICES,
 		  "./main.cf: error: hopcount_limit (under stress) must be a number, not \"x\"\n" },
 		/* restrictions */

@@ -207,7 +207,7 @@ missing_fields_are_added_for_our_own_clients_only(void **state)
 	         intake_id(host.intake));
 	assert_string_equal(buf_text(&host.queue.content), expected);
 	check_content(&host, "", "From: a\r\nDate: d\r\nMessage-ID: <1@x>\r\n\r\n",
-	              "From: a\r\nDate: d\r\nMessage-ID: <1@x>\r\n\r\n");
+	              "From: a@mx.example.org\r\nDate: d\r\nMessage-ID: <1@x>\r\n\r\n");
 	assert_true(slice_equal(host.queue.envelope.message_id, SLICE("<1@x>")));
 	host_close(&host);
 }
@@ -416,15 +416,30 @@ aliases_keep_the_original_and_lose_duplicates(void **state)
 	add(&host, "C@Here.example");
 	add(&host, "c@here.example");
 	finish(&host, SLICE("A: b\r\n\r\n"), 10, QUEUED);
-	assert_int_equal(host.queue.recipient_count, 3);
+	assert_int_equal(host.queue.recipient_count, 4);
 	assert_true(slice_equal(host.queue.recipients[0].address, SLICE("a@here.example")));
 	assert_true(slice_equal(host.queue.recipients[0].original, SLICE("one@here.example")));
 	assert_true(
 		slice_equal(host.queue.recipients[0].dsn_orcpt, SLICE("rfc822;One@here.example")));
 	assert_int_equal(host.queue.recipients[0].dsn_notify, DSN_NOTIFY_FAILURE);
-	assert_true(slice_equal(host.queue.recipients[1].address, SLICE("b@here.example")));
+	/* Two ways to one mailbox are two copies, each with the address it was sent to ... */
+	assert_true(slice_equal(host.queue.recipients[1].address, SLICE("a@here.example")));
 	assert_true(slice_equal(host.queue.recipients[1].original, SLICE("two@here.example")));
-	assert_true(slice_equal(host.queue.recipients[2].address, SLICE("C@here.example")));
+	assert_true(slice_equal(host.queue.recipients[2].address, SLICE("b@here.example")));
+	assert_true(slice_equal(host.queue.recipients[2].original, SLICE("two@here.example")));
+	assert_true(slice_equal(host.queue.recipients[3].address, SLICE("C@here.example")));
+	host_close(&host);
+
+	/* ... unless nobody is to know the original. */
+	host_open(&host, "enable_original_recipient = no\n");
+	begin(&host, "");
+	add(&host, "one@here.example");
+	add(&host, "two@here.example");
+	finish(&host, SLICE("A: b\r\n\r\n"), 10, QUEUED);
+	assert_int_equal(host.queue.recipient_count, 2);
+	assert_true(slice_equal(host.queue.recipients[0].address, SLICE("a@here.example")));
+	assert_int_equal(host.queue.recipients[0].original.length, 0);
+	assert_true(slice_equal(host.queue.recipients[1].address, SLICE("b@here.example")));
 	host_close(&host);
 }
 

@@ -50,7 +50,7 @@ lookup_names(void *context, struct slice name, enum dns_type type, struct arena 
 struct found {
 	struct snapshot *snapshot;
 	struct arena     arena;
-	struct route     route;
+	struct host_list route;
 };
 
 static void

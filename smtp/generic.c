@@ -1,0 +1,159 @@
+/* generic.c - smtp_generic_maps: addresses as the world may see them, while a message leaves. */
+#include "lib/mail/addrlist.h"
+#include "smtp/smtp.h"
+
+#define PIECE_BYTES (16u * 1024) /* as delivery->scratch */
+#define HEADER_MOST (64u * 1024 * 1024)
+
+/* ---- the content as it leaves ---- */
+
+uint64_t
+delivery_size(const struct delivery *delivery)
+{
+	return agent_job_size(delivery->job) - delivery->replaced + delivery->header.length;
+}
+
+bool
+delivery_content(const struct delivery *delivery, uint64_t offset, size_t most, struct slice *piece,
+                 struct error *error)
+{
+	if (offset < delivery->header.length) {
+		*piece = slice_first(slice_from_offset(buf_slice(&delivery->header), offset), most);
+		return true;
+	}
+	if (!agent_job_content(delivery->job, offset - delivery->header.length + delivery->replaced,
+	                       delivery->scratch, most, piece, error))
+		return false;
+	*piece = slice_first(*piece, most);
+	return true;
+}
+
+/* ---- addresses ---- */
+
+struct generic {
+	struct delivery *delivery;
+	struct arena     arena; /* of the header address at hand */
+	struct error     error;
+};
+
+static bool
+rewrite_envelope(struct delivery *delivery, struct slice *address, struct error *error)
+{
+	struct slice result;
+
+	switch (route_generic(delivery->agent->generic, *address, &delivery->arena, &result,
+	                      error)) {
+	case LOOKUP_FOUND: *address = result; return true;
+	case LOOKUP_NOT_FOUND: return true;
+	case LOOKUP_TRY_LATER: break;
+	}
+	return false;
+}
+
+static enum address_fate
+rewrite_listed(void *context, enum header_role role, const struct listed_address *listed,
+               struct address *replacement)
+{
+	struct generic *generic = context;
+	struct slice    result;
+
+	(void)role;
+	arena_reset(&generic->arena);
+	if (listed->domain.length == 0 && slice_contains_byte(listed->local, '@'))
+		return ADDRESS_KEPT; /* "a@b" in quotes, and nothing behind */
+	char *text = arena_format(&generic->arena, "%.*s%s%.*s", SLICE_ARGS(listed->local),
+	                          listed->domain.length > 0 ? "@" : "", SLICE_ARGS(listed->domain));
+	if (text == NULL) {
+		error_set(&generic->error, "out of memory");
+		return ADDRESS_FAILED;
+	}
+	switch (route_generic(generic->delivery->agent->generic, slice_from(text), &generic->arena,
+	                      &result, &generic->error)) {
+	case LOOKUP_FOUND: break;
+	case LOOKUP_NOT_FOUND: return ADDRESS_KEPT;
+	case LOOKUP_TRY_LATER: return ADDRESS_FAILED;
+	}
+	size_t at = slice_find_last_byte(result, '@');
+	replacement->local = slice_first(result, at);
+	replacement->domain = slice_from_offset(result, at + 1);
+	return ADDRESS_REPLACED;
+}
+
+/* ---- the header ---- */
+
+/* Whether the header ends in what was read; from: where what is new begins. */
+static bool
+has_header_end(const struct buf *read, size_t from)
+{
+	struct slice text = buf_slice(read);
+
+	if (slice_starts_with(text, SLICE("\r\n")))
+		return true;
+	from = from < 3 ? 0 : from - 3;
+	return slice_find(slice_from_offset(text, from), SLICE("\r\n\r\n")) != SLICE_NOT_FOUND;
+}
+
+/* The stored header with its empty line. Intake has bounded it. */
+static bool
+read_header(const struct delivery *delivery, struct buf *read, struct error *error)
+{
+	struct slice piece;
+	size_t       before;
+
+	do {
+		before = read->length;
+		if (!delivery_content(delivery, before, PIECE_BYTES, &piece, error))
+			return false;
+		if (!buf_append(read, piece)) {
+			error_set(error, "out of memory for the header");
+			return false;
+		}
+	} while (piece.length > 0 && !has_header_end(read, before));
+	buf_truncate(read, header_block_length(buf_slice(read)));
+	return true;
+}
+
+static bool
+rewrite_header(struct generic *generic)
+{
+	const struct parameters *parameters = generic->delivery->agent->parameters;
+	struct delivery         *delivery = generic->delivery;
+	struct buf               read = BUF(HEADER_MOST), header = BUF(HEADER_MOST);
+	bool                     is_changed = false;
+	bool                     ok = read_header(delivery, &read, &generic->error);
+
+	if (ok) {
+		ok = header_replace_addresses(buf_slice(&read),
+		                              (size_t)parameters->header_address_token_limit,
+		                              rewrite_listed, generic, &header, &is_changed);
+		if (!ok && generic->error.text[0] == '\0')
+			error_set(&generic->error, "out of memory for the header");
+	}
+	if (ok && is_changed) {
+		delivery->replaced = read.length;
+		delivery->header = header;
+	} else {
+		buf_free(&header);
+	}
+	buf_free(&read);
+	return ok;
+}
+
+bool
+delivery_rewrite(struct delivery *delivery, struct verdict *verdict)
+{
+	struct generic generic = { .delivery = delivery, .error = ERROR_NONE };
+	bool           ok = true;
+
+	if (delivery->agent->generic == NULL)
+		return true;
+	ok = rewrite_envelope(delivery, &delivery->sender, &generic.error);
+	for (size_t i = 0; ok && i < delivery->count; i++)
+		ok = rewrite_envelope(delivery, &delivery->recipients[i].address, &generic.error);
+	ok = ok && rewrite_header(&generic);
+	arena_reset(&generic.arena);
+	if (!ok)
+		*verdict = verdict_make(&delivery->arena, OUTCOME_DEFERRED, "4.3.0", "%s",
+		                        generic.error.text);
+	return ok;
+}
