@@ -301,6 +301,9 @@ state_name(const struct delivery_recipient *recipient)
 	case OUTCOME_RELAYED_DSN: return "relayed-dsn";
 	case OUTCOME_DEFERRED: return "deferred";
 	case OUTCOME_FAILED: return "bounced";
+	case OUTCOME_EXPANDED:
+	case OUTCOME_PASS:
+	case OUTCOME_FORWARD: break; /* local's words */
 	}
 	return "?";
 }
