@@ -134,7 +134,7 @@ def test_crons_call(up):
         "Content-Type: text/plain; charset=UTF-8\nX-Cron-Env: <SHELL=/bin/sh>\n\nj\u00fc\n.\nend\n"))
     text = up.wait_subject("cron")
     assert "j\u00fc\n.\nend\n" in text
-    assert header(text, "From") == ["root (Cron Daemon)"]
+    assert header(text, "From") == ["root@example.test (Cron Daemon)"]
     uid = 0 if IS_ROOT else os.getuid()
     received = header(text, "Received")[0]
     assert re.fullmatch(rf"by mail\.example\.test \(Dakiya, from userid {uid}\) id \w+; .*", received)
@@ -171,7 +171,7 @@ def test_the_null_sender(up, sender):
 
 def test_recipients_from_the_header_and_the_command_line_add_up(up):
     up.sendmail("-t", "-i", "bob@example.test", stdin=(
-        "To: \"Alice, A\" <alice@example.test>\nBcc: bob@example.test,\n root\n"
+        "To: \"Alice, A\" <alice@example.test>\nBcc: bob@example.test,\n bob@example.test\n"
         "Subject: dash-t\n\nx\n"))
     for user in ("alice", "bob"):
         text = up.wait_subject("dash-t", user)

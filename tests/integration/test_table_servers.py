@@ -264,7 +264,7 @@ def test_host_names_are_resolved_before_the_doors_close(postgres, make_host, wor
         "virtual_mailbox_quota_maps": "", "virtual_mailbox_domains": "sql.test",
         "virtual_mailbox_maps": f"pgsql:{table}"}).start()
     assert rcpt(host, "carol@sql.test")[0] == 250
-    cf(work / "new", **dict(settings, hosts=f"{name}:1")).rename(table)
+    cf(work / "new", **dict(settings, hosts="unknown.invalid:1")).rename(table)
     time.sleep(0.3)
     assert rcpt(host, "carol@sql.test")[0] == 250
     host.wait_log("the content of before stays in use|resolved when a daemon starts")
