@@ -55,7 +55,7 @@ UNIT_BIN   := $(UNIT_SRC:tests/unit/%.c=$(OUT)/tests/%)
 # Tables whose client library is large: a shared object each, made where the library is there. They
 # link what they use of lib/ a second time, as -fPIC, and need nothing of the program.
 MODULE_LIBRARY := pgsql=libpq mysql=libmariadb ldap=ldap redis=hiredis sqlite=sqlite3
-MODULES    := $(foreach m,$(MODULE_LIBRARY),$(if $(shell pkg-config --exists $(lastword $(subst =, ,$(m))) && echo yes),$(m)))
+MODULES    := $(foreach m,$(MODULE_LIBRARY),$(if $(shell command -v pkg-config >/dev/null && pkg-config --exists $(lastword $(subst =, ,$(m))) && echo yes),$(m)))
 MODULE_BIN := $(foreach m,$(MODULES),$(OUT)/lib/dakiya/table_$(firstword $(subst =, ,$(m))).so)
 MODULE_LIB := $(patsubst %,$(OUT)/pic/lib/%.o,base/arena base/array base/buf base/clock base/error \
               base/number base/slice io/endpoint table/connect)

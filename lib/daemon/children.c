@@ -55,12 +55,18 @@ child_fork(const struct daemon_context *context, char *const arguments[], uid_t 
 	char *environment[] = { locale, NULL };
 
 	snprintf(path, sizeof(path), "%s/%s", context->parameters->daemon_directory, arguments[0]);
+	/* Below a directory that only root may enter, the child has nothing but this. */
+	int   program = open(path, O_PATH | O_CLOEXEC);
 	pid_t pid = fork();
-	if (pid != 0)
-		return pid;
-	become(context, uid, groups, control);
-	execve(path, arguments, environment);
-	_exit(EX_OSERR);
+	if (pid == 0) {
+		become(context, uid, groups, control);
+		execve(path, arguments, environment);
+		execveat(program, "", arguments, environment, AT_EMPTY_PATH);
+		_exit(EX_OSERR);
+	}
+	if (program >= 0)
+		close(program);
+	return pid;
 }
 
 static bool

@@ -13,6 +13,8 @@ import time
 
 import pytest
 
+import dakiya
+
 from ipc import Channel, LaunchedDaemon
 
 pytestmark = pytest.mark.sanitized
@@ -586,3 +588,17 @@ def test_jobs_of_local_report_what_is_next(place):
         assert outcome["action"] == DEFERRED and not forwards
         outcome, forwards = deliver(kind=1, name="u", home=str(place), has_next=True)
         assert outcome["action"] == 6
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="without root there is one user only")
+def test_programs_below_a_directory_of_roots_serve_all_mailboxes(make_host, tmp_path):
+    """Who cloned into /root: the mailbox's user may not enter it."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    shutil.copytree(dakiya.BUILD / "libexec", closed / "libexec", symlinks=True)
+    host = make_host(settings={"daemon_directory": closed / "libexec"}).start()
+    host.send("carol@elsewhere.test", ["alice@example.test"], dakiya.message())
+    assert host.wait_messages("alice")
+    client = host.pop3()
+    assert client.stat()[0] == 1
+    client.quit()
