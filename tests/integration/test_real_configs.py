@@ -17,12 +17,8 @@ NAMES = sorted(path.name for path in CONFIGS.iterdir() if path.is_dir())
 NOT_YET = re.compile(r" is not there yet: | cannot be read yet$|: service \S+ \(line \d+ of "
                      r"master.cf\) is not run: ")
 WAITING = {
-    "virtual-mysql": "tables of type mysql",
-    "virtual-pgsql": "tables of type pgsql",
-    "virtual-sqlite": "tables of type sqlite",
-    "ispmail": "tables of type mysql; milters",
-    "milters-postgrey": "milters, header_checks, policy services started by spawn",
-    "rewriting": "canonical, masquerade, generic and bcc tables",
+    "ispmail": "milters",
+    "milters-postgrey": "milters, policy services started by spawn",
 }
 
 
