@@ -52,12 +52,12 @@ check_user(const struct owners *owners, struct service *service, const char *use
 	case PIPE_USER_MISSING:
 		service->is_run = false;
 		report_add(report, PROBLEM_WARNING, service->file, service->line,
-		           "pipe: user=%.100s: %s: service %s is not run", user, error.text,
-		           service->name);
+		           "%s: user=%.100s: %s: service %s is not run", service->program->name,
+		           user, error.text, service->name);
 		return;
 	case PIPE_USER_REFUSED:
 		report_add(report, PROBLEM_ERROR, service->file, service->line,
-		           "pipe: user=%.100s: %s", user, error.text);
+		           "%s: user=%.100s: %s", service->program->name, user, error.text);
 		return;
 	}
 }
@@ -74,9 +74,12 @@ check_program(const struct pipe_arguments *arguments, const struct service *serv
 	if (arguments->root != NULL || arguments->argv[0][0] != '/' ||
 	    access(arguments->argv[0], F_OK) == 0)
 		return;
-	error_set_errno(&error, "pipe: argv=%.300s", arguments->argv[0]);
+	error_set_errno(&error, "%s: argv=%.300s", service->program->name, arguments->argv[0]);
 	report_add(report, PROBLEM_WARNING, service->file, service->line,
-	           "%s: mail for %s will wait", error.text, service->name);
+	           strcmp(service->program->name, "pipe") == 0
+	                   ? "%s: mail for %s will wait"
+	                   : "%s: service %s will answer nobody",
+	           error.text, service->name);
 }
 
 void
@@ -91,7 +94,7 @@ check_pipe(struct configuration *configuration, struct report *report)
 		struct arena          arena = ARENA(512u * 1024);
 		struct pipe_arguments arguments;
 
-		if (!service->is_run || strcmp(service->program->name, "pipe") != 0)
+		if (!service->is_run || !service->program->takes_arguments)
 			continue;
 		bool is_good =
 			pipe_arguments_parse(slice_from(service->own_arguments), service->file,

@@ -30,6 +30,8 @@ const struct program programs[] = {
 	OURS("virtual",  "local",     STAGE_AGENT, false, false, NULL,      "private/%s"),
 	{ .name = "pipe", .kind = PROGRAM_OURS, .executable = "pipe", .stage = STAGE_AGENT,
 	  .takes_arguments = true, .remark = "its user does not exist" },
+	{ .name = "spawn", .kind = PROGRAM_OURS, .executable = "spawn", .stage = STAGE_SERVER,
+	  .takes_arguments = true, .sockets = { "private/%s" }, .remark = "its user does not exist" },
 	OURS("authd",    "authd",     STAGE_SERVER, false, false, NULL,     "private/auth"),
 	OURS("resolver", "resolver",  STAGE_SERVER, false, true, NULL,      "private/resolver"),
 	OURS("qmgr",     "qmgr",      STAGE_QUEUE, false, true,  NULL,
@@ -53,7 +55,6 @@ const struct program programs[] = {
 	NOT_NEEDED("dnsblog",         "the resolver asks"),
 
 	MISSING("verify",     "addresses are not verified by probes yet"),
-	MISSING("spawn",      "there is no spawn yet"),
 	MISSING("postscreen", "smtpd takes connections itself"),
 	MISSING("qmqpd",      "QMQP is not spoken"),
 };

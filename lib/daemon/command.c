@@ -181,6 +181,7 @@ struct run {
 	const struct command  *command;
 	struct command_result *result;
 	int                    input, output, report, hold; /* our ends; -1 = closed */
+	int                    socket;                      /* instead of input and output; -1 */
 	struct slice           piece;                       /* of its input, not written yet */
 	int64_t                deadline_ms;
 	bool                   is_stopping; /* it was told to end; result->end says why */
@@ -207,6 +208,18 @@ pipe_make(int *ours, int *theirs, bool we_write)
 	return true;
 }
 
+/* Its three streams: pipes, or the socket. */
+static bool
+streams_make(struct run *run, int theirs[COMMAND_DESCRIPTORS])
+{
+	if (run->socket < 0)
+		return pipe_make(&run->input, &theirs[COMMAND_STDIN], true) &&
+		       pipe_make(&run->output, &theirs[COMMAND_OUTPUT], false);
+	theirs[COMMAND_STDIN] = fcntl(run->socket, F_DUPFD_CLOEXEC, 3);
+	theirs[COMMAND_OUTPUT] = fcntl(run->socket, F_DUPFD_CLOEXEC, 3);
+	return theirs[COMMAND_STDIN] >= 0 && theirs[COMMAND_OUTPUT] >= 0;
+}
+
 static bool
 run_start(struct run *run, const struct command_runner *runner)
 {
@@ -215,8 +228,7 @@ run_start(struct run *run, const struct command_runner *runner)
 	struct error *error = &run->result->error;
 	bool          is_sent = false;
 
-	if (!pipe_make(&run->input, &theirs[COMMAND_STDIN], true) ||
-	    !pipe_make(&run->output, &theirs[COMMAND_OUTPUT], false) ||
+	if (!streams_make(run, theirs) ||
 	    !pipe_make(&run->report, &theirs[COMMAND_REPORT], false) ||
 	    !pipe_make(&run->hold, &theirs[COMMAND_HOLD], true))
 		error_set_errno(error, "pipe");
@@ -368,9 +380,9 @@ run_watch(struct run *run)
 		continue;
 }
 
-void
-command_run(struct command_runner *runner, const struct command *command,
-            struct command_result *result)
+static void
+run_whole(struct command_runner *runner, const struct command *command, int socket,
+          struct command_result *result)
 {
 	struct run run = { .command = command,
 		           .result = result,
@@ -378,6 +390,7 @@ command_run(struct command_runner *runner, const struct command *command,
 		           .output = -1,
 		           .report = -1,
 		           .hold = -1,
+		           .socket = socket,
 		           .piece = SLICE_EMPTY,
 		           .deadline_ms = clock_monotonic_ms() + command->time_limit_ms };
 
@@ -389,6 +402,20 @@ command_run(struct command_runner *runner, const struct command *command,
 	end_close(&run.output);
 	end_close(&run.report);
 	end_close(&run.hold);
+}
+
+void
+command_run(struct command_runner *runner, const struct command *command,
+            struct command_result *result)
+{
+	run_whole(runner, command, -1, result);
+}
+
+void
+command_serve(struct command_runner *runner, const struct command *command, int socket,
+              struct command_result *result)
+{
+	run_whole(runner, command, socket, result);
 }
 
 void

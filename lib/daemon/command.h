@@ -76,6 +76,12 @@ size_t command_room_left(const struct command *command);
  */
 void command_run(struct command_runner *runner, const struct command *command,
                  struct command_result *result);
+/*
+ * The same for a program that talks to a client, as inetd runs it: its input, output and error
+ * output are all the socket, which stays the caller's. command->input is not used.
+ */
+void command_serve(struct command_runner *runner, const struct command *command, int socket,
+                   struct command_result *result);
 void command_result_free(struct command_result *result);
 
 /*

@@ -164,3 +164,45 @@ def test_names_of_restrictions_are_an_answer_and_rubbish_is_none(policy):
         server.decide = lambda attributes: "frobnicate"
         assert client.rcpt("alice@example.test")[0] == 451
 
+
+SPAWNED = r"""#!/usr/bin/python3
+import os, sys
+attributes = {}
+for line in sys.stdin:
+    line = line.rstrip("\n")
+    if line:
+        name, value = line.split("=", 1)
+        attributes[name] = value
+        continue
+    if attributes["sender"].startswith("die"):
+        sys.exit(3)
+    print(f"action=PREPEND X-Spawned: uid={os.getuid()} {' '.join(sys.argv[1:])}\n", flush=True)
+    attributes = {}
+"""
+
+
+def test_a_policy_server_that_spawn_starts(make_host):
+    """As policyd-spf is set up: one process a connection, as a user of its own."""
+    user = "64333:64333" if os.geteuid() == 0 else f"{os.getuid()}:{os.getgid()}"
+    host = make_host(extra_services="", settings={
+        "smtpd_recipient_restrictions": "check_policy_service unix:private/policy",
+        "smtpd_policy_service_retry_delay": "0", "policy_time_limit": "3600"})
+    program = host.directory / "policy.py"
+    program.write_text(SPAWNED)
+    program.chmod(0o755)
+    with open(host.config / "master.cf", "a", encoding="ascii") as file:
+        file.write(f"policy unix - n n - 4 spawn user={user} argv={program} first second\n")
+    assert "spawn" not in host.tool("dakiya", "check").stderr
+    host.start()
+    host.send("carol@elsewhere.test", ["alice@example.test"], message())
+    [text] = host.wait_messages("alice")
+    assert f"X-Spawned: uid={user.split(':', maxsplit=1)[0]} first second".encode() in text
+    with host.smtp() as client:
+        client.ehlo("client.test")
+        client.mail("die@elsewhere.test")
+        assert client.rcpt("alice@example.test")[0] == 451
+    host.wait_log(r"spawn\[\d+\]: warning: command \S+policy\.py exit status 3")
+    # What is left of a server ends with the mail system.
+    host.stop()
+    left = dakiya.run("pgrep", "-f", str(program), check=False)
+    assert left.stdout == ""

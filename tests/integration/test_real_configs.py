@@ -18,7 +18,7 @@ NOT_YET = re.compile(r" is not there yet: | cannot be read yet$|: service \S+ \(
                      r"master.cf\) is not run: ")
 WAITING = {
     "ispmail": "milters",
-    "milters-postgrey": "milters, policy services started by spawn",
+    "milters-postgrey": "milters",
 }
 
 

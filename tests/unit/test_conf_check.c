@@ -327,11 +327,11 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		{ "smtpd_milters = inet:127.0.0.1:8891\nheader_checks =\n", SERVICES,
 		  "./main.cf:9: error: smtpd_milters is not there yet: mail would pass by the "
 		  "milters, unsigned and unseen; take it out to do without\n" },
-		{ "virtual_transport = dovecot\n",
-		  SERVICES "dovecot unix - n n - - spawn\n  user=vmail argv=/bin/deliver\n",
-		  "./master.cf:6: warning: spawn is not used here: there is no spawn yet\n"
+		{ "virtual_transport = dovecot\n", SERVICES "dovecot unix - n n - - verify\n",
+		  "./master.cf:6: warning: verify is not used here: addresses are not verified by "
+		  "probes yet\n"
 		  "./main.cf:9: error: virtual_transport: service dovecot (line 6 of master.cf) is "
-		  "not run: there is no spawn yet\n" },
+		  "not run: addresses are not verified by probes yet\n" },
 		{ "default_transport = slow:\n", SERVICES,
 		  "./main.cf:9: error: default_transport: there is no service \"slow\" in "
 		  "master.cf\n" },
