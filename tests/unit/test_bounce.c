@@ -1,6 +1,7 @@
 /* test_bounce.c - bounce: who is told, and the notice word for word, against a queue of the test.
  */
-/* links: bounce/kind.c bounce/text.c bounce/report.c bounce/returned.c bounce/send.c */
+/* links: bounce/kind.c bounce/report.c bounce/returned.c bounce/send.c */
+/* links: bounce/template.c bounce/text.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,12 +15,12 @@
 #define ORIGINAL "Received: by mx\r\nFrom: s@far.example\r\nSubject: hello\r\n\r\nThe body.\r\n"
 
 struct host {
-	struct fake_queue     queue;
-	struct snapshot      *snapshot;
-	struct intake_context context;
-	struct agent_job      job;
-	struct buf            recipients;
-	struct error          error;
+	struct fake_queue  queue;
+	struct snapshot   *snapshot;
+	struct notice_room room;
+	struct agent_job   job;
+	struct buf         recipients;
+	struct error       error;
 };
 
 static void
@@ -37,12 +38,14 @@ host_open(struct host *host, const char *more)
 	host->snapshot = snapshot_from_text(text, &error);
 	if (host->snapshot == NULL)
 		fail_msg("%s", error.text);
-	host->context.snapshot = host->snapshot;
-	host->context.parameters = snapshot_parameters(host->snapshot);
-	host->context.router = router_create(host->snapshot, &error);
-	if (host->context.router == NULL)
+	host->room.intake.snapshot = host->snapshot;
+	host->room.intake.parameters = snapshot_parameters(host->snapshot);
+	host->room.intake.router = router_create(host->snapshot, &error);
+	if (host->room.intake.router == NULL)
 		fail_msg("%s", error.text);
-	host->context.queue = intake_client_create(host->queue.path, "bounce");
+	if (!notice_room_init(&host->room, host->snapshot, &error))
+		fail_msg("%s", error.text);
+	host->room.intake.queue = intake_client_create(host->queue.path, "bounce");
 	host->recipients = BUF(65536);
 	host->job.message = msg_job_clear();
 	host->job.message.queue_id = SLICE("ORIGINAL");
@@ -56,8 +59,9 @@ host_open(struct host *host, const char *more)
 static void
 host_close(struct host *host)
 {
-	router_destroy(&host->context.router);
-	intake_client_destroy(&host->context.queue);
+	notice_room_free(&host->room);
+	router_destroy(&host->room.intake.router);
+	intake_client_destroy(&host->room.intake.queue);
 	snapshot_destroy(&host->snapshot);
 	fake_queue_stop(&host->queue);
 	buf_free(&host->recipients);
@@ -97,7 +101,7 @@ add_simple(struct host *host, const char *address, unsigned notify)
 static void
 tell(struct host *host, enum notice_result expected)
 {
-	if (notice_send(&host->context, &host->job, &host->error) != expected)
+	if (notice_send(&host->room, &host->job, &host->error) != expected)
 		fail_msg("%s", host->error.text);
 }
 
