@@ -1,9 +1,7 @@
 /* template.c - the words of notices: bounce_template_file, read once. See notice.h. */
 #include "bounce/notice.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "lib/base/log.h"
@@ -104,7 +102,7 @@ read_file(struct notice_room *room, const char *path, struct error *error)
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
 	if (fd < 0)
-		return error_set(error, "open %s: %s", path, strerror(errno));
+		return error_set_errno(error, "open %s", path);
 	bool ok = file_read_all(fd, &room->file, path, error);
 	close(fd);
 	return ok && (notice_templates_parse(buf_slice(&room->file), &room->templates, error) ||

@@ -161,11 +161,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (room.intake.router == NULL) {
 		log_open("fuzz", "fuzz", LOG_TO_STREAM, open("/dev/null", O_WRONLY), 0);
-		room.intake.snapshot = snapshot_from_text("myhostname = mx.example.org\n"
-		                                          "enable_threaded_bounces = yes\n"
-		                                          "notify_classes = bounce, delay\nalias_maps =\n"
-		                                          "bounce_size_limit = 20000\n",
-		                                          NULL);
+		room.intake.snapshot =
+			snapshot_from_text("myhostname = mx.example.org\n"
+		                           "enable_threaded_bounces = yes\n"
+		                           "notify_classes = bounce, delay\nalias_maps =\n"
+		                           "bounce_size_limit = 20000\n",
+		                           NULL);
 		room.intake.parameters = snapshot_parameters(room.intake.snapshot);
 		room.intake.router = router_create(room.intake.snapshot, NULL);
 		assert(notice_room_init(&room, room.intake.snapshot, NULL));

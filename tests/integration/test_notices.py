@@ -78,13 +78,12 @@ def hosts(authority):
                 f"mx.{name}.test. 300 IN A {address}"]
     host = dakiya.Host(directory, authority=authority, users=["alice", "bob", "carol"],
                        dns_records=dns, settings={
-        "mynetworks": "127.0.0.0/8", "smtpd_client_message_rate_limit": "0",
+        "mynetworks": "127.0.0.0/8", "smtpd_reject_unlisted_recipient": "no",
         "transport_maps": "inline:{ { gone.test = error:5.1.6 gone for good }, "
                           "{ later.test = retry:4.4.1 come back later } }",
         "virtual_alias_maps": "inline:{ { list@example.test = bob@example.test, "
                               "carol@example.test } }",
-        "delay_warning_time": "1s", "minimal_backoff_time": "1s", "maximal_backoff_time": "2s",
-        "queue_run_delay": "1s"})
+        "delay_warning_time": "1s", "minimal_backoff_time": "1s", "maximal_backoff_time": "2s"})
     host.start()
     yield host, peers
     host.stop(check=False)
@@ -225,7 +224,7 @@ def test_the_end_of_a_delay_is_told_when_configured(make_host, confirm):
     host = make_host(users=["alice"], dns_records=[
         "slow.test. 300 IN MX 10 mx.slow.test.", f"mx.slow.test. 300 IN A {address}"], settings={
         "mynetworks": "127.0.0.0/8", "delay_warning_time": "1s", "minimal_backoff_time": "1s",
-        "maximal_backoff_time": "1s", "queue_run_delay": "1s",
+        "maximal_backoff_time": "1s",
         "confirm_delay_cleared": confirm}).start()
     try:
         host.send(SENDER, "x@slow.test", message(subject="slow"))
@@ -247,10 +246,10 @@ def test_the_end_of_a_delay_is_told_when_configured(make_host, confirm):
 def test_the_postmaster_gets_copies_of_the_classes_he_named(make_host):
     host = make_host(users=["alice", "b", "d", "two"], settings={
         "mynetworks": "127.0.0.0/8",
+        "smtpd_reject_unlisted_recipient": "no",  # or RCPT would say so at once
         "transport_maps": "inline:{ { gone.test = error:5.1.6 gone for good }, "
                           "{ later.test = retry:4.4.1 come back later } }",
-        "delay_warning_time": "1s", "minimal_backoff_time": "1s", "maximal_backoff_time": "1s",
-        "queue_run_delay": "1s", "notify_classes": "bounce, delay",
+        "delay_warning_time": "1s", "minimal_backoff_time": "1s", "maximal_backoff_time": "1s", "notify_classes": "bounce, delay",
         "bounce_notice_recipient": "b@example.test", "delay_notice_recipient": "d@example.test",
         "2bounce_notice_recipient": "two@example.test"}).start()
     with host.smtp() as client:
@@ -368,6 +367,7 @@ EOF
 def test_words_come_from_the_template_file(make_host):
     host = make_host(users=["alice"], settings={
         "mynetworks": "127.0.0.0/8",
+        "smtpd_reject_unlisted_recipient": "no",  # or RCPT would say so at once
         "transport_maps": "inline:{ { gone.test = error:5.1.6 gone for good } }"})
     path = host.config / "bounce.cf"
     path.write_text(TEMPLATE, encoding="utf-8")
@@ -401,6 +401,7 @@ def test_words_come_from_the_template_file(make_host):
 def test_a_broken_template_file_is_named_by_check_and_holds_up_nothing(make_host):
     host = make_host(users=["alice"], settings={
         "mynetworks": "127.0.0.0/8",
+        "smtpd_reject_unlisted_recipient": "no",  # or RCPT would say so at once
         "transport_maps": "inline:{ { gone.test = error:5.1.6 gone for good } }"})
     path = host.config / "bounce.cf"
     host.settings |= {"bounce_template_file": str(path), "notify_classes": "bounces"}
