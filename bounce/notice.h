@@ -55,6 +55,8 @@ struct notice {
 	const struct parameters *parameters;
 	const struct agent_job  *job;
 	ARRAY(struct notice_recipient) recipients;
+	/* Those that this one tells of: all, unless it would be too large. */
+	size_t               first, end;
 	struct slice         to; /* internal form */
 	bool                 is_utf8;
 	bool                 needs_no_tls; /* the message says TLS-Required: no (RFC 8689 5) */

@@ -104,25 +104,47 @@ submit_once(const struct intake_context *context, struct notice *notice, struct 
 	return ok;
 }
 
+/* A notice that is refused for good (its size, above all) is made again with less of the message.
+ */
+static bool
+submit_with_less(const struct intake_context *context, struct notice *notice, struct arena *arena,
+                 struct smtp_reply *reply, struct error *error)
+{
+	for (notice->returned = what_to_return(notice);; notice->returned++) {
+		if (!submit_once(context, notice, arena, reply, error))
+			return false;
+		if (reply->code < 500 || notice->returned == RETURN_NOTHING)
+			return true;
+	}
+}
+
 /*
- * A notice that is refused for good (its size, above all) is made again with less of the message;
- * one that is refused even so waits in the queue, where an admin sees it.
+ * One notice tells of all recipients. When it is refused even without the message, half of them get
+ * one each, and so on; what is refused with a single one waits in the queue, where an admin sees
+ * it.
  */
 static enum notice_result
 submit(const struct intake_context *context, struct notice *notice, struct error *error)
 {
 	struct arena      arena = ARENA(0);
-	struct smtp_reply reply = { 0 };
+	struct smtp_reply reply = { .code = 250 };
+	size_t            count = notice->recipients.count;
 	bool              ok = true;
 
-	for (notice->returned = what_to_return(notice);; notice->returned++) {
-		ok = submit_once(context, notice, &arena, &reply, error);
-		if (!ok || reply.code < 500 || notice->returned == RETURN_NOTHING)
-			break;
+	for (notice->first = 0; ok && notice->first < notice->recipients.count;) {
+		notice->end = notice->first + count;
+		if (notice->end > notice->recipients.count)
+			notice->end = notice->recipients.count;
+		count = notice->end - notice->first;
+		ok = submit_with_less(context, notice, &arena, &reply, error);
+		if (ok && reply.code == 250)
+			notice->first = notice->end;
+		else if (ok && reply.code >= 500 && count > 1)
+			count = (count + 1) / 2;
+		else if (ok)
+			ok = error_set(error, "notice not accepted: %d %.*s", reply.code,
+			               SLICE_ARGS(reply.text));
 	}
-	if (ok && reply.code != 250)
-		ok = error_set(error, "notice not accepted: %d %.*s", reply.code,
-		               SLICE_ARGS(reply.text));
 	arena_reset(&arena);
 	return ok ? NOTICE_DONE : NOTICE_LATER;
 }

@@ -168,7 +168,7 @@ notice_append_text(const struct notice *notice, struct buf *out)
 		buf_append_text(out, "\r\n");
 	}
 	append_words(notice, out);
-	for (size_t i = 0; i < notice->recipients.count; i++)
+	for (size_t i = notice->first; i < notice->end; i++)
 		if (!append_recipient(notice, &notice->recipients.items[i], out))
 			return false;
 	return !out->has_failed;

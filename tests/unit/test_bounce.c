@@ -742,6 +742,33 @@ a_notice_above_the_size_limit_returns_less(void **state)
 	free(text);
 }
 
+/* Each of them is told of once, in as few notices as it takes. */
+static void
+recipients_that_fit_no_single_notice_get_several(void **state)
+{
+	struct host host;
+	char        address[40];
+
+	(void)state;
+	host_open(&host, "message_size_limit = 8000\n");
+	for (int i = 0; i < 50; i++) {
+		snprintf(address, sizeof(address), "r%02d@far.example", i);
+		add_simple(&host, address, 0);
+	}
+	tell(&host, NOTICE_DONE);
+	assert_in_range(host.queue.commits, 3, 5);
+	assert_has(&host, "Final-Recipient: rfc822; r49@far.example\r\n");
+	assert_has(&host, "<r49@far.example>: ");
+	assert_has_not(&host, "r00@far.example");
+	host_close(&host);
+	/* One alone that fits nowhere waits. */
+	host_open(&host, "message_size_limit = 800\n");
+	add_simple(&host, "r@far.example", 0);
+	tell(&host, NOTICE_LATER);
+	assert_int_equal(host.queue.commits, 0);
+	host_close(&host);
+}
+
 static void
 a_message_in_a_file_comes_back_whole(void **state)
 {
@@ -801,6 +828,7 @@ main(void)
 		cmocka_unit_test(a_copy_that_cannot_be_made_does_not_repeat_the_notice),
 		cmocka_unit_test(the_job_waits_until_the_notice_is_committed),
 		cmocka_unit_test(a_notice_above_the_size_limit_returns_less),
+		cmocka_unit_test(recipients_that_fit_no_single_notice_get_several),
 		cmocka_unit_test(a_message_in_a_file_comes_back_whole),
 	};
 
