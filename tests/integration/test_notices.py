@@ -427,3 +427,19 @@ def test_a_broken_template_file_is_named_by_check_and_holds_up_nothing(make_host
     notice = parse(host.wait_messages("alice")[0])
     assert notice["Subject"] == "Undelivered Mail Returned to Sender"
     host.wait_log(r"bounce_template_file: .*bounce\.cf: line 1: .*built-in words are used")
+
+
+def test_the_example_in_the_manual_is_a_good_template(make_host):
+    page = (dakiya.TOP / "docs/man/bounce.5").read_text()
+    example = re.search(r"^\.Bd[^\n]*\n(# What.*?)^\.Ed", page, re.M | re.S).group(1)
+    host = make_host(users=[], settings={"delay_warning_time": "240m"})
+    path = host.config / "bounce.cf"
+    path.write_text(example)
+    host.settings["bounce_template_file"] = str(path)
+    host.write_config()
+    result = host.tool("dakiya", "check")
+    assert "bounce" not in result.stdout + result.stderr
+    shown = host.tool("dakconf", "-b").stdout
+    assert f"This is the mail service at {host.name}.\n" in shown
+    assert "at most 5 days.\n" in shown and "not even $1.\n" in shown
+    assert "\n4 hour(s). You need not send it again" in shown
