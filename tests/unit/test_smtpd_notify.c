@@ -184,13 +184,13 @@ static void
 a_long_session_keeps_its_last_lines(void **state)
 {
 	struct host host;
-	char        line[5000];
+	char        line[2000];
 
 	(void)state;
 	host_open(&host, "notify_classes = policy\n");
 	memset(line, '\xff', sizeof(line)); /* the worst: each byte may take more than one */
 	for (int i = 0; i < 1000; i++) {
-		notify_note_command(&host.session, slice_of(line, (size_t)(i * 7 % 5000)));
+		notify_note_command(&host.session, slice_of(line, (size_t)(i * 7 % 2000)));
 		assert_true(host.session.transcript.length <= TRANSCRIPT_MOST);
 		assert_false(host.session.transcript.has_failed);
 	}
