@@ -443,3 +443,51 @@ def test_the_example_in_the_manual_is_a_good_template(make_host):
     assert f"This is the mail service at {host.name}.\n" in shown
     assert "at most 5 days.\n" in shown and "not even $1.\n" in shown
     assert "\n4 hour(s). You need not send it again" in shown
+
+
+# ---- threads, sizes, deaths ----
+
+GONE = {"mynetworks": "127.0.0.0/8", "smtpd_reject_unlisted_recipient": "no",
+        "transport_maps": "inline:{ { gone.test = error:5.1.6 gone for good } }"}
+
+
+def test_notices_stand_in_the_thread_of_their_message(make_host):
+    host = make_host(users=["alice"], settings=GONE | {"enable_threaded_bounces": "yes"}).start()
+    text = "Message-Id: <first@client.test>\r\n" + message(subject="thread")
+    host.send(SENDER, "x@gone.test", text)
+    notice = parse(host.wait_messages("alice")[0])
+    assert notice["In-Reply-To"] == notice["References"] == "<first@client.test>"
+    assert notice["Message-Id"] not in (None, "<first@client.test>")
+
+
+def test_a_notice_that_is_too_large_becomes_several(make_host):
+    host = make_host(users=["alice"], settings=GONE | {"message_size_limit": "20000"}).start()
+    names = [f"r{number}@gone.test" for number in range(150)]
+    host.send(SENDER, names, message(subject="many", body="A line.\n" * 1500))
+    host.wait_queue_empty()
+    notices = [parse(stored) for stored in host.messages("alice")]
+    told = [block["Final-Recipient"].split("; ")[1]
+            for notice in notices for block in report_of(notice)[1]]
+    assert sorted(told) == sorted(names)
+    assert 2 <= len(notices) <= 8
+    assert all(len(stored) < 20500 for stored in host.messages("alice"))
+
+
+def test_every_sender_is_told_whatever_becomes_of_bounce(make_host):
+    host = make_host(users=["alice"], settings=GONE).start()
+    count, killed = 300, 0
+    with host.smtp() as client:
+        client.ehlo("client.test")
+        for number in range(count):
+            client.mail(SENDER, [f"ENVID=kill-{number}"])
+            client.rcpt("x@gone.test")
+            assert client.data(message(subject="kill"))[0] == 250
+            if number % 30 == 0:
+                for pid in host.processes().get("bounce", []):
+                    os.kill(pid, signal.SIGKILL)
+                    killed += 1
+    host.wait_queue_empty(60)
+    found = dakiya.wait_for("all notices", lambda: (
+        lambda all: all if len(all) == count else None)(notices_of(host)), 30)
+    assert killed > 2 and set(found) == {f"kill-{number}" for number in range(count)}
+    assert sum(len(notices) - 1 for notices in found.values()) <= 3 * killed
