@@ -6,79 +6,71 @@
 /* ---- the kinds ---- */
 
 static const struct notice_kind kinds[] = {
-	{ JOB_NOTICE_FAILURE, false, DSN_NOTIFY_FAILURE, true, NOTICE_TEXT_FAILURE,
-	  "sender non-delivery notification", "Undelivered Message" },
-	{ JOB_NOTICE_FAILURE, true, DSN_NOTIFY_FAILURE, true, NOTICE_TEXT_POSTMASTER,
-	  "postmaster non-delivery notification", "Undelivered Message" },
-	{ JOB_NOTICE_DELAY, false, DSN_NOTIFY_DELAY, true, NOTICE_TEXT_DELAY,
-	  "sender delay notification", "Delayed Message" },
-	{ JOB_NOTICE_SUCCESS, false, DSN_NOTIFY_SUCCESS, false, NOTICE_TEXT_SUCCESS,
-	  "sender delivery status notification", "Message" },
+	{ JOB_NOTICE_FAILURE, FOR_SENDER, DSN_NOTIFY_FAILURE, NOTICE_TEMPLATE_FAILURE,
+	  "sender non-delivery notification", "Undelivered Message", NULL },
+	{ JOB_NOTICE_FAILURE, FOR_POSTMASTER_COPY, 0, NOTICE_TEMPLATE_FAILURE,
+	  "postmaster non-delivery notification", "Undelivered Message",
+	  "A notice like this went to the sender, if he wanted one. You get this copy because "
+	  "notify_classes lists bounce." },
+	{ JOB_NOTICE_FAILURE, FOR_POSTMASTER_ALONE, 0, NOTICE_TEMPLATE_FAILURE,
+	  "postmaster non-delivery notification", "Undelivered Message",
+	  "A notice could not be delivered to the one it was meant for, and has no sender to "
+	  "return to. You get it because notify_classes lists 2bounce or bounce." },
+	{ JOB_NOTICE_DELAY, FOR_SENDER, DSN_NOTIFY_DELAY, NOTICE_TEMPLATE_DELAY,
+	  "sender delay notification", "Delayed Message", NULL },
+	{ JOB_NOTICE_DELAY, FOR_POSTMASTER_COPY, 0, NOTICE_TEMPLATE_DELAY,
+	  "postmaster delay notification", "Delayed Message",
+	  "A warning like this went to the sender, if he wanted one. You get this copy because "
+	  "notify_classes lists delay." },
+	{ JOB_NOTICE_SUCCESS, FOR_SENDER, DSN_NOTIFY_SUCCESS, NOTICE_TEMPLATE_SUCCESS,
+	  "sender delivery status notification", "Message", NULL },
 };
-
-static const struct notice_kind *
-kind_of(uint32_t kind, bool is_double_bounce)
-{
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		if ((uint32_t)kinds[i].kind == kind &&
-		    kinds[i].is_double_bounce == is_double_bounce)
-			return &kinds[i];
-	return NULL;
-}
+#define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))
 
 /* ---- the addressee ---- */
 
+/* A double bounce, or what has the sender of one. */
 static bool
-list_has_word(const char *list, const char *word)
+is_double_bounce(const struct notice *notice)
 {
-	struct slice rest = slice_from(list), one;
+	const struct msg_envelope *envelope = &notice->job->envelope;
+	struct slice               sender = envelope->sender;
+	struct slice               local = slice_first(sender, slice_find_byte(sender, '@'));
 
-	while (slice_next_word(&rest, " \t\r\n,", &one))
-		if (slice_equal_fold(one, slice_from(word)))
-			return true;
-	return false;
-}
-
-static bool
-is_double_bounce_sender(const struct notice *notice, struct slice sender)
-{
-	struct slice local = slice_first(sender, slice_find_byte(sender, '@'));
-
-	return slice_equal_fold(local, slice_from(notice->parameters->double_bounce_sender));
+	return (envelope->flags & ENVELOPE_DOUBLE_BOUNCE) != 0 ||
+	       slice_equal_fold(local, slice_from(notice->parameters->double_bounce_sender));
 }
 
 /*
- * Sets kind and addressee; kind stays NULL when nobody is told. What has no sender (a notice of
- * ours or another's) and fails goes to the postmaster if he wants it, once: what comes from
- * double_bounce_sender ends here.
+ * Whom a notice of this kind goes to; empty: to nobody. What has no sender (a notice of ours or
+ * another's) and fails goes to the postmaster if he wants it, once: what comes from
+ * double_bounce_sender ends there.
  */
-static void
-choose_addressee(struct notice *notice)
+static struct slice
+choose_addressee(const struct notice *notice, const struct notice_kind *kind)
 {
-	const struct msg_envelope *envelope = &notice->job->envelope;
-	uint32_t                   kind = notice->job->message.kind;
-	struct slice               id = notice->job->message.queue_id;
+	const struct parameters *parameters = notice->parameters;
+	const char              *classes = parameters->notify_classes;
+	struct slice             sender = notice->job->envelope.sender;
 
-	if (envelope->sender.length > 0 && !is_double_bounce_sender(notice, envelope->sender) &&
-	    (envelope->flags & ENVELOPE_DOUBLE_BOUNCE) == 0) {
-		notice->kind = kind_of(kind, false);
-		notice->to = envelope->sender;
-		return;
+	if (is_double_bounce(notice))
+		return SLICE_EMPTY;
+	switch (kind->audience) {
+	case FOR_SENDER: return sender;
+	case FOR_POSTMASTER_COPY:
+		if (kind->kind == JOB_NOTICE_DELAY)
+			return slice_from(notice_class_is_set(classes, "delay")
+			                          ? parameters->delay_notice_recipient
+			                          : "");
+		return slice_from(notice_class_is_set(classes, "bounce") && sender.length > 0
+		                          ? parameters->bounce_notice_recipient
+		                          : "");
+	case FOR_POSTMASTER_ALONE: break;
 	}
-	if (kind != JOB_NOTICE_FAILURE)
-		return;
-	if (envelope->sender.length > 0 || (envelope->flags & ENVELOPE_DOUBLE_BOUNCE) != 0) {
-		log_warning("%.*s: undeliverable postmaster notification discarded",
-		            SLICE_ARGS(id));
-		return;
-	}
-	if (!list_has_word(notice->parameters->notify_classes, "2bounce")) {
-		log_info("%.*s: undeliverable notification without a sender discarded",
-		         SLICE_ARGS(id));
-		return;
-	}
-	notice->kind = kind_of(kind, true);
-	notice->to = slice_from(notice->parameters->double_bounce_notice_recipient);
+	if (sender.length > 0 ||
+	    !(notice_class_is_set(classes, "2bounce") || notice_class_is_set(classes, "bounce")))
+		return SLICE_EMPTY;
+	return slice_from(parameters->double_bounce_notice_recipient);
 }
 
 /* ---- the recipients ---- */
@@ -95,34 +87,77 @@ take_outcome(struct notice_recipient *entry)
 		;
 }
 
-/* RFC 3461 5.2: NOTIFY decides, where it was given. */
+/*
+ * RFC 3461 5.2: NOTIFY decides, where it was given; without it failures and delays are told, and
+ * with confirm_delay_cleared the end of a delay, which qmgr lets through only then.
+ */
 static bool
-wants_notice(const struct notice_kind *kind, const struct msg_job_recipient *recipient)
+wants_notice(const struct notice *notice, const struct notice_recipient *entry)
 {
-	if (recipient->dsn_notify == 0)
-		return kind->is_default;
-	return (recipient->dsn_notify & kind->notify) != 0 &&
-	       (recipient->dsn_notify & DSN_NOTIFY_NEVER) == 0;
+	unsigned notify = entry->recipient.dsn_notify;
+	unsigned asked = notice->kind->notify;
+
+	if (notice->kind->audience != FOR_SENDER)
+		return true;
+	if (asked == DSN_NOTIFY_SUCCESS) {
+		/* The next host has taken over the duty to report (RFC 3461 5.2.2). */
+		if (entry->outcome.action == OUTCOME_RELAYED_DSN)
+			return false;
+		if (notice->parameters->confirm_delay_cleared &&
+		    (notify == 0 || (notify & DSN_NOTIFY_DELAY) != 0))
+			return true;
+		return (notify & DSN_NOTIFY_SUCCESS) != 0;
+	}
+	return notify == 0 || ((notify & asked) != 0 && (notify & DSN_NOTIFY_NEVER) == 0);
 }
 
-bool
-notice_select(struct notice *notice, struct error *error)
+static bool
+take_recipients(struct notice *notice, struct error *error)
 {
 	struct slice            list = notice->job->message.recipients;
 	struct notice_recipient entry;
 
-	choose_addressee(notice);
-	if (notice->kind == NULL)
-		return true;
+	notice->recipients.count = 0;
 	while (msg_job_recipient_next(&list, &entry.recipient)) {
-		if (!wants_notice(notice->kind, &entry.recipient))
-			continue;
 		take_outcome(&entry);
-		/* The next host has taken over the duty to report (RFC 3461 5.2.2). */
-		if (entry.outcome.action == OUTCOME_RELAYED_DSN)
-			continue;
-		if (!ARRAY_PUSH(&notice->recipients, entry))
+		if (wants_notice(notice, &entry) && !ARRAY_PUSH(&notice->recipients, entry))
 			return error_set(error, "out of memory for a notice");
 	}
 	return list.data != NULL || error_set(error, "the job's recipients are malformed");
+}
+
+bool
+notice_next(struct notice *notice, size_t *row, struct error *error)
+{
+	for (; *row < KIND_COUNT; ++*row) {
+		notice->kind = &kinds[*row];
+		if ((uint32_t)notice->kind->kind != notice->job->message.kind)
+			continue;
+		notice->to = choose_addressee(notice, notice->kind);
+		if (notice->to.length == 0)
+			continue;
+		if (!take_recipients(notice, error))
+			return false;
+		if (notice->recipients.count > 0) {
+			++*row;
+			return true;
+		}
+	}
+	notice->kind = NULL;
+	return true;
+}
+
+void
+notice_log_discarded(const struct notice *notice)
+{
+	struct slice id = notice->job->message.queue_id;
+
+	if (notice->job->message.kind != JOB_NOTICE_FAILURE)
+		return;
+	if (is_double_bounce(notice))
+		log_warning("%.*s: undeliverable postmaster notification discarded",
+		            SLICE_ARGS(id));
+	else if (notice->job->envelope.sender.length == 0)
+		log_info("%.*s: undeliverable notification without a sender discarded",
+		         SLICE_ARGS(id));
 }

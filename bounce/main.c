@@ -13,10 +13,12 @@
 static bool
 prepare(struct daemon_context *daemon, struct error *error)
 {
-	struct intake_context *context = calloc(1, sizeof(*context));
+	struct notice_room    *room = calloc(1, sizeof(*room));
+	struct intake_context *context;
 
-	if (context == NULL)
+	if (room == NULL)
 		return error_set(error, "out of memory");
+	context = &room->intake;
 	context->snapshot = daemon->snapshot;
 	context->parameters = daemon->parameters;
 	context->router = router_create(daemon->snapshot, error);
@@ -25,8 +27,8 @@ prepare(struct daemon_context *daemon, struct error *error)
 	context->queue = intake_client_create(INTAKE_PATH, daemon->service);
 	if (context->queue == NULL)
 		return error_set(error, "out of memory");
-	daemon->room = context;
-	return true;
+	daemon->room = room;
+	return notice_room_init(room, daemon->snapshot, error);
 }
 
 /* Every recipient of the job has the same fate: the notice is on its way, or not yet. */
@@ -62,9 +64,10 @@ forward(struct daemon_context *daemon, struct agent *agent, const struct agent_j
 	struct slice             list = job->message.recipients;
 	struct msg_job_recipient recipient;
 	struct buf               outcomes = BUF(16u << 20);
+	struct notice_room      *room = daemon->room;
 
 	for (uint32_t i = 0; msg_job_recipient_next(&list, &recipient); i++)
-		forward_send(daemon->room, job, &recipient, i, &outcomes);
+		forward_send(&room->intake, job, &recipient, i, &outcomes);
 	message.outcomes = buf_slice(&outcomes);
 	message.destination = DESTINATION_OK;
 	bool ok = agent_report(agent, &message);

@@ -9,8 +9,8 @@
 #define DAKIYA_BOUNCE_NOTICE_H
 
 #include "lib/base/array.h"
+#include "lib/conf/notice_template.h"
 #include "lib/intake/intake.h"
-#include "lib/mail/notice_text.h"
 #include "lib/queue/job.h"
 
 /* A recipient that the notice tells of, and what happened (the last outcome). */
@@ -19,36 +19,72 @@ struct notice_recipient {
 	struct msg_outcome       outcome;
 };
 
+enum notice_audience {
+	FOR_SENDER,
+	FOR_POSTMASTER_COPY,  /* of what the sender is told, as notify_classes says */
+	FOR_POSTMASTER_ALONE, /* about a notice, which has no sender */
+};
+
 /* What differs between the kinds; one row each in kind.c. */
 struct notice_kind {
-	enum job_kind         kind;
-	bool                  is_double_bounce; /* to the postmaster, about a notice */
-	unsigned              notify;           /* DSN_NOTIFY_* that asks for it */
-	bool                  is_default;       /* sent, too, when NOTIFY was not given */
-	enum notice_text_kind text;
-	const char           *log;         /* "sender non-delivery notification" */
-	const char           *description; /* of the returned part */
+	enum job_kind             kind;
+	enum notice_audience      audience;
+	unsigned                  notify; /* FOR_SENDER: DSN_NOTIFY_* that asks for it */
+	enum notice_template_kind text;
+	const char               *log;         /* "sender non-delivery notification" */
+	const char               *description; /* of the returned part */
+	const char               *why;         /* the first paragraph; NULL = none */
 };
+
+/* Intake lets no larger header in. */
+#define NOTICE_HEADER_MOST (1u << 20)
 
 enum notice_returned { RETURN_MESSAGE, RETURN_HEADER, RETURN_NOTHING };
 
+/* What all notices of the process share. */
+struct notice_room {
+	struct intake_context   intake;
+	struct notice_templates templates; /* their texts with $names filled in */
+	struct buf              file;      /* what they point into */
+	struct arena            arena;
+};
+
 struct notice {
 	const struct notice_kind *kind;
-	const struct parameters  *parameters;
-	const struct agent_job   *job;
+	const struct notice_template *template;
+	const struct parameters *parameters;
+	const struct agent_job  *job;
 	ARRAY(struct notice_recipient) recipients;
+	/* Those that this one tells of: all, unless it would be too large. */
+	size_t               first, end;
 	struct slice         to; /* internal form */
 	bool                 is_utf8;
+	bool                 needs_no_tls; /* the message says TLS-Required: no (RFC 8689 5) */
 	enum notice_returned returned;
 	const char          *id; /* of the notice itself */
 	int64_t              now_s;
 	char                 boundary[64];
 };
 
+/* ---- template.c ---- */
+
+/*
+ * Reads bounce_template_file and fills in the names. A file with an error is told of in the log,
+ * and the built-in words stand: no notice waits for it. False: out of memory.
+ */
+bool notice_room_init(struct notice_room *room, const struct snapshot *snapshot,
+                      struct error *error);
+void notice_room_free(struct notice_room *room); /* intake stays */
+
 /* ---- kind.c ---- */
 
-/* What the job asks for, and its recipients that want to know; none: nothing is to be sent. */
-bool notice_select(struct notice *notice, struct error *error);
+/*
+ * The next notice that the job asks for, from *row on (0 at first): kind, addressee and the
+ * recipients it tells of. kind is NULL when there is none left.
+ */
+bool notice_next(struct notice *notice, size_t *row, struct error *error);
+/* Says in the log why a failure is told to nobody. */
+void notice_log_discarded(const struct notice *notice);
 
 /* ---- text.c: header and part 1 ---- */
 bool notice_append_header(const struct notice *notice, struct buf *out);
@@ -60,6 +96,8 @@ bool notice_append_report(const struct notice *notice, struct buf *out);
 void notice_system_name(const struct parameters *parameters, char name[40]);
 
 /* ---- returned.c: part 3 and the end ---- */
+/* The message's header without the empty line. */
+bool notice_read_header(const struct agent_job *job, struct buf *header, struct error *error);
 bool notice_write_returned(const struct notice *notice, struct intake *intake, struct error *error);
 
 /* ---- send.c ---- */
@@ -68,8 +106,11 @@ enum notice_result {
 	NOTICE_DONE,  /* committed, or nothing to send; *error untouched */
 	NOTICE_LATER, /* *error says why */
 };
-/* Composes and commits what the job asks for, and logs it. */
-enum notice_result notice_send(const struct intake_context *context, const struct agent_job *job,
+/*
+ * Composes and commits what the job asks for, and logs it. A copy for the postmaster that cannot
+ * be made is only logged: the sender's notice would be sent again otherwise.
+ */
+enum notice_result notice_send(const struct notice_room *room, const struct agent_job *job,
                                struct error *error);
 
 /* ---- forward.c ---- */

@@ -115,7 +115,7 @@ notice_append_report(const struct notice *notice, struct buf *out)
 		buf_append_text(out, "Content-Transfer-Encoding: 8bit\r\n");
 	buf_append_text(out, "\r\n");
 	append_message_fields(notice, out);
-	for (size_t i = 0; i < notice->recipients.count; i++)
+	for (size_t i = notice->first; i < notice->end; i++)
 		if (!append_recipient_fields(notice, &notice->recipients.items[i], out))
 			return false;
 	return !out->has_failed;

@@ -4,7 +4,6 @@
 #include "lib/mail/header.h"
 
 #define PIECE_BYTES 16384
-#define HEADER_MOST (1u << 20) /* intake lets no larger header in, see header_block_size_limit */
 
 static bool
 write_part_header(const struct notice *notice, struct intake *intake)
@@ -46,28 +45,36 @@ write_message(const struct notice *notice, struct intake *intake, char *scratch,
 	return true;
 }
 
-/* Its header, without the empty line. */
-static bool
-write_header(const struct notice *notice, struct intake *intake, char *scratch, struct error *error)
+bool
+notice_read_header(const struct agent_job *job, struct buf *header, struct error *error)
 {
-	struct buf   collected = BUF(HEADER_MOST);
+	char        *scratch = malloc(PIECE_BYTES);
 	struct slice piece;
 	size_t       length = 0;
-	bool         ok = true;
+	bool         ok = scratch != NULL || error_set(error, "out of memory for a notice");
 
-	do {
-		ok = agent_job_content(notice->job, collected.length, scratch, PIECE_BYTES, &piece,
-		                       error);
-		if (!ok || piece.length == 0 || !buf_append(&collected, piece))
+	while (ok && length == header->length) {
+		ok = agent_job_content(job, header->length, scratch, PIECE_BYTES, &piece, error);
+		if (!ok || piece.length == 0 || !buf_append(header, piece))
 			break;
-		length = header_block_length(buf_slice(&collected));
-	} while (length == collected.length);
-	struct slice header = slice_first(buf_slice(&collected), length);
-	if (slice_ends_with(header, SLICE("\r\n\r\n")))
-		header.length -= 2;
+		length = header_block_length(buf_slice(header));
+	}
+	free(scratch);
+	buf_truncate(header, length);
+	if (slice_ends_with(buf_slice(header), SLICE("\r\n\r\n")))
+		buf_truncate(header, header->length - 2);
+	return ok;
+}
+
+static bool
+write_header(const struct notice *notice, struct intake *intake, struct error *error)
+{
+	struct buf header = BUF(NOTICE_HEADER_MOST);
+	bool       ok = notice_read_header(notice->job, &header, error);
+
 	if (ok)
-		intake_write(intake, header);
-	buf_free(&collected);
+		intake_write(intake, buf_slice(&header));
+	buf_free(&header);
 	return ok;
 }
 
@@ -82,7 +89,7 @@ notice_write_returned(const struct notice *notice, struct intake *intake, struct
 	if (notice->returned != RETURN_NOTHING && write_part_header(notice, intake)) {
 		ok = notice->returned == RETURN_MESSAGE
 		             ? write_message(notice, intake, scratch, error)
-		             : write_header(notice, intake, scratch, error);
+		             : write_header(notice, intake, error);
 	}
 	free(scratch);
 	struct buf end = BUF(200);

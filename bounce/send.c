@@ -26,16 +26,19 @@ make_boundary(struct notice *notice)
 }
 
 /*
- * The whole message only with a failure, unless RET=HDRS (RFC 3461 4.3) or bounce_size_limit says
- * no. The postmaster gets a notice that nobody else has seen whole, too.
+ * The whole message only with a failure, unless RET=HDRS (RFC 3461 4.3), REQUIRETLS (its content
+ * may not go where that is not known: RFC 8689 5) or bounce_size_limit says no. The postmaster gets
+ * a notice that nobody else has seen whole, too, and of others a copy of the header.
  */
 static enum notice_returned
 what_to_return(const struct notice *notice)
 {
-	uint64_t limit = (uint64_t)notice->parameters->bounce_size_limit;
+	uint64_t                   limit = (uint64_t)notice->parameters->bounce_size_limit;
+	const struct msg_envelope *envelope = &notice->job->envelope;
 
 	if (notice->kind->kind != JOB_NOTICE_FAILURE ||
-	    notice->job->envelope.dsn_ret == DSN_RET_HDRS || agent_job_size(notice->job) > limit)
+	    notice->kind->audience == FOR_POSTMASTER_COPY || envelope->dsn_ret == DSN_RET_HDRS ||
+	    (envelope->flags & ENVELOPE_REQUIRETLS) != 0 || agent_job_size(notice->job) > limit)
 		return RETURN_HEADER;
 	return RETURN_MESSAGE;
 }
@@ -78,7 +81,7 @@ submit_once(const struct intake_context *context, struct notice *notice, struct 
 		                         .flags = ENVELOPE_IS_NOTICE,
 		                         .service = SLICE("bounce") };
 
-	if (notice->kind->is_double_bounce) {
+	if (notice->kind->audience != FOR_SENDER) {
 		char *sender =
 			arena_format(arena, "%s@%s", notice->parameters->double_bounce_sender,
 		                     notice->parameters->myhostname);
@@ -101,42 +104,98 @@ submit_once(const struct intake_context *context, struct notice *notice, struct 
 	return ok;
 }
 
+/* A notice that is refused for good (its size, above all) is made again with less of the message.
+ */
+static bool
+submit_with_less(const struct intake_context *context, struct notice *notice, struct arena *arena,
+                 struct smtp_reply *reply, struct error *error)
+{
+	for (notice->returned = what_to_return(notice);; notice->returned++) {
+		if (!submit_once(context, notice, arena, reply, error))
+			return false;
+		if (reply->code < 500 || notice->returned == RETURN_NOTHING)
+			return true;
+	}
+}
+
 /*
- * A notice that is refused for good (its size, above all) is made again with less of the message;
- * one that is refused even so waits in the queue, where an admin sees it.
+ * One notice tells of all recipients. When it is refused even without the message, half of them get
+ * one each, and so on; what is refused with a single one waits in the queue, where an admin sees
+ * it.
  */
 static enum notice_result
 submit(const struct intake_context *context, struct notice *notice, struct error *error)
 {
 	struct arena      arena = ARENA(0);
-	struct smtp_reply reply = { 0 };
+	struct smtp_reply reply = { .code = 250 };
+	size_t            count = notice->recipients.count;
 	bool              ok = true;
 
-	for (notice->returned = what_to_return(notice);; notice->returned++) {
-		ok = submit_once(context, notice, &arena, &reply, error);
-		if (!ok || reply.code < 500 || notice->returned == RETURN_NOTHING)
-			break;
+	for (notice->first = 0; ok && notice->first < notice->recipients.count;) {
+		notice->end = notice->first + count;
+		if (notice->end > notice->recipients.count)
+			notice->end = notice->recipients.count;
+		count = notice->end - notice->first;
+		ok = submit_with_less(context, notice, &arena, &reply, error);
+		if (ok && reply.code == 250)
+			notice->first = notice->end;
+		else if (ok && reply.code >= 500 && count > 1)
+			count = (count + 1) / 2;
+		else if (ok)
+			ok = error_set(error, "notice not accepted: %d %.*s", reply.code,
+			               SLICE_ARGS(reply.text));
 	}
-	if (ok && reply.code != 250)
-		ok = error_set(error, "notice not accepted: %d %.*s", reply.code,
-		               SLICE_ARGS(reply.text));
 	arena_reset(&arena);
 	return ok ? NOTICE_DONE : NOTICE_LATER;
 }
 
+/* Who wanted the message delivered rather than encrypted wants so for what comes back. */
+static bool
+needs_no_tls(const struct agent_job *job)
+{
+	struct buf          header = BUF(NOTICE_HEADER_MOST);
+	struct slice        rest;
+	struct header_field field;
+	bool                is_asked = false;
+
+	if (notice_read_header(job, &header, NULL)) {
+		rest = buf_slice(&header);
+		while (!is_asked && header_next(&rest, &field))
+			is_asked = slice_equal_fold(field.name, SLICE("TLS-Required")) &&
+			           slice_equal_fold(slice_trim(field.value), SLICE("no"));
+	}
+	buf_free(&header);
+	return is_asked;
+}
+
 enum notice_result
-notice_send(const struct intake_context *context, const struct agent_job *job, struct error *error)
+notice_send(const struct notice_room *room, const struct agent_job *job, struct error *error)
 {
 	struct notice notice = {
-		.parameters = context->parameters,
+		.parameters = room->intake.parameters,
 		.job = job,
 		.is_utf8 = (job->envelope.flags & ENVELOPE_SMTPUTF8) != 0,
+		.needs_no_tls = needs_no_tls(job),
 	};
-	enum notice_result result = NOTICE_LATER;
+	enum notice_result result = NOTICE_DONE;
+	size_t             row = 0, made = 0;
 
-	if (notice_select(&notice, error))
-		result = notice.recipients.count == 0 ? NOTICE_DONE
-		                                      : submit(context, &notice, error);
+	while (result == NOTICE_DONE) {
+		if (!notice_next(&notice, &row, error))
+			result = NOTICE_LATER;
+		if (result != NOTICE_DONE || notice.kind == NULL)
+			break;
+		notice.template = &room->templates.items[notice.kind->text];
+		result = submit(&room->intake, &notice, error);
+		if (result == NOTICE_LATER && notice.kind->audience == FOR_POSTMASTER_COPY) {
+			log_warning("%.*s: no copy for the postmaster: %s",
+			            SLICE_ARGS(job->message.queue_id), error->text);
+			result = NOTICE_DONE;
+		}
+		made++;
+	}
+	if (made == 0 && result == NOTICE_DONE)
+		notice_log_discarded(&notice);
 	ARRAY_FREE(&notice.recipients);
 	return result;
 }

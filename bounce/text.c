@@ -6,10 +6,16 @@
 #include "lib/mail/header.h"
 
 static bool
+text_is_8bit(const struct notice *notice)
+{
+	return notice->is_utf8 || !slice_is_ascii(notice->template->text);
+}
+
+static bool
 has_8bit(const struct notice *notice)
 {
-	return notice->is_utf8 || (notice->returned != RETURN_NOTHING &&
-	                           (notice->job->envelope.flags & ENVELOPE_8BIT) != 0);
+	return text_is_8bit(notice) || (notice->returned != RETURN_NOTHING &&
+	                                (notice->job->envelope.flags & ENVELOPE_8BIT) != 0);
 }
 
 /* References and In-Reply-To, when asked for and the id is one: "<...>" without blanks. */
@@ -36,6 +42,39 @@ append_to(const struct notice *notice, struct buf *out)
 	buf_append_text(out, "\r\n");
 }
 
+/*
+ * The address of "Name <address>", "address (Name)" or an address alone gets our domain when it has
+ * none.
+ */
+static void
+append_from(const struct notice *notice, struct buf *out)
+{
+	struct slice from = notice->template->from;
+	size_t       angle = slice_find_byte(from, '<');
+	size_t       begin = angle == SLICE_NOT_FOUND ? 0 : angle + 1, end = begin;
+
+	while (end < from.length && from.data[end] != '>' && from.data[end] != '(' &&
+	       !ascii_is_space(from.data[end]))
+		end++;
+	buf_append_text(out, "From: ");
+	buf_append(out, slice_first(from, end));
+	if (!slice_contains_byte(slice_of(from.data + begin, end - begin), '@'))
+		buf_append_format(out, "@%s", notice->parameters->myorigin);
+	buf_append(out, slice_from_offset(from, end));
+	buf_append_text(out, "\r\n");
+}
+
+static void
+append_subject(const struct notice *notice, struct buf *out)
+{
+	const struct notice_template *template = notice->template;
+	bool is_own =
+		notice->kind->audience == FOR_SENDER || template->postmaster_subject.length == 0;
+	struct slice subject = is_own ? template->subject : template->postmaster_subject;
+
+	buf_append_format(out, "Subject: %.*s\r\n", SLICE_ARGS(subject));
+}
+
 bool
 notice_append_header(const struct notice *notice, struct buf *out)
 {
@@ -43,15 +82,18 @@ notice_append_header(const struct notice *notice, struct buf *out)
 
 	buf_append_text(out, "Date: ");
 	date_append(out, notice->now_s);
-	buf_append_format(out, "\r\nFrom: Mail Delivery System <MAILER-DAEMON@%s>\r\n",
-	                  parameters->myorigin);
-	buf_append_format(out, "Subject: %s\r\n", notice_texts[notice->kind->text].subject);
+	buf_append_text(out, "\r\n");
+	append_from(notice, out);
+	append_subject(notice, out);
 	append_to(notice, out);
 	buf_append_text(out, "Message-Id: ");
 	message_id_append(out, notice->now_s, notice->id, parameters->myhostname);
 	buf_append_text(out, "\r\n");
 	append_thread(notice, out);
-	buf_append_text(out, "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n");
+	buf_append_text(out, "Auto-Submitted: auto-replied\r\n");
+	if (notice->needs_no_tls)
+		buf_append_text(out, "TLS-Required: no\r\n");
+	buf_append_text(out, "MIME-Version: 1.0\r\n");
 	buf_append_format(out,
 	                  "Content-Type: multipart/report; report-type=%sdelivery-status;\r\n"
 	                  "\tboundary=\"%s\"\r\n",
@@ -61,12 +103,26 @@ notice_append_header(const struct notice *notice, struct buf *out)
 	return buf_append_text(out, "\r\nThis is a MIME-encapsulated message.\r\n\r\n");
 }
 
+/* ---- part 1 ---- */
+
+/* UTF-8 stands in the text only when it is not in another character set. */
+static struct slice
+charset_of(const struct notice *notice)
+{
+	struct slice charset = notice->template->charset;
+
+	if (notice->is_utf8 && slice_equal_fold(charset, SLICE("us-ascii")))
+		return SLICE("utf-8");
+	return charset;
+}
+
 /* "<r> (expanded from <o>): reason" */
 static bool
 append_recipient(const struct notice *notice, const struct notice_recipient *entry, struct buf *out)
 {
 	struct buf   line = BUF(16384);
 	struct slice original = entry->recipient.original;
+	bool is_utf8 = notice->is_utf8 && slice_equal_fold(charset_of(notice), SLICE("utf-8"));
 
 	buf_append_byte(&line, '<');
 	address_append_external(&line, entry->recipient.address);
@@ -78,31 +134,41 @@ append_recipient(const struct notice *notice, const struct notice_recipient *ent
 	}
 	buf_append_text(&line, ": ");
 	buf_append(&line, slice_first(entry->outcome.reason, DSN_VALUE_MOST));
-	bool ok = !line.has_failed &&
-	          dsn_append_text(out, buf_slice(&line), 0, 4, notice->is_utf8) &&
+	bool ok = !line.has_failed && dsn_append_text(out, buf_slice(&line), 0, 4, is_utf8) &&
 	          buf_append_text(out, "\r\n");
 	buf_free(&line);
 	return ok;
 }
 
+/* The template's lines; template.c has seen to their bytes and lengths. */
+static void
+append_words(const struct notice *notice, struct buf *out)
+{
+	struct slice rest = notice->template->text, line;
+
+	while (rest.length > 0 && slice_next_part(&rest, '\n', &line)) {
+		buf_append(out, line);
+		buf_append_text(out, "\r\n");
+	}
+	buf_append_text(out, "\r\n");
+}
+
 bool
 notice_append_text(const struct notice *notice, struct buf *out)
 {
-	struct slice rest = slice_from(notice_texts[notice->kind->text].introduction), paragraph;
-
 	buf_append_format(out,
 	                  "--%s\r\nContent-Description: Notification\r\n"
-	                  "Content-Type: text/plain; charset=%s\r\n",
-	                  notice->boundary, notice->is_utf8 ? "utf-8" : "us-ascii");
-	if (notice->is_utf8)
+	                  "Content-Type: text/plain; charset=%.*s\r\n",
+	                  notice->boundary, SLICE_ARGS(charset_of(notice)));
+	if (text_is_8bit(notice))
 		buf_append_text(out, "Content-Transfer-Encoding: 8bit\r\n");
-	buf_append_format(out, "\r\nThis is the mail system at host %s.\r\n\r\n",
-	                  notice->parameters->myhostname);
-	while (slice_next_part(&rest, '\n', &paragraph)) {
-		dsn_append_text(out, paragraph, 0, 0, false);
+	buf_append_text(out, "\r\n");
+	if (notice->kind->why != NULL) {
+		dsn_append_text(out, slice_from(notice->kind->why), 0, 0, false);
 		buf_append_text(out, "\r\n");
 	}
-	for (size_t i = 0; i < notice->recipients.count; i++)
+	append_words(notice, out);
+	for (size_t i = notice->first; i < notice->end; i++)
 		if (!append_recipient(notice, &notice->recipients.items[i], out))
 			return false;
 	return !out->has_failed;

@@ -13,7 +13,10 @@
 #define LIST_MOST     (15u << 20)
 #define DEATHS_MOST   20 /* agents that died with a message in hand before it is deferred */
 #define FORWARDS_MOST 5
-#define SECOND_US     INT64_C(1000000)
+/* Of the recipients in a notice's job: the frame has room for the message, too. */
+#define NOTICE_LIST_MOST      (12u << 20)
+#define RECIPIENT_FRAME_BYTES 64 /* numbers and lengths of a msg_job_recipient */
+#define SECOND_US             INT64_C(1000000)
 
 /* ---- giving ---- */
 
@@ -127,14 +130,41 @@ job_defer(struct qmgr *qmgr, const struct job *job, const char *reason)
 			            job->destination);
 }
 
+/*
+ * How many recipients one notice tells of: all, unless the job would be longer than a message
+ * between daemons may be.
+ */
+static uint32_t
+notice_limit(struct qmgr *qmgr, const struct lane *lane)
+{
+	struct message      *message = lane->message;
+	struct msg_recipient recipient;
+	struct error         error;
+	size_t               bytes = 0;
+	uint32_t             count = 0;
+
+	if (!message_load(qmgr, message, &error))
+		return 0;
+	for (uint32_t i = lane->first; i != LANE_END; i = message->recipients[i].next) {
+		if (message_recipient(message, i, &recipient))
+			bytes += recipient.address.length + recipient.original.length +
+			         recipient.dsn_orcpt.length;
+		bytes += message->recipients[i].outcome.length + RECIPIENT_FRAME_BYTES;
+		if (count > 0 && bytes > NOTICE_LIST_MOST)
+			break;
+		count++;
+	}
+	return count;
+}
+
 bool
 job_give(struct qmgr *qmgr, struct agent_link *agent, struct destination *destination)
 {
 	struct lane *lane = destination_next_lane(destination);
-	/* One notice tells of all recipients; what local sends on may be long for each. */
+	/* What local sends on may be long for each. */
 	uint32_t     limit = lane->kind == JOB_DELIVER   ? destination->transport->recipient_limit
 	                     : lane->kind == JOB_FORWARD ? FORWARDS_MOST
-	                                                 : 0;
+	                                                 : notice_limit(qmgr, lane);
 	struct error error = ERROR_NONE;
 	struct job  *job = job_new(qmgr, lane, limit);
 

@@ -217,6 +217,11 @@ void settle(struct qmgr *qmgr, struct message *message, uint32_t index,
 /* The same with action, status and reason of our own, logged here. */
 void settle_here(struct qmgr *qmgr, struct message *message, uint32_t index,
                  const struct msg_outcome *outcome, const struct destination *way);
+/*
+ * Whether somebody is to hear of a failure: the sender, as NOTIFY says (0 = not given), or the
+ * postmaster, as notify_classes says. bounce decides for each of them.
+ */
+bool failure_is_told(const struct qmgr *qmgr, const struct message *message, uint32_t notify);
 /* Settles everything that waits at a destination as deferred. */
 void destination_defer_all(struct qmgr *qmgr, struct destination *destination, struct slice status,
                            struct slice reason);

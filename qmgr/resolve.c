@@ -278,10 +278,31 @@ route_apply(struct qmgr *qmgr, struct message *message, uint32_t index, const st
 	}
 }
 
+/* An alias that intake has expanded: there is nothing to deliver. False: it is none. */
+static bool
+settle_expanded(struct qmgr *qmgr, struct message *message, uint32_t index)
+{
+	struct msg_outcome   outcome = { .action = OUTCOME_EXPANDED,
+		                         .status = SLICE("2.0.0"),
+		                         .reason = SLICE("alias expanded"),
+		                         .relay = SLICE("none") };
+	struct msg_recipient recipient;
+	struct error         error;
+
+	if (!message_load(qmgr, message, &error) ||
+	    !message_recipient(message, index, &recipient) ||
+	    (recipient.dsn_notify & DSN_NOTIFY_EXPANDED) == 0)
+		return false;
+	settle(qmgr, message, index, &outcome, NULL);
+	return true;
+}
+
 static void
 item_apply(struct qmgr *qmgr, struct message *message, const struct resolved *item)
 {
 	message->recipients[item->index].stages = NULL;
+	if (settle_expanded(qmgr, message, item->index))
+		return;
 	if (item->answer != LOOKUP_FOUND)
 		route_defer(qmgr, message, item->index, &item->route, "4.3.0", item->reason);
 	else

@@ -5,6 +5,7 @@
 #include "qmgr/qmgr.h"
 
 #include "lib/base/log.h"
+#include "lib/conf/notice_template.h"
 #include "lib/mail/address.h"
 
 #define SECOND_US INT64_C(1000000)
@@ -98,15 +99,25 @@ recipients_count(const struct message *message)
 	return count;
 }
 
-/* RFC 3461 4.1: what the sender wants to hear; without NOTIFY failures and delays. */
-static bool
-wants_notice(const struct message *message, uint32_t index, uint32_t what)
+static uint32_t
+notify_of(const struct message *message, uint32_t index)
 {
 	struct msg_recipient recipient;
 
-	if (!message_recipient(message, index, &recipient) || recipient.dsn_notify == 0)
-		return what != DSN_NOTIFY_SUCCESS;
-	return (recipient.dsn_notify & what) != 0;
+	return message_recipient(message, index, &recipient) ? recipient.dsn_notify : 0;
+}
+
+/*
+ * Whether somebody is to hear that it takes long: the sender, who without NOTIFY wants to know (RFC
+ * 3461 4.1), or the postmaster. bounce decides for each of them.
+ */
+static bool
+delay_is_told(const struct qmgr *qmgr, const struct message *message, uint32_t index)
+{
+	uint32_t notify = notify_of(message, index);
+
+	return notify == 0 || (notify & DSN_NOTIFY_DELAY) != 0 ||
+	       notice_class_is_set(qmgr->parameters->notify_classes, "delay");
 }
 
 /* Gives bounce a job for all recipients in that state; false when there is none. */
@@ -124,7 +135,7 @@ notice_begin(struct qmgr *qmgr, struct message *message, enum job_kind kind,
 		struct recipient *recipient = &message->recipients[i];
 
 		if (recipient->state != state ||
-		    (kind == JOB_NOTICE_DELAY && !wants_notice(message, i, DSN_NOTIFY_DELAY)))
+		    (kind == JOB_NOTICE_DELAY && !delay_is_told(qmgr, message, i)))
 			continue;
 		if (bounce == NULL || !lane_add(qmgr, message, i, bounce, kind)) {
 			message->has_notice_trouble = true;
@@ -163,20 +174,23 @@ round_expire(struct qmgr *qmgr, struct message *message)
 
 		if (recipient->state != STORED_WAITING)
 			continue;
-		recipient->state =
-			wants_notice(message, i, DSN_NOTIFY_FAILURE) ? STORED_FAILED : STORED_DONE;
+		recipient->state = failure_is_told(qmgr, message, notify_of(message, i))
+		                           ? STORED_FAILED
+		                           : STORED_DONE;
 		recipient->is_changed = true;
 		message->has_news = true;
 	}
 }
 
-/* Whether the sender is to hear that it takes long. */
+/* Whether it is time to say that it takes long. */
 static bool
 is_warning_due(const struct qmgr *qmgr, const struct message *message)
 {
 	int64_t after_s = qmgr->parameters->delay_warning_time;
 
-	return after_s > 0 && !message->is_warned && message->sender.length > 0 &&
+	return after_s > 0 && !message->is_warned &&
+	       (message->sender.length > 0 ||
+	        notice_class_is_set(qmgr->parameters->notify_classes, "delay")) &&
 	       qmgr->now_us - message->envelope.arrival_us >= after_s * SECOND_US;
 }
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "lib/base/log.h"
+#include "lib/conf/notice_template.h"
 
 /* With soft_bounce every failure is a matter of time: 5.x.y becomes 4.x.y. */
 static struct msg_outcome
@@ -33,6 +34,26 @@ recipient_notify(struct qmgr *qmgr, struct message *message, uint32_t index)
 	return recipient.dsn_notify;
 }
 
+bool
+failure_is_told(const struct qmgr *qmgr, const struct message *message, uint32_t notify)
+{
+	const char *classes = qmgr->parameters->notify_classes;
+
+	return notify == 0 || (notify & DSN_NOTIFY_FAILURE) != 0 ||
+	       notice_class_is_set(classes, "bounce") ||
+	       (message->sender.length == 0 && notice_class_is_set(classes, "2bounce"));
+}
+
+/* NOTIFY=SUCCESS; or he was warned, and is to hear that it went well after all. */
+static bool
+is_success_told(const struct qmgr *qmgr, const struct message *message, uint32_t notify)
+{
+	bool was_warned = message->is_warned && (notify == 0 || (notify & DSN_NOTIFY_DELAY) != 0);
+
+	return (notify & DSN_NOTIFY_SUCCESS) != 0 ||
+	       (qmgr->parameters->confirm_delay_cleared && was_warned);
+}
+
 /* The state that a delivery's outcome leads to. */
 static enum stored_state
 state_after(struct qmgr *qmgr, struct message *message, uint32_t index, uint32_t action)
@@ -45,11 +66,10 @@ state_after(struct qmgr *qmgr, struct message *message, uint32_t index, uint32_t
 	case OUTCOME_RELAYED:
 	case OUTCOME_EXPANDED:
 		notify = recipient_notify(qmgr, message, index);
-		return (notify & DSN_NOTIFY_SUCCESS) != 0 ? STORED_DELIVERED : STORED_DONE;
+		return is_success_told(qmgr, message, notify) ? STORED_DELIVERED : STORED_DONE;
 	case OUTCOME_FAILED:
 		notify = recipient_notify(qmgr, message, index);
-		return notify == 0 || (notify & DSN_NOTIFY_FAILURE) != 0 ? STORED_FAILED
-		                                                         : STORED_DONE;
+		return failure_is_told(qmgr, message, notify) ? STORED_FAILED : STORED_DONE;
 	case OUTCOME_DEFERRED:
 	case OUTCOME_PASS:
 	case OUTCOME_FORWARD: break;

@@ -52,6 +52,7 @@ put_answer(struct session *session, struct slice bytes, bool is_error)
 {
 	int64_t sleep_ms = session->parameters->smtpd_error_sleep_time * 1000;
 
+	notify_note_answer(session, bytes);
 	if (is_error && sleep_ms > 0 &&
 	    session->error_count > (size_t)session->parameters->smtpd_soft_error_limit &&
 	    session->pause_until_ms == 0)
@@ -109,10 +110,12 @@ answer_reply(struct session *session, const struct smtp_reply *given)
 		buf_clear(&out);
 		buf_append_format(&out, "%03d too long an answer\r\n", reply.code);
 	}
-	if (is_error)
+	if (is_error) {
 		session->error_count++;
-	else if (is_success(session, reply.code))
+		notify_note_error(session, given);
+	} else if (is_success(session, reply.code)) {
 		session->counts[session->verb].good++;
+	}
 	put_answer(session, buf_slice(&out), is_error);
 	buf_free(&text);
 	buf_free(&out);

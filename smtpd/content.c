@@ -55,6 +55,7 @@ content_end(struct session *session, const struct smtp_reply *reply)
 	/* The reply's text may live in the transaction: answer first. */
 	answer_reply(session, reply);
 	transaction_reset(session);
+	notify_forget(session);
 }
 
 static bool

@@ -1,7 +1,7 @@
 /*
  * room.c - opens what sessions share, before the doors close.
  */
-#include "smtpd/room.h"
+#include "smtpd/session.h"
 
 #include <stdlib.h>
 
@@ -123,6 +123,8 @@ room_create(const struct daemon_context *context, struct error *error)
 	room->service = context->service;
 	room->snapshot = context->snapshot;
 	room->parameters = context->parameters;
+	room->notify_classes = notify_classes(room->parameters);
+	mutex_init(&room->notify_limit.lock);
 	room->extensions = extensions_offered(room->parameters);
 	auth_turns_init(&room->turns, context->thread_limit);
 	room->is_auth_enabled = room->parameters->smtpd_sasl_auth_enable;
@@ -168,5 +170,6 @@ room_destroy(struct room **pointer)
 	match_list_close(&room->xforward_hosts);
 	match_list_close(&room->xclient_hosts);
 	match_list_close(&room->mynetworks);
+	mutex_destroy(&room->notify_limit.lock);
 	free(room);
 }

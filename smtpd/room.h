@@ -7,6 +7,7 @@
 #ifndef DAKIYA_SMTPD_ROOM_H
 #define DAKIYA_SMTPD_ROOM_H
 
+#include "lib/base/mutex.h"
 #include "lib/conf/snapshot.h"
 #include "lib/daemon/daemon.h"
 #include "lib/dns/dns.h"
@@ -20,6 +21,13 @@
 #include "smtpd/limits.h"
 #include "smtpd/restrictions.h"
 
+/* So that no stranger floods the postmaster: see notify.c. */
+struct notify_limit {
+	struct mutex lock; /* guards what is below */
+	int64_t      since_ms;
+	unsigned     count;
+};
+
 struct room {
 	const char              *service;
 	const struct snapshot   *snapshot;
@@ -31,6 +39,8 @@ struct room {
 	struct dns_client       *dns;
 	struct restrictions     *restrictions;
 	struct limits           *limits;
+	unsigned                 notify_classes; /* see notify.c */
+	struct notify_limit      notify_limit;
 	size_t                   session_limit;
 	unsigned                 extensions; /* SMTP_*: offered before clients are looked at */
 	bool                     is_tls_required;

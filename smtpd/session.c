@@ -40,6 +40,7 @@ session_free(struct session *session)
 	arena_reset(&session->arena);
 	buf_free(&session->held);
 	buf_free(&session->helo_text);
+	buf_free(&session->transcript);
 	free(session);
 }
 
@@ -103,6 +104,7 @@ session_begin(struct daemon_context *context, struct stream *stream,
 	session->arena = ARENA(SESSION_ARENA_MOST);
 	session->held = BUF(HELD_MOST);
 	session->helo_text = BUF(HELO_MOST);
+	session->transcript = BUF(TRANSCRIPT_MOST);
 	session->helo = SLICE_EMPTY;
 	session->sasl_method = session->sasl_user = session->sasl_sender = SLICE_EMPTY;
 	session->verb = SMTP_VERB_UNKNOWN;
@@ -145,6 +147,7 @@ line_execute(struct session *session, struct slice line)
 
 	client_log_connect(session);
 	session->has_command = true;
+	notify_note_command(session, line);
 	if (session->state == STATE_AUTH) {
 		login_response(session, line);
 		return;
@@ -167,6 +170,7 @@ line_too_long(struct session *session, size_t length, bool is_complete)
 		return SESSION_WAIT;
 	client_log_connect(session);
 	session->has_command = true;
+	notify_note_command(session, SLICE("(a line that is too long)"));
 	session->verb = SMTP_VERB_UNKNOWN;
 	session->counts[SMTP_VERB_UNKNOWN].all++;
 	if (session->state == STATE_AUTH) {
@@ -377,6 +381,7 @@ session_end(void *given, enum session_end why)
 	case SESSION_END_DRAIN: say_goodbye(session, "4.3.2", "service is shutting down"); break;
 	case SESSION_END_REFUSED: break;
 	}
+	notify_postmaster(session);
 	log_disconnect(session);
 	session_free(session);
 }

@@ -15,6 +15,9 @@
 /* Longest name in HELO and EHLO that is taken. */
 #define HELO_MOST 512
 
+/* What is kept of what was said, for the postmaster. */
+#define TRANSCRIPT_MOST (16u * 1024)
+
 /* What the next input is. */
 enum session_state {
 	STATE_COMMAND,
@@ -129,20 +132,24 @@ struct session {
 	struct slice          sasl_method, sasl_user, sasl_sender;
 	char                  sasl_attempt[32]; /* the mechanism of the exchange */
 	/* errors and counters */
-	size_t             error_count;
-	size_t             junk_count;
-	struct verb_count  counts[SMTP_VERB_UNKNOWN + 1];
-	enum smtp_verb     verb;        /* the command being carried out */
-	bool               has_command; /* at least one has come */
-	bool               has_noted_bare_newline;
-	int64_t            deadline_ms;      /* of the command or content; 0 = none */
-	int64_t            pause_until_ms;   /* an answer is held back until then; 0 = none */
-	struct buf         held;             /* that answer */
-	bool               is_ending;        /* close after what is to be sent */
-	bool               has_ended_badly;  /* the reason is in the log already */
-	bool               is_denied;        /* refused at the greeting: only QUIT is left */
-	bool               is_skipping_line; /* the rest of a line that was too long */
-	uint32_t           transactions;     /* so far */
+	size_t            error_count;
+	size_t            junk_count;
+	struct verb_count counts[SMTP_VERB_UNKNOWN + 1];
+	enum smtp_verb    verb;        /* the command being carried out */
+	bool              has_command; /* at least one has come */
+	bool              has_noted_bare_newline;
+	int64_t           deadline_ms;      /* of the command or content; 0 = none */
+	int64_t           pause_until_ms;   /* an answer is held back until then; 0 = none */
+	struct buf        held;             /* that answer */
+	bool              is_ending;        /* close after what is to be sent */
+	bool              has_ended_badly;  /* the reason is in the log already */
+	bool              is_denied;        /* refused at the greeting: only QUIT is left */
+	bool              is_skipping_line; /* the rest of a line that was too long */
+	uint32_t          transactions;     /* so far */
+	/* for the postmaster */
+	unsigned           trouble;           /* classes of errors that he wants to hear of */
+	struct buf         transcript;        /* since the last message that went well */
+	bool               is_transcript_cut; /* its beginning was dropped */
 	struct transaction mail;
 };
 
@@ -167,6 +174,19 @@ void answer_reply(struct session *session, const struct smtp_reply *reply);
 void answer_and_end(struct session *session, int code, const char *status, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 struct enhanced_status status_from(const char *text);
+
+/* ---- notify.c: what the postmaster is told, with a transcript (notify_classes) ---- */
+
+/* The classes of notify_classes that concern sessions, as bits. */
+unsigned notify_classes(const struct parameters *parameters);
+void     notify_note_command(struct session *session, struct slice line);
+void     notify_note_answer(struct session *session, struct slice bytes);
+/* An answer that refuses something. */
+void notify_note_error(struct session *session, const struct smtp_reply *reply);
+/* A message went well: what was said up to here interests only if something else did not. */
+void notify_forget(struct session *session);
+/* At the end of the session. */
+void notify_postmaster(struct session *session);
 
 /* ---- transaction.c ---- */
 

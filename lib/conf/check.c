@@ -141,4 +141,5 @@ configuration_check(struct configuration *configuration, struct report *report)
 	check_networks(configuration, report);
 	check_lists(configuration, report);
 	check_host(configuration, report);
+	check_notices(configuration, report);
 }

@@ -41,6 +41,9 @@ void check_lists(const struct configuration *configuration, struct report *repor
 /* The host itself: clock, disk. */
 void check_host(const struct configuration *configuration, struct report *report);
 
+/* bounce_template_file and notify_classes. */
+void check_notices(const struct configuration *configuration, struct report *report);
+
 /* ---- helpers of the parts ---- */
 
 /* One service's view: main.cf with its overrides. */

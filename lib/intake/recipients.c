@@ -111,9 +111,28 @@ settle(struct intake *intake, struct hash *seen, const struct msg_recipient *giv
 	return ARRAY_PUSH(&intake->settled, settled) || out_of_room(intake);
 }
 
+/*
+ * An alias with several addresses (RFC 3461 5.2.7.3): the sender who asked for successes is told
+ * that it was expanded, which qmgr sees to, and not of each address's success.
+ */
+static bool
+settle_expanded(struct intake *intake, struct msg_recipient *given)
+{
+	struct msg_recipient expanded = *given;
+
+	if ((given->dsn_notify & DSN_NOTIFY_SUCCESS) == 0)
+		return true;
+	expanded.dsn_notify |= DSN_NOTIFY_EXPANDED;
+	given->dsn_notify &= ~(uint32_t)DSN_NOTIFY_SUCCESS;
+	if (given->dsn_notify == 0)
+		given->dsn_notify = DSN_NOTIFY_NEVER;
+	return ARRAY_PUSH(&intake->settled, expanded) || out_of_room(intake);
+}
+
 static bool
 expand_one(struct intake *intake, struct hash *seen, const struct msg_recipient *given)
 {
+	struct msg_recipient   child = *given;
 	struct route_addresses addresses;
 	struct error           error = ERROR_NONE;
 	struct slice           itself = given->address;
@@ -126,8 +145,10 @@ expand_one(struct intake *intake, struct hash *seen, const struct msg_recipient 
 	/* One that stays alone needs no filter for duplicates. */
 	if (intake->given.count == 1 && addresses.count == 1)
 		seen = NULL;
+	if (addresses.count > 1 && !settle_expanded(intake, &child))
+		return false;
 	for (size_t i = 0; i < addresses.count; i++)
-		if (!settle(intake, seen, given, addresses.items[i]))
+		if (!settle(intake, seen, &child, addresses.items[i]))
 			return false;
 	return true;
 }

@@ -19,6 +19,9 @@ enum dsn_notify {
 	DSN_NOTIFY_SUCCESS = 1 << 1,
 	DSN_NOTIFY_FAILURE = 1 << 2,
 	DSN_NOTIFY_DELAY = 1 << 3,
+	/* Made by intake alone: an alias whose addresses are recipients of their own. Nothing is
+	 * delivered to it; the sender is told that it was expanded. */
+	DSN_NOTIFY_EXPANDED = 1 << 4,
 };
 enum dsn_ret { DSN_RET_NONE, DSN_RET_FULL, DSN_RET_HDRS };
 

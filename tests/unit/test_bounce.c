@@ -1,6 +1,7 @@
 /* test_bounce.c - bounce: who is told, and the notice word for word, against a queue of the test.
  */
-/* links: bounce/kind.c bounce/text.c bounce/report.c bounce/returned.c bounce/send.c */
+/* links: bounce/kind.c bounce/report.c bounce/returned.c bounce/send.c */
+/* links: bounce/template.c bounce/text.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,12 +15,12 @@
 #define ORIGINAL "Received: by mx\r\nFrom: s@far.example\r\nSubject: hello\r\n\r\nThe body.\r\n"
 
 struct host {
-	struct fake_queue     queue;
-	struct snapshot      *snapshot;
-	struct intake_context context;
-	struct agent_job      job;
-	struct buf            recipients;
-	struct error          error;
+	struct fake_queue  queue;
+	struct snapshot   *snapshot;
+	struct notice_room room;
+	struct agent_job   job;
+	struct buf         recipients;
+	struct error       error;
 };
 
 static void
@@ -37,12 +38,14 @@ host_open(struct host *host, const char *more)
 	host->snapshot = snapshot_from_text(text, &error);
 	if (host->snapshot == NULL)
 		fail_msg("%s", error.text);
-	host->context.snapshot = host->snapshot;
-	host->context.parameters = snapshot_parameters(host->snapshot);
-	host->context.router = router_create(host->snapshot, &error);
-	if (host->context.router == NULL)
+	host->room.intake.snapshot = host->snapshot;
+	host->room.intake.parameters = snapshot_parameters(host->snapshot);
+	host->room.intake.router = router_create(host->snapshot, &error);
+	if (host->room.intake.router == NULL)
 		fail_msg("%s", error.text);
-	host->context.queue = intake_client_create(host->queue.path, "bounce");
+	if (!notice_room_init(&host->room, host->snapshot, &error))
+		fail_msg("%s", error.text);
+	host->room.intake.queue = intake_client_create(host->queue.path, "bounce");
 	host->recipients = BUF(65536);
 	host->job.message = msg_job_clear();
 	host->job.message.queue_id = SLICE("ORIGINAL");
@@ -56,8 +59,9 @@ host_open(struct host *host, const char *more)
 static void
 host_close(struct host *host)
 {
-	router_destroy(&host->context.router);
-	intake_client_destroy(&host->context.queue);
+	notice_room_free(&host->room);
+	router_destroy(&host->room.intake.router);
+	intake_client_destroy(&host->room.intake.queue);
 	snapshot_destroy(&host->snapshot);
 	fake_queue_stop(&host->queue);
 	buf_free(&host->recipients);
@@ -97,7 +101,7 @@ add_simple(struct host *host, const char *address, unsigned notify)
 static void
 tell(struct host *host, enum notice_result expected)
 {
-	if (notice_send(&host->context, &host->job, &host->error) != expected)
+	if (notice_send(&host->room, &host->job, &host->error) != expected)
 		fail_msg("%s", host->error.text);
 }
 
@@ -443,7 +447,261 @@ threads_are_kept_when_asked_for(void **state)
 	host_close(&host);
 }
 
+/* ---- the postmaster's copies ---- */
+
+static void
+the_postmaster_gets_copies_of_what_he_asked_for(void **state)
+{
+	static const struct {
+		const char *settings;
+		uint32_t    kind;
+		const char *sender;
+		unsigned    notify;
+		unsigned    commits;
+		const char *to, *subject, *not_in;
+	} cases[] = {
+		{ "notify_classes = bounce\n", JOB_NOTICE_FAILURE, "s@far.example", 0, 2,
+		  "postmaster@example.org", "Postmaster Copy: Undelivered Mail", "The body." },
+		{ "notify_classes = bounce\nbounce_notice_recipient = b@x.example\n",
+		  JOB_NOTICE_FAILURE, "s@far.example", DSN_NOTIFY_NEVER, 1, "b@x.example",
+		  "Postmaster Copy: Undelivered Mail", "The body." },
+		{ "notify_classes = 2bounce, delay\n", JOB_NOTICE_FAILURE, "s@far.example", 0, 1,
+		  "s@far.example", "Undelivered Mail Returned to Sender", "notify_classes" },
+		{ "notify_classes = bounce\n2bounce_notice_recipient = 2@x.example\n",
+		  JOB_NOTICE_FAILURE, "", DSN_NOTIFY_NEVER, 1, "2@x.example",
+		  "Postmaster Copy: Undelivered Mail", "went to the sender" },
+		{ "notify_classes = delay\ndelay_notice_recipient = d@x.example\n",
+		  JOB_NOTICE_DELAY, "s@far.example", DSN_NOTIFY_FAILURE, 1, "d@x.example",
+		  "Postmaster Warning: Delayed Mail", "The body." },
+		{ "notify_classes = delay\n", JOB_NOTICE_DELAY, "", 0, 1, "postmaster@example.org",
+		  "Postmaster Warning: Delayed Mail", "The body." },
+		{ "notify_classes = delay\n", JOB_NOTICE_DELAY, "s@far.example", 0, 2,
+		  "postmaster@example.org", "Postmaster Warning: Delayed Mail", "The body." },
+		{ "notify_classes = bounce, delay, 2bounce\n", JOB_NOTICE_SUCCESS, "s@far.example",
+		  DSN_NOTIFY_SUCCESS, 1, "s@far.example", "Successful Mail Delivery Report",
+		  "notify_classes" },
+		{ "notify_classes = bounce, delay\n", JOB_NOTICE_DELAY,
+		  "double-bounce@mx.example.org", 0, 0, NULL, NULL, NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct host host;
+		char        line[200];
+
+		host_open(&host, cases[i].settings);
+		host.job.envelope.sender = slice_from(cases[i].sender);
+		host.job.message.kind = cases[i].kind;
+		add_simple(&host, "r@far.example", cases[i].notify);
+		tell(&host, NOTICE_DONE);
+		if (host.queue.commits != cases[i].commits)
+			fail_msg("case %zu: %u commits", i, host.queue.commits);
+		if (cases[i].to != NULL) {
+			snprintf(line, sizeof(line), "Subject: %s\r\nTo: %s\r\n", cases[i].subject,
+			         cases[i].to);
+			assert_has(&host, line);
+			assert_has(&host, "Final-Recipient: rfc822; r@far.example\r\n");
+			assert_has_not(&host, cases[i].not_in);
+			bool is_copy = strncmp(cases[i].subject, "Postmaster", 10) == 0;
+			assert_int_equal((host.queue.envelope.flags & ENVELOPE_DOUBLE_BOUNCE) != 0,
+			                 is_copy);
+			if (is_copy)
+				assert_has(&host, "notify_classes lists");
+		}
+		host_close(&host);
+	}
+}
+
+static void
+the_end_of_a_delay_is_told_when_it_was_asked_for(void **state)
+{
+	static const struct msg_outcome sent = { .action = OUTCOME_RELAYED,
+		                                 .status = SLICE("2.0.0"),
+		                                 .reason = SLICE("250 ok") };
+	static const struct {
+		const char *setting;
+		unsigned    notify, commits;
+	} cases[] = {
+		{ "confirm_delay_cleared = yes\n", 0, 1 },
+		{ "confirm_delay_cleared = yes\n", DSN_NOTIFY_DELAY, 1 },
+		{ "confirm_delay_cleared = yes\n", DSN_NOTIFY_FAILURE, 0 },
+		{ "confirm_delay_cleared = yes\n", DSN_NOTIFY_NEVER, 0 },
+		{ "", 0, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct msg_job_recipient recipient = { .address = SLICE("r@far.example"),
+			                               .dsn_notify = cases[i].notify };
+		struct host              host;
+
+		host_open(&host, cases[i].setting);
+		host.job.message.kind = JOB_NOTICE_SUCCESS;
+		add(&host, &recipient, &sent);
+		tell(&host, NOTICE_DONE);
+		assert_int_equal(host.queue.commits, cases[i].commits);
+		if (cases[i].commits > 0)
+			assert_has(&host, "Action: relayed\r\n");
+		host_close(&host);
+	}
+}
+
+/* ---- other hosts' wishes ---- */
+
+static void
+an_expanded_alias_is_reported_as_such(void **state)
+{
+	static const struct msg_outcome expanded = { .action = OUTCOME_EXPANDED,
+		                                     .status = SLICE("2.0.0"),
+		                                     .reason = SLICE("alias expanded") };
+	struct msg_job_recipient        recipient = { .address = SLICE("list@example.org"),
+		                                      .dsn_notify = DSN_NOTIFY_SUCCESS };
+	struct host                     host;
+
+	(void)state;
+	host_open(&host, "");
+	host.job.message.kind = JOB_NOTICE_SUCCESS;
+	add(&host, &recipient, &expanded);
+	tell(&host, NOTICE_DONE);
+	assert_has(&host, "Final-Recipient: rfc822; list@example.org\r\n"
+	                  "Action: expanded\r\nStatus: 2.0.0\r\n");
+	host_close(&host);
+}
+
+static void
+wishes_about_tls_hold_for_the_notice(void **state)
+{
+	struct host host;
+
+	(void)state;
+	host_open(&host, "");
+	add_simple(&host, "r@far.example", 0);
+	tell(&host, NOTICE_DONE);
+	assert_has_not(&host, "TLS-Required");
+	host.job.message.content = SLICE("Subject: x\r\ntls-required:  No\r\n\r\nThe body.\r\n");
+	tell(&host, NOTICE_DONE);
+	assert_has(&host, "Auto-Submitted: auto-replied\r\nTLS-Required: no\r\nMIME-Version:");
+	host.job.message.content = SLICE("Subject: x\r\n\r\nTLS-Required: no\r\n");
+	tell(&host, NOTICE_DONE);
+	assert_has_not(&host, "auto-replied\r\nTLS-Required: no");
+	/* What may only travel where REQUIRETLS is known is not sent back in the clear. */
+	host.job.envelope.flags = ENVELOPE_REQUIRETLS;
+	host.job.message.content = SLICE(ORIGINAL);
+	tell(&host, NOTICE_DONE);
+	assert_has_not(&host, "The body.");
+	host_close(&host);
+}
+
+/* ---- templates ---- */
+
+/* A host whose bounce_template_file holds text; the path of the file. */
+static void
+host_open_with_template(struct host *host, const char *text, char path[64])
+{
+	char settings[400];
+
+	snprintf(path, 64, "/tmp/dakiya-template-%d", (int)getpid());
+	FILE *file = fopen(path, "w");
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0 && fclose(file) == 0);
+	snprintf(
+		settings, sizeof(settings),
+		"bounce_template_file = %s\nmaximal_queue_lifetime = 3d\nmail_name = Gr\xc3\xbcn\n",
+		path);
+	host_open(host, settings);
+	unlink(path);
+}
+
+static void
+a_template_gives_words_and_character_set(void **state)
+{
+	struct host host;
+	char        path[64];
+
+	(void)state;
+	host_open_with_template(&host,
+	                        "failure_template = <<EOF\nCharset: utf-8\n"
+	                        "From: Post (the box)\nSubject: Leider nicht\n\n"
+	                        "Gr\xc3\xbc\xc3\x9f"
+	                        "e von $myhostname, $$3, ${maximal_queue_lifetime_days} Tage.\n"
+	                        "\n  Eingerueckt\nEOF\n",
+	                        path);
+	add_simple(&host, "r@far.example", 0);
+	tell(&host, NOTICE_DONE);
+	assert_has(&host, "From: Post@example.org (the box)\r\nSubject: Leider nicht\r\n");
+	assert_has(&host, "Content-Transfer-Encoding: 8bit\r\n\r\nThis is a MIME");
+	assert_has(&host, "Content-Type: text/plain; charset=utf-8\r\n"
+	                  "Content-Transfer-Encoding: 8bit\r\n\r\n"
+	                  "Gr\xc3\xbc\xc3\x9f"
+	                  "e von mx.example.org, $3, 3 Tage.\r\n\r\n  Eingerueckt\r\n\r\n"
+	                  "<r@far.example>: host");
+	assert_true((host.queue.envelope.flags & ENVELOPE_8BIT) != 0);
+	/* The others are as they were. */
+	host.job.message.kind = JOB_NOTICE_DELAY;
+	tell(&host, NOTICE_DONE);
+	assert_has(&host, "Subject: Delayed Mail (still being retried)\r\n");
+	host_close(&host);
+}
+
+static void
+names_bring_nothing_that_the_template_cannot_hold(void **state)
+{
+	struct host host;
+	char        path[64];
+
+	(void)state;
+	host_open_with_template(&host, "failure_template = <<EOF\n\n[$mail_name]\nEOF\n", path);
+	add_simple(&host, "r@far.example", 0);
+	tell(&host, NOTICE_DONE);
+	assert_has(&host, "charset=us-ascii\r\n\r\n[Gr??n]\r\n");
+	/* Mail in UTF-8 brings its addresses into a text that has another character set. */
+	host_close(&host);
+	host_open_with_template(
+		&host, "failure_template = <<EOF\nCharset: iso-8859-1\n\n\xfc\nEOF\n", path);
+	host.job.envelope.flags = ENVELOPE_SMTPUTF8;
+	add_simple(&host, "r\xc3\xbc@far.example", 0);
+	tell(&host, NOTICE_DONE);
+	assert_has(&host, "charset=iso-8859-1\r\n");
+	assert_has(&host, "\xfc\r\n\r\n<r??@far.example>:");
+	assert_has(&host, "Final-Recipient: utf-8; r\xc3\xbc@far.example\r\n");
+	host_close(&host);
+}
+
+static void
+a_broken_template_keeps_no_notice_back(void **state)
+{
+	struct host host;
+	char        path[64];
+
+	(void)state;
+	host_open_with_template(&host, "failure_template = <<EOF\nNonsense\nEOF\n", path);
+	add_simple(&host, "r@far.example", 0);
+	tell(&host, NOTICE_DONE);
+	assert_has(&host, "Subject: Undelivered Mail Returned to Sender\r\n");
+	host_close(&host);
+	host_open(&host, "bounce_template_file = /nonexistent/bounce.cf\n");
+	add_simple(&host, "r@far.example", 0);
+	tell(&host, NOTICE_DONE);
+	assert_has(&host, "This is the mail system at host mx.example.org.\r\n");
+	host_close(&host);
+}
+
 /* ---- trouble ---- */
+
+/* The copy is extra: the sender is not told twice because of it. */
+static void
+a_copy_that_cannot_be_made_does_not_repeat_the_notice(void **state)
+{
+	struct host host;
+
+	(void)state;
+	host_open(&host, "notify_classes = bounce\nbounce_notice_recipient = postmaster\n");
+	add_simple(&host, "r@far.example", DSN_NOTIFY_NEVER);
+	host.queue.commit_status = INTAKE_NO_SPACE;
+	tell(&host, NOTICE_DONE);
+	assert_int_equal(host.queue.commits, 1);
+	host_close(&host);
+}
 
 static void
 the_job_waits_until_the_notice_is_committed(void **state)
@@ -482,6 +740,33 @@ a_notice_above_the_size_limit_returns_less(void **state)
 	assert_has(&host, "Action: failed");
 	host_close(&host);
 	free(text);
+}
+
+/* Each of them is told of once, in as few notices as it takes. */
+static void
+recipients_that_fit_no_single_notice_get_several(void **state)
+{
+	struct host host;
+	char        address[40];
+
+	(void)state;
+	host_open(&host, "message_size_limit = 8000\n");
+	for (int i = 0; i < 50; i++) {
+		snprintf(address, sizeof(address), "r%02d@far.example", i);
+		add_simple(&host, address, 0);
+	}
+	tell(&host, NOTICE_DONE);
+	assert_in_range(host.queue.commits, 3, 5);
+	assert_has(&host, "Final-Recipient: rfc822; r49@far.example\r\n");
+	assert_has(&host, "<r49@far.example>: ");
+	assert_has_not(&host, "r00@far.example");
+	host_close(&host);
+	/* One alone that fits nowhere waits. */
+	host_open(&host, "message_size_limit = 800\n");
+	add_simple(&host, "r@far.example", 0);
+	tell(&host, NOTICE_LATER);
+	assert_int_equal(host.queue.commits, 0);
+	host_close(&host);
 }
 
 static void
@@ -533,8 +818,17 @@ main(void)
 		cmocka_unit_test(utf8_mail_gets_the_global_forms),
 		cmocka_unit_test(eight_bit_content_is_declared_at_every_level),
 		cmocka_unit_test(threads_are_kept_when_asked_for),
+		cmocka_unit_test(the_postmaster_gets_copies_of_what_he_asked_for),
+		cmocka_unit_test(the_end_of_a_delay_is_told_when_it_was_asked_for),
+		cmocka_unit_test(an_expanded_alias_is_reported_as_such),
+		cmocka_unit_test(wishes_about_tls_hold_for_the_notice),
+		cmocka_unit_test(a_template_gives_words_and_character_set),
+		cmocka_unit_test(names_bring_nothing_that_the_template_cannot_hold),
+		cmocka_unit_test(a_broken_template_keeps_no_notice_back),
+		cmocka_unit_test(a_copy_that_cannot_be_made_does_not_repeat_the_notice),
 		cmocka_unit_test(the_job_waits_until_the_notice_is_committed),
 		cmocka_unit_test(a_notice_above_the_size_limit_returns_less),
+		cmocka_unit_test(recipients_that_fit_no_single_notice_get_several),
 		cmocka_unit_test(a_message_in_a_file_comes_back_whole),
 	};
 

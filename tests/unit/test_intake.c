@@ -443,6 +443,47 @@ aliases_keep_the_original_and_lose_duplicates(void **state)
 	host_close(&host);
 }
 
+/* RFC 3461 5.2.7.3 */
+static void
+an_alias_of_several_is_reported_as_expanded_to_who_asked_for_success(void **state)
+{
+	static const struct {
+		unsigned asked, children;
+		size_t   count; /* of rows: the alias has one of its own when it is reported */
+	} cases[] = {
+		{ 0, 0, 2 },
+		{ DSN_NOTIFY_FAILURE, DSN_NOTIFY_FAILURE, 2 },
+		{ DSN_NOTIFY_SUCCESS, DSN_NOTIFY_NEVER, 3 },
+		{ DSN_NOTIFY_SUCCESS | DSN_NOTIFY_DELAY, DSN_NOTIFY_DELAY, 3 },
+		{ DSN_NOTIFY_NEVER, DSN_NOTIFY_NEVER, 2 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct msg_recipient recipient = { .address = SLICE("list@far.example"),
+			                           .dsn_notify = cases[i].asked };
+		struct host          host;
+
+		host_open(&host, "virtual_alias_maps = inline:{ { list@far.example = "
+		                 "x@far.example, y@far.example } }\n");
+		begin(&host, "");
+		assert_true(intake_add_recipient(host.intake, &recipient));
+		finish(&host, SLICE("A: b\r\n\r\n"), 10, QUEUED);
+		assert_int_equal(host.queue.recipient_count, cases[i].count);
+		const struct msg_recipient *row = host.queue.recipients;
+		if (cases[i].count == 3) {
+			assert_true(slice_equal(row->address, SLICE("list@far.example")));
+			assert_int_equal(row->dsn_notify, cases[i].asked | DSN_NOTIFY_EXPANDED);
+			row++;
+		}
+		assert_true(slice_equal(row->address, SLICE("x@far.example")));
+		assert_int_equal(row->dsn_notify, cases[i].children);
+		assert_true(slice_equal(row[1].address, SLICE("y@far.example")));
+		assert_int_equal(row[1].dsn_notify, cases[i].children);
+		host_close(&host);
+	}
+}
+
 static void
 always_bcc_gets_a_copy_without_notices(void **state)
 {
@@ -529,6 +570,8 @@ main(void)
 		cmocka_unit_test(queue_trouble_becomes_a_temporary_reply),
 		cmocka_unit_test(an_unfinished_spool_file_is_abandoned),
 		cmocka_unit_test(aliases_keep_the_original_and_lose_duplicates),
+		cmocka_unit_test(
+			an_alias_of_several_is_reported_as_expanded_to_who_asked_for_success),
 		cmocka_unit_test(always_bcc_gets_a_copy_without_notices),
 		cmocka_unit_test(aliases_that_fail_make_the_client_try_again),
 		cmocka_unit_test(flags_say_what_the_message_needs),

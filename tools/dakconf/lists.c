@@ -5,7 +5,8 @@
 #include <sysexits.h>
 
 #include "lib/base/json.h"
-#include "lib/mail/notice_text.h"
+#include "lib/conf/lines.h"
+#include "lib/conf/notice_template.h"
 #include "lib/table/table.h"
 #include "tools/dakconf/dakconf.h"
 
@@ -58,69 +59,92 @@ print_table_types(const struct dakconf *dakconf)
 
 /* ---- notices ---- */
 
-static const struct {
-	const char           *name;
-	enum notice_text_kind kind;
-	bool                  has_postmaster_copy;
-} templates[] = {
-	{ "failure_template", NOTICE_TEXT_FAILURE, true },
-	{ "delay_template", NOTICE_TEXT_DELAY, false },
-	{ "success_template", NOTICE_TEXT_SUCCESS, false },
-};
-
-static void
-print_paragraph(struct slice text)
+/* A name in a template's text: of main.cf, or a default. */
+static bool
+find_name(void *context, struct slice name, struct slice *text)
 {
-	struct slice word;
-	size_t       column = 0;
+	const struct dakconf  *dakconf = context;
+	const struct settings *settings = &dakconf->configuration->settings;
 
-	while (slice_next_word(&text, " ", &word)) {
-		if (column > 0 && column + 1 + word.length > TEXT_COLUMNS) {
-			putchar('\n');
-			column = 0;
-		}
-		printf("%s%.*s", column > 0 ? " " : "", SLICE_ARGS(word));
-		column += word.length + (column > 0);
-	}
-	printf("\n\n");
+	return settings_text(settings, name, text) || known_default(dakconf, name, text);
 }
 
 static void
-print_template(size_t row, const char *host)
+undefined_name(void *context, struct slice name)
 {
-	const struct notice_text *text = &notice_texts[templates[row].kind];
-	struct slice              rest = slice_from(text->introduction), paragraph;
+	dakconf_warn(context, "unknown name in a template: $%.*s", SLICE_ARGS(name));
+}
 
-	printf("%s = <<EOF\nCharset: us-ascii\nFrom: Mail Delivery System <MAILER-DAEMON>\n"
-	       "Subject: %s\n",
-	       templates[row].name, text->subject);
-	if (templates[row].has_postmaster_copy)
-		printf("Postmaster-Subject: %s\n", notice_texts[NOTICE_TEXT_POSTMASTER].subject);
-	printf("\nThis is the mail system at host %s.\n\n", host);
-	while (slice_next_part(&rest, '\n', &paragraph))
-		print_paragraph(paragraph);
-	printf("EOF\n\n");
+static bool
+print_template(const struct dakconf *dakconf, enum notice_template_kind kind,
+               const struct notice_template *template, struct error    *error)
+{
+	struct expand_source source = { .find = find_name,
+		                        .undefined = undefined_name,
+		                        .context = (void *)(uintptr_t)dakconf };
+	struct buf           text = BUF(NOTICE_TEXT_MOST);
+
+	bool ok = dakconf->mode == 't' ? buf_append(&text, template->text)
+	                               : notice_template_expand(template, &source, &text, error);
+	if (ok) {
+		printf("%s = <<EOF\nCharset: %.*s\nFrom: %.*s\nSubject: %.*s\n",
+		       notice_template_name(kind), SLICE_ARGS(template->charset),
+		       SLICE_ARGS(template->from), SLICE_ARGS(template->subject));
+		if (template->postmaster_subject.length > 0)
+			printf("Postmaster-Subject: %.*s\n",
+			       SLICE_ARGS(template->postmaster_subject));
+		printf("\n%sEOF\n\n", buf_text(&text));
+	}
+	buf_free(&text);
+	return ok;
+}
+
+/* The file named in the command, or else by bounce_template_file; "" when there is none. */
+static bool
+read_templates(const struct dakconf *dakconf, const char *given, struct buf *path, struct buf *file,
+               struct notice_templates *templates, struct error *error)
+{
+	struct report report = REPORT_NONE;
+	struct slice  text;
+	bool          ok = true;
+
+	if (given != NULL)
+		buf_append_text(path, given);
+	else if (settings_text(&dakconf->configuration->settings, SLICE("bounce_template_file"),
+	                       &text))
+		show_expand(dakconf, NULL, "bounce_template_file", text, path);
+	if (path->length == 0)
+		return true;
+	if (!lines_read_file(buf_text(path), file, &report))
+		ok = error_set(error, "%s",
+		               report.list.count > 0 ? report.list.items[0].text : "not readable");
+	else if (!notice_templates_parse(buf_slice(file), templates, error))
+		ok = error_prefix(error, "%s", buf_text(path));
+	report_free(&report);
+	return ok;
 }
 
 /* -t: as they are; -b: as a sender would see them. */
 static int
-print_templates(const struct dakconf *dakconf, int count)
+print_templates(const struct dakconf *dakconf, char **arguments, int count)
 {
-	struct buf   host = BUF(1000);
-	struct slice text;
+	struct notice_templates templates;
+	struct buf              path = BUF(4096), file = BUF(LINES_FILE_MOST);
+	struct error            error = ERROR_NONE;
+	int                     status = EX_OK;
 
-	if (count > 0)
-		return dakconf_fail(dakconf, EX_USAGE,
-		                    "notices have fixed texts: no template file is used");
-	if (dakconf->mode == 't')
-		buf_append_text(&host, "$myhostname");
-	else if (known_default(dakconf, SLICE("myhostname"), &text) &&
-	         settings_text(&dakconf->configuration->settings, SLICE("myhostname"), &text))
-		show_expand(dakconf, NULL, "myhostname", text, &host);
-	for (size_t i = 0; i < sizeof(templates) / sizeof(templates[0]); i++)
-		print_template(i, buf_text(&host));
-	buf_free(&host);
-	return EX_OK;
+	notice_templates_default(&templates);
+	bool ok = count < 2 || error_set(&error, "more than one template file");
+	ok = ok && read_templates(dakconf, count > 0 ? arguments[0] : NULL, &path, &file,
+	                          &templates, &error);
+	for (int i = 0; ok && i < NOTICE_TEMPLATE_COUNT; i++)
+		ok = print_template(dakconf, (enum notice_template_kind)i, &templates.items[i],
+		                    &error);
+	if (!ok)
+		status = dakconf_fail(dakconf, EX_CONFIG, "%s", error.text);
+	buf_free(&path);
+	buf_free(&file);
+	return status;
 }
 
 /* ---- TLS ---- */
@@ -156,5 +180,5 @@ lists_print(const struct dakconf *dakconf, char **arguments, int count)
 	case 'm': return print_table_types(dakconf);
 	case 'T': return print_tls(dakconf, arguments[0]);
 	}
-	return print_templates(dakconf, count);
+	return print_templates(dakconf, arguments, count);
 }

@@ -26,7 +26,8 @@ static const char *const forms[] = {
 	"-Me SERVICE/TYPE='ENTRY' | -MX SERVICE/TYPE | -M# SERVICE/TYPE",
 	"-Fe SERVICE/TYPE/FIELD=VALUE",
 	"-Pe SERVICE/TYPE/PARAMETER=VALUE | -PX SERVICE/TYPE/PARAMETER",
-	"-a | -A | -b | -l | -m | -t | -T WHAT | --mdoc",
+	"-a | -A | -l | -m | -T WHAT | --mdoc",
+	"-b | -t [TEMPLATE-FILE]",
 	NULL,
 };
 
