@@ -180,13 +180,20 @@ listeners_watch(struct qmgr *qmgr, struct error *error)
 bool
 qmgr_open(struct qmgr *qmgr, struct error *error)
 {
+	struct error kept = ERROR_NONE;
+
 	qmgr->queue_fd = qmgr->active_fd = qmgr->lock_fd = qmgr->epoll_fd = -1;
 	state_init(qmgr);
 	/* Numbers for intake are reserved when the first one is needed: a full disk keeps no queue
 	 * from being delivered. */
 	if (!directories_open(qmgr, error) || !inbox_open(qmgr, error) ||
-	    !threads_start(qmgr, error) || !replay_journal(qmgr, error))
+	    !threads_start(qmgr, error))
 		return false;
+	recent_load(&qmgr->recent, qmgr->state_fd);
+	if (!replay_journal(qmgr, error))
+		return false;
+	if (!recent_save(&qmgr->recent, qmgr->state_fd, &kept))
+		log_warning("%s", kept.text);
 	spools_sweep(qmgr);
 	return scan_start(qmgr, error) && listeners_watch(qmgr, error);
 }
