@@ -37,9 +37,12 @@ def report(text):
             file.write(f"  {text}\n")
 
 
-def content_of(name, sizes=(500, 60000)):
-    """The message with this id, CRLF, as it is sent before dots are doubled."""
+def content_of(name):
+    """The message with this id, CRLF, as it is sent before dots are doubled. An id that ends with
+    s700 has so many bytes of body, any other 500 to 60,000."""
     chance = random.Random(name)
+    fixed = re.search(r"s(\d+)$", name)
+    sizes = (int(fixed.group(1)),) * 2 if fixed else (500, 60000)
     size = int(sizes[0] * (sizes[1] / sizes[0]) ** chance.random())
     lines, used = [], 0
     while used < size:
@@ -226,10 +229,10 @@ class Load:
     _number = 0
 
     def __init__(self, account, clients=8, pop3=True, ways=("local", "local", "local", "sink", "bounce"),
-                 pause=0.0, timeout=15, sizes=(500, 60000)):
+                 pause=0.0, timeout=15, size=None):
         Load._number += 1
         self.account, self.host, self.ways, self.pause = account, account.host, ways, pause
-        self.timeout, self.sizes = timeout, sizes
+        self.timeout, self.ending = timeout, f"s{size}" if size else ""
         self.is_over = threading.Event()
         self.refused = collections.Counter()
         self.slowest = 0.0  # seconds for a reply
@@ -273,7 +276,7 @@ class Load:
                     self.timed(replies)
                     while not self.is_over.is_set():
                         count += 1
-                        self.message(connection, replies, f"{self.run}c{number}n{count}",
+                        self.message(connection, replies, f"{self.run}c{number}n{count}{self.ending}",
                                      chance.choice(self.ways), count % 2 == 0)
                         if self.pause:
                             self.is_over.wait(self.pause)
@@ -287,7 +290,7 @@ class Load:
             self.slowest = max(self.slowest, time.monotonic() - begin)
 
     def message(self, connection, replies, name, where, by_chunks):
-        content = content_of(name, self.sizes)
+        content = content_of(name)
         self.account.note(name, where, False)
         start = (f"MAIL FROM:<{SENDER}@example.test>\r\nRCPT TO:<{self.recipient(where, name)}>\r\n"
                  ).encode()
@@ -327,7 +330,7 @@ class Load:
             for number in range(1, min(client.stat()[0], 20) + 1):
                 text = b"\r\n".join(client.retr(number)[1]) + b"\r\n"
                 name = name_in(text)
-                if name not in self.account.sent or not text.endswith(content_of(name, self.sizes)):
+                if name not in self.account.sent or not text.endswith(content_of(name)):
                     self.account.corrupt.append(f"POP3 gave {name} not as it was sent")
                 client.dele(number)
                 names.append(name)

@@ -93,7 +93,7 @@ def check(account, what):
 def test_daemons_that_are_killed_and_stopped_lose_nothing(host):
     account = Account(host, Sink(host))
     storm = Storm(host, os.environ.get("CRASH_SEED", time.time()))
-    with Load(account, sizes=(500, 60000)) as load:
+    with Load(account) as load:
         storm.blow(SECONDS)
         storm.end()
         back = seconds_until_service(account, host)
