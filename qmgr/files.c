@@ -9,11 +9,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/queue/stored.h"
 
 #define DIRECTORY_COUNT   19 /* 16 of deferred/, hold/, spool/, corrupt/ */
 #define AT_ONCE           256
+#define AGAIN_MS          1000
 #define DIRECTORY_HOLD    16
 #define DIRECTORY_SPOOL   17
 #define DIRECTORY_CORRUPT 18
@@ -25,6 +27,9 @@ struct files {
 	/* The thread's own: directories that got a name, or lost one to another directory, and are
 	 * not synced yet. A name must be safe where it came before it is gone where it was. */
 	bool has_gained[DIRECTORY_COUNT], has_lost[DIRECTORY_COUNT];
+	/* Removals that failed: what they left would be delivered again after a restart. */
+	struct task_list again;
+	int64_t          again_ms;
 };
 
 static const char *const directories[] = { "active",  "deferred", "hold", "spool",
@@ -430,6 +435,21 @@ needs_directory(const struct file_task *task)
 	return task->verb == FILE_STORE || task->verb == FILE_SPOOL_SYNC;
 }
 
+/* Keeps a removal that failed, to try it again; the first failure is logged. */
+static bool
+removal_keep(struct files *files, struct file_task *task)
+{
+	if (task->error.errno_value == 0 ||
+	    (task->verb != FILE_REMOVE && task->verb != FILE_SPOOL_REMOVE))
+		return false;
+	if (!task->is_second)
+		log_warning("%s: %s: will be tried again", task->id, task->error.text);
+	task->is_second = true;
+	task_list_append(&files->again, &task->task);
+	files->again_ms = clock_monotonic_ms() + AGAIN_MS;
+	return true;
+}
+
 /* In the order given, so that two tasks for one file do not overtake each other. */
 static void
 files_work(struct files *files, struct task_list *list)
@@ -453,7 +473,8 @@ files_work(struct files *files, struct task_list *list)
 			one->error = error;
 			one->error.errno_value = error.errno_value == 0 ? EIO : error.errno_value;
 		}
-		task_list_append(&done, task);
+		if (!removal_keep(files, one))
+			task_list_append(&done, task);
 	}
 	handoff_give(files->config.inbox, &done);
 }
@@ -470,6 +491,20 @@ part_take(struct task_list *list)
 	return part;
 }
 
+/* Those that are due go behind what was given meanwhile. */
+static void
+removals_take(struct files *files, struct task_list *list)
+{
+	struct task_list due = files->again;
+	struct task     *task;
+
+	if (due.first == NULL || clock_monotonic_ms() < files->again_ms)
+		return;
+	task_list_init(&files->again);
+	while ((task = task_list_take(&due)) != NULL)
+		task_list_append(list, task);
+}
+
 static void *
 files_run(void *argument)
 {
@@ -477,12 +512,15 @@ files_run(void *argument)
 	struct task_list list;
 
 	task_list_init(&list);
-	while (handoff_wait(&files->requests, &list, 0))
+	while (handoff_wait(&files->requests, &list,
+	                    files->again.first == NULL ? 0 : files->again_ms)) {
+		removals_take(files, &list);
 		while (list.first != NULL) {
 			struct task_list part = part_take(&list);
 
 			files_work(files, &part);
 		}
+	}
 	return NULL;
 }
 
@@ -496,6 +534,7 @@ files_start(const struct files_config *config, struct error *error)
 		return NULL;
 	}
 	files->config = *config;
+	task_list_init(&files->again);
 	handoff_init(&files->requests, false, NULL);
 	int why = thread_start(&files->thread, files_run, files);
 	if (why != 0) {

@@ -67,7 +67,9 @@ class Host(dakiya.Host):
             "smtpd_peername_lookup": "no", "qmgr_segment_size": 1048576,
             "minimal_backoff_time": "1s", "maximal_backoff_time": "2s",
             "transport_retry_time": "2s", "bounce_size_limit": 200000,
-            "smtp_connect_timeout": "5s", "queue_minfree": 0,
+            "queue_minfree": 0,
+            **{f"smtp_{step}_timeout": "5s" for step in ("connect", "helo", "mail", "rcpt", "data_init",
+                                                        "data_xfer", "data_done", "rset", "quit")},
             "transport_maps": "inline:{ {" + BOUNCE_DOMAIN + " = error:5.1.1 nobody here}, {"
                               + SINK_DOMAIN + f" = smtp:[{self.sink_address}]:2525" + "} }",
             **({"daemon_directory": libexec} if libexec else {}), **settings})
@@ -229,10 +231,11 @@ class Load:
     _number = 0
 
     def __init__(self, account, clients=8, pop3=True, ways=("local", "local", "local", "sink", "bounce"),
-                 pause=0.0, timeout=15, size=None):
+                 pause=0.0, timeout=15, size=None, fresh=False):
         Load._number += 1
         self.account, self.host, self.ways, self.pause = account, account.host, ways, pause
         self.timeout, self.ending = timeout, f"s{size}" if size else ""
+        self.fresh = fresh  # a connection for each message
         self.is_over = threading.Event()
         self.refused = collections.Counter()
         self.slowest = 0.0  # seconds for a reply
@@ -280,6 +283,8 @@ class Load:
                                      chance.choice(self.ways), count % 2 == 0)
                         if self.pause:
                             self.is_over.wait(self.pause)
+                        if self.fresh:
+                            break
             self.is_over.wait(0.02)
 
     def timed(self, replies):

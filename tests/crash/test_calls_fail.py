@@ -109,6 +109,14 @@ class Scene:
         self.fatal += news.count("fatal: ")
         return hits > 0
 
+    def explain(self):
+        """What went wrong, with the log of the messages concerned."""
+        words = self.account.corrupt_all() + self.account.lost() + self.done
+        for name in self.account.lost()[:3]:
+            for queue_id in re.findall(rf"(\w+): message-id=<{name}@", self.host.log()):
+                words += re.findall(rf"^.*{queue_id}.*$", self.host.log(), re.M)
+        return "\n".join(words)
+
     def wait_queue_empty(self):
         if not ALL:  # what could not be moved to a file waits 30 s: not here
             time.sleep(1)
@@ -134,8 +142,7 @@ class Scene:
                f"{len(self.account.lost())} lost, {len(self.account.corrupt_all())} corrupt, duplicates: "
                f"{local} in mailboxes, {bounces} bounces, {relayed} relayed; {self.fatal} daemons ended by "
                f"themselves, slowest round {self.slowest:.1f} s")
-        assert not self.account.lost(), self.account.lost()
-        assert not self.account.corrupt_all()
+        assert not self.account.corrupt_all() and not self.account.lost(), self.explain()
         assert self.hits > 0
         assert self.slowest < 20, "a client hangs"
 
