@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -42,6 +43,7 @@ struct control {
 	_Atomic int32_t last;        /* and the last */
 	_Atomic int32_t hits;        /* that failed */
 	char            program[32]; /* "" = all */
+	_Atomic int32_t descriptors; /* those from here on are refused with EMFILE; 0 = no limit */
 };
 
 static struct control *control;
@@ -220,6 +222,50 @@ fallocate(int fd, int mode, off_t at, off_t length)
 	return fails_whole(CALL_TRUNCATE) ? -1 : (int)syscall(SYS_fallocate, fd, mode, at, length);
 }
 
+/* ---- few descriptors: as RLIMIT_NOFILE, which cannot be changed for others everywhere ---- */
+
+static int
+limited(long fd)
+{
+	if (fd < 0 || control == NULL || control->descriptors == 0 || fd < control->descriptors)
+		return (int)fd;
+	close((int)fd);
+	errno = EMFILE;
+	return -1;
+}
+
+int
+accept4(int listener, struct sockaddr *address, socklen_t *length, int flags)
+{
+	if (control == NULL || control->descriptors == 0)
+		return (int)syscall(SYS_accept4, listener, address, length, flags);
+	/* A connection must stay in the backlog when there is no descriptor for it. */
+	int spare = limited(syscall(SYS_fcntl, listener, F_DUPFD_CLOEXEC, 0));
+	if (spare < 0)
+		return -1;
+	close(spare);
+	return (int)syscall(SYS_accept4, listener, address, length, flags);
+}
+
+int
+socket(int domain, int type, int protocol)
+{
+	return limited(syscall(SYS_socket, domain, type, protocol));
+}
+
+int
+socketpair(int domain, int type, int protocol, int pair[2])
+{
+	int result = (int)syscall(SYS_socketpair, domain, type, protocol, pair);
+
+	if (result == 0 && limited(pair[1]) < 0) {
+		close(pair[0]);
+		errno = EMFILE;
+		return -1;
+	}
+	return result;
+}
+
 /* ---- syncs ---- */
 
 static int
@@ -272,7 +318,8 @@ open(const char *path, int flags, ...)
 	va_start(list, flags);
 	mode_t mode = mode_of(flags, list);
 	va_end(list);
-	return fails_whole(CALL_OPEN) ? -1 : (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+	return fails_whole(CALL_OPEN) ? -1
+	                              : limited(syscall(SYS_openat, AT_FDCWD, path, flags, mode));
 }
 
 int
@@ -283,7 +330,8 @@ openat(int directory, const char *path, int flags, ...)
 	va_start(list, flags);
 	mode_t mode = mode_of(flags, list);
 	va_end(list);
-	return fails_whole(CALL_OPEN) ? -1 : (int)syscall(SYS_openat, directory, path, flags, mode);
+	return fails_whole(CALL_OPEN) ? -1
+	                              : limited(syscall(SYS_openat, directory, path, flags, mode));
 }
 
 /* openat2 has no function of its own in glibc. */
@@ -301,8 +349,9 @@ syscall(long number, ...)
 		return -1;
 	if (real_syscall == NULL) /* before main(), with one thread */
 		real_syscall = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
-	return real_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3],
-	                    arguments[4], arguments[5]);
+	long result = real_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3],
+	                           arguments[4], arguments[5]);
+	return number == SYS_openat2 ? limited(result) : result;
 }
 
 int

@@ -35,6 +35,10 @@ class Faults:
     def ignore_syncs(self, is_ignored=True):
         self.set(0, int(is_ignored))
 
+    def limit_descriptors(self, number):
+        """Daemons get no descriptor from this number on; 0: as many as they like."""
+        self.set(15, number)
+
     def arm(self, call, error, first, last=None, program=""):
         """The calls first..last of this class fail with the errno; error 0: only half is done."""
         self.disarm()

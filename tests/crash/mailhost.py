@@ -313,9 +313,8 @@ class Load:
         if codes[-1] == 250:
             self.account.note(name, where, True)
             return
-        self.refused[codes[-1]] += 1
-        if codes[-1] >= 500 and 503 not in codes and 554 not in codes:
-            raise AssertionError(f"refused for good: {codes}")
+        # The first one: after a refused recipient the rest is out of order.
+        self.refused[next(code for code in codes if code >= 400)] += 1
         connection.sendall(b"RSET\r\n")
         self.timed(replies)
 

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from disk import Disk
+from faults import Faults
 from mailhost import Account, Host, Load, Sink, report, wait_for
 
 SECONDS = float(os.environ.get("CRASH_SECONDS", "4"))
@@ -163,16 +164,20 @@ def test_a_full_disk_refuses_mail_and_loses_none(place, what):
 
 @pytest.mark.parametrize("descriptors", [32, 64, 256])
 def test_few_descriptors_lose_nothing(place, descriptors):
-    host = LimitedHost(place, place)
-    host.words = f"ulimit -n {descriptors};"
+    faults = Faults(place / "libexec")
+    host = Host(place, place, libexec=faults.directory)
     account = Account(host, Sink(host))
     try:
-        host.start(60)
-        with Load(account, clients=40, pause=0.01) as load:
+        host.start()
+        faults.limit_descriptors(descriptors)
+        with Load(account, clients=60, pause=0.01) as load:
             time.sleep(SECONDS)
-        back = until_taken(account)
-        finish(host, account, load, f"{descriptors} descriptors, 40 clients: first 250 {back:.2f} s after")
+            faults.limit_descriptors(0)
+            back = until_taken(account)
+        finish(host, account, load, f"{descriptors} descriptors, 60 clients: first 250 {back:.2f} s after "
+                                    "there were more")
         assert back < 1
+        assert host.log().count("\n") < 20000 + 10 * len(account.accepted), "a flood in the log"
     finally:
         host.kill()
 
