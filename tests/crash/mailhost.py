@@ -86,6 +86,12 @@ class Host(dakiya.Host):
     def tool(self, name, *arguments, timeout=60, **options):
         return super().tool(name, *arguments, timeout=timeout, **options)
 
+    def wait_queue_empty(self, timeout=20):
+        """Seen empty twice: a notice may come while its message, already listed, goes."""
+        for _ in range(2):
+            super().wait_queue_empty(timeout)
+            time.sleep(0.3)
+
     def kill(self):
         """kill -9 of all, also of what is started in between."""
         for _ in range(20):

@@ -1,7 +1,7 @@
 """kill -9 and SIGSTOP of random daemons every 0.3 s under load, the master included: nothing is lost,
 nothing arrives damaged, and service is back at once.
 
-CRASH_SECONDS: how long it goes on (8).
+CRASH_SECONDS: how long it goes on (5).
 """
 import contextlib
 import os
@@ -14,7 +14,8 @@ import pytest
 
 from mailhost import Account, Host, Load, Sink, report, wait_for
 
-SECONDS = float(os.environ.get("CRASH_SECONDS", "8"))
+SECONDS = float(os.environ.get("CRASH_SECONDS", "5"))
+LONG = bool(os.environ.get("CRASH_ALL"))
 EVERY = 0.3
 
 
@@ -103,7 +104,7 @@ def test_daemons_that_are_killed_and_stopped_lose_nothing(host):
     assert back < 2
 
 
-@pytest.mark.parametrize("name", ["smtpd", "qmgr", "local"])
+@pytest.mark.parametrize("name", ["smtpd", "qmgr", "local"] if LONG else ["qmgr"])
 def test_a_daemon_that_is_killed_over_and_over_is_back_at_once(host, name):
     account = Account(host)
     with Load(account, ways=["local"], pop3=False, clients=4):
