@@ -70,8 +70,9 @@ class Host(dakiya.Host):
             "queue_minfree": 0,
             **{f"smtp_{step}_timeout": "5s" for step in ("connect", "helo", "mail", "rcpt", "data_init",
                                                         "data_xfer", "data_done", "rset", "quit")},
-            "transport_maps": "inline:{ {" + BOUNCE_DOMAIN + " = error:5.1.1 nobody here}, {"
-                              + SINK_DOMAIN + f" = smtp:[{self.sink_address}]:2525" + "} }",
+            "transport_maps": "inline:{ " + ", ".join(
+                "{" + f"{domain} = smtp:[{self.sink_address}]:2525" + "}"
+                for domain in (SINK_DOMAIN, BOUNCE_DOMAIN)) + " }",
             **({"daemon_directory": libexec} if libexec else {}), **settings})
         self.settings["mynetworks"] = f"{self.address}/32, 127.0.0.0/8"
         self.write_config()
@@ -111,7 +112,15 @@ class Sink:
         self.received, self.wrong, self.tried = collections.Counter(), [], set()
         self.deferred_part = deferred_part
         self.is_off = False  # in a cut no reply gets through
-        self.peer = Peer(host.sink_address, offers=["PIPELINING", "8BITMIME"], DATA=self.data)
+        self.peer = Peer(host.sink_address, offers=["PIPELINING", "8BITMIME"], DATA=self.data,
+                         RCPT=self.recipient)
+
+    @staticmethod
+    def recipient(session, argument):
+        if BOUNCE_DOMAIN in argument:
+            session.say("550 5.1.1 nobody here")
+        else:
+            session.say("450 4.2.0 later" if "later@" in argument else "250 2.1.5 Ok")
 
     def data(self, session, _argument):
         session.say("354 go")
@@ -122,6 +131,9 @@ class Sink:
             lines.append(line[1:] if line.startswith(b".") else line)
         text = b"".join(lines)
         name = name_in(text)
+        if name is None:  # DATA was sent along with recipients that were refused
+            session.say("554 5.5.1 no valid recipients")
+            return
         with self.lock:
             is_first = name not in self.tried
             self.tried.add(name)

@@ -147,7 +147,7 @@ class Scene:
                f"{local} in mailboxes, {bounces} bounces, {relayed} relayed; {self.fatal} daemons ended by "
                f"themselves, slowest round {self.slowest:.1f} s")
         assert not self.account.corrupt_all() and not self.account.lost(), self.explain()
-        assert self.hits > 0
+        assert self.hits > 0 or self.cases < 5
         assert self.slowest < 20, "a client hangs"
 
 

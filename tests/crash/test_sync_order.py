@@ -138,11 +138,10 @@ def test_a_large_body_is_safe_before_its_record(host):
 
 def test_a_deferred_message_is_safe_in_its_file_before_the_journal_forgets_it(host):
     host.stop()
-    host.settings["transport_maps"] = "inline:{ {" + SINK_DOMAIN + " = retry:4.2.0 later} }"
     host.settings["minimal_backoff_time"] = host.settings["maximal_backoff_time"] = "100s"
     host.write_config()
     host.start()
-    trace, queue_id = traced(host, f"x@{SINK_DOMAIN}", "small",
+    trace, queue_id = traced(host, f"later@{SINK_DOMAIN}", "small",
                              lambda one: list(host.queue.glob(f"deferred/*/{one}")))
     trace.steps(("the file", WRITE, rf"/tmp/{queue_id}>"), ("its sync", SYNC, rf"/tmp/{queue_id}>"),
                 ("the rename", RENAME, rf"tmp/{queue_id}.*deferred/./{queue_id}"),
