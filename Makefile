@@ -6,6 +6,7 @@ CC       ?= gcc
 PYTHON   ?= /usr/bin/python3
 V        ?=
 Q        := $(if $(V),,@)
+comma     := ,
 say       = $(if $(V),@:,@echo '  $(1)  $(2)')
 
 CPPFLAGS += -I. -I$(OUT)/include -D_GNU_SOURCE
@@ -46,6 +47,7 @@ LIB     := $(OUT)/libdakiya.a
 DAEMON_BIN := $(DAEMONS:%=$(OUT)/libexec/%)
 TOOL_BIN   := $(TOOLS:%=$(OUT)/bin/%)
 NAME_LINKS := $(foreach n,$(NAMES),$(OUT)/bin/$(firstword $(subst =, ,$(n))))
+CRASH_BIN  := $(DAEMONS:%=$(OUT)/crash/%)
 UNIT_SRC   := $(sort $(wildcard tests/unit/test_*.c))
 FUZZ_SRC   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN   := $(FUZZ_SRC:tests/fuzz/%.c=$(OUT)/fuzz/%)
@@ -63,7 +65,7 @@ MODULE_LIB := $(patsubst %,$(OUT)/pic/lib/%.o,base/arena base/array base/buf bas
 .DEFAULT_GOAL := all
 include scripts/install.mk
 
-.PHONY: all help deb check fuzz-targets unit integration demo deps lint fuzz bench clean format manual
+.PHONY: all help deb check crash crash-targets fuzz-targets unit integration demo deps lint fuzz bench clean format manual
 .SECONDARY:
 
 all: $(DAEMON_BIN) $(TOOL_BIN) $(MODULE_BIN) $(NAME_LINKS) ## build everything (default)
@@ -83,11 +85,12 @@ $(LIB): $(LIB_OBJ)
 	$(call say,AR,$@)
 	$(Q)$(AR) rcs $@ $^
 
+# Arguments: the program, the directory of its sources, more words for the linker.
 define program
 $(OUT)/$(1): $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard $(2)/*.c))) $(LIB)
 	@mkdir -p $$(@D)
 	$$(call say,LD,$$@)
-	$$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) -o $$@ $$(filter-out $(LIB),$$^) $(LIB) $$(LIBS)
+	$$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) -o $$@ $$(filter-out $(LIB) %.so,$$^) $(LIB) $(3) $$(LIBS)
 endef
 $(foreach d,$(DAEMONS),$(eval $(call program,libexec/$(d),$(d))))
 $(foreach t,$(TOOLS),$(eval $(call program,bin/$(t),tools/$(t))))
@@ -115,6 +118,16 @@ $(foreach n,$(NAMES),$(eval $(call name_link,$(n))))
 # The shipped files are inside dakiya, for `dakiya setup`.
 $(OUT)/tools/dakiya/setup_templates.o: conf/main.cf conf/master.cf
 
+# Daemons whose calls fail when a test says so: tests/crash/faults.c comes before the C library.
+FAULTS := $(OUT)/crash/libfaults.so
+$(FAULTS): tests/crash/faults.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -U_FORTIFY_SOURCE -shared -Wl,-soname,libfaults.so -o $@ $<
+$(CRASH_BIN): $(FAULTS)
+$(foreach d,$(DAEMONS),$(eval $(call program,crash/$(d),$(d),-Wl$(comma)--no-as-needed $(FAULTS) -Wl$(comma)-rpath$(comma)'$$$$ORIGIN')))
+crash-targets: $(CRASH_BIN)
+
 # A test links the rooms' objects that it names in a line `/* links: smtpd/session.c ... */`.
 linked = $(shell sed -n 's|^/\* links: \(.*\) \*/|\1|p' $(1))
 define test_program
@@ -140,6 +153,9 @@ integration: all ## integration tests with real clients
 
 check: ## every test; closes with `N passed, N failed`
 	scripts/check
+
+crash: all crash-targets ## power cuts, kills, full disks, failing calls: long (CRASH=short: as in check)
+	scripts/crash
 
 demo: ## two complete mail hosts on high ports, real mail, shown step by step
 	scripts/demo

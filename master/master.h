@@ -85,6 +85,7 @@ struct throttle {
 	int64_t delay_ms;
 };
 #define THROTTLE_NO_START (-1)
+#define THROTTLE_KILLED   (-2) /* by master, as it was silent or made no sense */
 
 struct service_run {
 	const struct service *service; /* in the generation's configuration */

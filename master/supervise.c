@@ -12,6 +12,7 @@
 
 #define THROTTLE_FIRST_MS 100
 #define THROTTLE_MOST_MS  5000
+#define THROTTLE_KILL_MS  800   /* SIGKILL comes from outside, its victim is not to blame */
 #define RAN_WELL_MS       10000 /* a process that lived so long did not fail at its start */
 #define LONGEST_WAIT_MS   60000
 #define FLUSH_AGAIN_MS    20
@@ -20,12 +21,13 @@
 int64_t
 throttle_next(struct throttle *throttle, int cause, int64_t ran_ms)
 {
+	int64_t most = cause == SIGKILL ? THROTTLE_KILL_MS : THROTTLE_MOST_MS;
 	int64_t next = THROTTLE_FIRST_MS;
 
 	if (throttle->delay_ms > 0 && throttle->cause == cause && ran_ms < RAN_WELL_MS)
 		next = throttle->delay_ms * 2;
 	throttle->cause = cause;
-	throttle->delay_ms = next > THROTTLE_MOST_MS ? THROTTLE_MOST_MS : next;
+	throttle->delay_ms = next > most ? most : next;
 	return throttle->delay_ms;
 }
 
@@ -121,7 +123,8 @@ ended(struct master *master, struct process *process, int status)
 	if (run != NULL && run->process == process) {
 		run->process = NULL;
 		if (process->generation == master->generation->number)
-			plan_restart(master, run, status, ran_ms);
+			plan_restart(master, run, process->was_killed ? THROTTLE_KILLED : status,
+			             ran_ms);
 	}
 	process_free(process);
 }

@@ -9,20 +9,27 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/queue/stored.h"
 
-#define DIRECTORY_COUNT 18 /* 16 of deferred/, hold/, spool/ */
-#define AT_ONCE         256
-#define DIRECTORY_HOLD  16
-#define DIRECTORY_SPOOL 17
+#define DIRECTORY_COUNT   19 /* 16 of deferred/, hold/, spool/, corrupt/ */
+#define AT_ONCE           256
+#define AGAIN_MS          1000
+#define DIRECTORY_HOLD    16
+#define DIRECTORY_SPOOL   17
+#define DIRECTORY_CORRUPT 18
 
 struct files {
 	struct files_config config;
 	struct handoff      requests;
 	pthread_t           thread;
-	/* the thread's own: directories with changes that are not synced yet */
-	bool is_touched[DIRECTORY_COUNT];
+	/* The thread's own: directories that got a name, or lost one to another directory, and are
+	 * not synced yet. A name must be safe where it came before it is gone where it was. */
+	bool has_gained[DIRECTORY_COUNT], has_lost[DIRECTORY_COUNT];
+	/* Removals that failed: what they left would be delivered again after a restart. */
+	struct task_list again;
+	int64_t          again_ms;
 };
 
 static const char *const directories[] = { "active",  "deferred", "hold", "spool",
@@ -35,6 +42,8 @@ directory_path(char path[16], size_t index)
 		snprintf(path, 16, "hold");
 	else if (index == DIRECTORY_SPOOL)
 		snprintf(path, 16, "spool");
+	else if (index == DIRECTORY_CORRUPT)
+		snprintf(path, 16, "corrupt");
 	else
 		snprintf(path, 16, "deferred/%X", (unsigned)index);
 }
@@ -46,6 +55,23 @@ directory_make(int queue_fd, const char *path, struct error *error)
 	       error_set_errno(error, "make directory %s", path);
 }
 
+static bool
+directory_sync(int queue_fd, const char *path, struct error *error)
+{
+	int  fd = openat(queue_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool is_good = fd >= 0 && fsync(fd) == 0;
+
+	if (!is_good)
+		error_set_errno(error, "sync directory %s", path);
+	if (fd >= 0)
+		close(fd);
+	return is_good;
+}
+
+/*
+ * All are synced: a qmgr that was killed may have left a file whose name is not safe yet, and the
+ * journal is about to forget the message because of it (store_supersede).
+ */
 bool
 files_prepare(int queue_fd, struct error *error)
 {
@@ -59,15 +85,12 @@ files_prepare(int queue_fd, struct error *error)
 		if (!directory_make(queue_fd, path, error))
 			return false;
 	}
-	int deferred = openat(queue_fd, "deferred", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (deferred < 0 || fsync(deferred) != 0 || fsync(queue_fd) != 0) {
-		error_set_errno(error, "sync the queue directory");
-		if (deferred >= 0)
-			close(deferred);
-		return false;
+	for (size_t i = 0; i < DIRECTORY_COUNT; i++) {
+		directory_path(path, i);
+		if (!directory_sync(queue_fd, path, error))
+			return false;
 	}
-	close(deferred);
-	return true;
+	return directory_sync(queue_fd, "deferred", error) && directory_sync(queue_fd, ".", error);
 }
 
 /* ---- paths ---- */
@@ -101,12 +124,6 @@ static void
 tmp_path(char path[64], const char *id)
 {
 	snprintf(path, 64, "tmp/%s", id);
-}
-
-static void
-touch_directory(struct files *files, enum place place, const char *id)
-{
-	files->is_touched[directory_of(place, id)] = true;
 }
 
 /* ---- reading and writing ---- */
@@ -219,7 +236,7 @@ do_spool_sync(struct files *files, struct file_task *task)
 		return;
 	}
 	task->length = (size_t)info.st_size;
-	files->is_touched[DIRECTORY_SPOOL] = true;
+	files->has_gained[DIRECTORY_SPOOL] = true;
 }
 
 static void
@@ -330,8 +347,8 @@ do_move(struct files *files, struct file_task *task)
 		task_fail(task, "rename", from);
 		return;
 	}
-	touch_directory(files, task->place, task->id);
-	touch_directory(files, other, task->id);
+	files->has_gained[directory_of(other, task->id)] = true;
+	files->has_lost[directory_of(task->place, task->id)] = true;
 }
 
 static void
@@ -341,10 +358,12 @@ do_corrupt(struct files *files, struct file_task *task)
 
 	queue_file_path(from, task->place, task->id);
 	snprintf(to, sizeof(to), "corrupt/%s", task->id);
-	if (renameat(files->config.queue_fd, from, files->config.queue_fd, to) != 0)
+	if (renameat(files->config.queue_fd, from, files->config.queue_fd, to) != 0) {
 		task_fail(task, "rename", from);
-	else
-		touch_directory(files, task->place, task->id);
+		return;
+	}
+	files->has_gained[DIRECTORY_CORRUPT] = true;
+	files->has_lost[directory_of(task->place, task->id)] = true;
 }
 
 static void
@@ -389,33 +408,46 @@ task_sync(struct files *files, struct file_task *task)
 	if (renameat(files->config.queue_fd, from, files->config.queue_fd, to) != 0)
 		task_fail(task, "rename", from);
 	else
-		touch_directory(files, task->place, task->id);
+		files->has_gained[directory_of(task->place, task->id)] = true;
 }
 
+/* What failed is tried again with the next tasks. */
 static bool
-directories_sync(struct files *files, struct error *error)
+directories_sync(struct files *files, bool changed[DIRECTORY_COUNT], struct error *error)
 {
 	bool is_good = true;
 	char path[16];
 
 	for (size_t i = 0; i < DIRECTORY_COUNT; i++) {
-		if (!files->is_touched[i])
+		if (!changed[i])
 			continue;
-		files->is_touched[i] = false;
 		directory_path(path, i);
-		int fd = openat(files->config.queue_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fd < 0 || fsync(fd) != 0)
-			is_good = error_set_errno(error, "sync directory %s", path);
-		if (fd >= 0)
-			close(fd);
+		changed[i] = !directory_sync(files->config.queue_fd, path, error);
+		is_good = is_good && !changed[i];
 	}
 	return is_good;
 }
 
+/* A move that is not synced has happened all the same: the file is in one of the two places. */
 static bool
 needs_directory(const struct file_task *task)
 {
-	return task->verb == FILE_STORE || task->verb == FILE_SPOOL_SYNC || task->verb == FILE_MOVE;
+	return task->verb == FILE_STORE || task->verb == FILE_SPOOL_SYNC;
+}
+
+/* Keeps a removal that failed, to try it again; the first failure is logged. */
+static bool
+removal_keep(struct files *files, struct file_task *task)
+{
+	if (task->error.errno_value == 0 ||
+	    (task->verb != FILE_REMOVE && task->verb != FILE_SPOOL_REMOVE))
+		return false;
+	if (!task->is_second)
+		log_warning("%s: %s: will be tried again", task->id, task->error.text);
+	task->is_second = true;
+	task_list_append(&files->again, &task->task);
+	files->again_ms = clock_monotonic_ms() + AGAIN_MS;
+	return true;
 }
 
 /* In the order given, so that two tasks for one file do not overtake each other. */
@@ -430,7 +462,9 @@ files_work(struct files *files, struct task_list *list)
 		task_begin(files, (struct file_task *)(void *)task);
 	for (task = list->first; task != NULL; task = task->next)
 		task_sync(files, (struct file_task *)(void *)task);
-	bool is_synced = directories_sync(files, &error);
+	bool is_synced = directories_sync(files, files->has_gained, &error);
+	if (is_synced)
+		is_synced = directories_sync(files, files->has_lost, &error);
 	task_list_init(&done);
 	while ((task = task_list_take(list)) != NULL) {
 		struct file_task *one = (struct file_task *)(void *)task;
@@ -439,7 +473,8 @@ files_work(struct files *files, struct task_list *list)
 			one->error = error;
 			one->error.errno_value = error.errno_value == 0 ? EIO : error.errno_value;
 		}
-		task_list_append(&done, task);
+		if (!removal_keep(files, one))
+			task_list_append(&done, task);
 	}
 	handoff_give(files->config.inbox, &done);
 }
@@ -456,6 +491,20 @@ part_take(struct task_list *list)
 	return part;
 }
 
+/* Those that are due go behind what was given meanwhile. */
+static void
+removals_take(struct files *files, struct task_list *list)
+{
+	struct task_list due = files->again;
+	struct task     *task;
+
+	if (due.first == NULL || clock_monotonic_ms() < files->again_ms)
+		return;
+	task_list_init(&files->again);
+	while ((task = task_list_take(&due)) != NULL)
+		task_list_append(list, task);
+}
+
 static void *
 files_run(void *argument)
 {
@@ -463,12 +512,15 @@ files_run(void *argument)
 	struct task_list list;
 
 	task_list_init(&list);
-	while (handoff_wait(&files->requests, &list, 0))
+	while (handoff_wait(&files->requests, &list,
+	                    files->again.first == NULL ? 0 : files->again_ms)) {
+		removals_take(files, &list);
 		while (list.first != NULL) {
 			struct task_list part = part_take(&list);
 
 			files_work(files, &part);
 		}
+	}
 	return NULL;
 }
 
@@ -482,6 +534,7 @@ files_start(const struct files_config *config, struct error *error)
 		return NULL;
 	}
 	files->config = *config;
+	task_list_init(&files->again);
 	handoff_init(&files->requests, false, NULL);
 	int why = thread_start(&files->thread, files_run, files);
 	if (why != 0) {

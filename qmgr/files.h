@@ -44,7 +44,8 @@ struct file_task {
 	char        *bytes; /* LOAD: malloc'ed; the caller frees it */
 	size_t       length;
 
-	int work_fd; /* the thread's own */
+	int  work_fd;   /* the thread's own */
+	bool is_second; /* a removal that failed before; the thread's own */
 };
 
 struct files;

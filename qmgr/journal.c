@@ -159,7 +159,10 @@ segment_begin(struct journal *journal)
 		return false;
 	}
 	segment_head_write(header, &head);
-	if (pwrite(fd, header, sizeof(header), 0) != (ssize_t)sizeof(header)) {
+	/* Safe before a record lies over what an earlier use left: under the old header those would
+	 * count again. */
+	if (pwrite(fd, header, sizeof(header), 0) != (ssize_t)sizeof(header) ||
+	    fdatasync(fd) != 0) {
 		close(fd); /* stays in the list as a used one; freed in its turn */
 		return false;
 	}

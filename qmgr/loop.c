@@ -14,6 +14,7 @@
 
 #define EVENTS_MOST  256
 #define TICK_MS      1000
+#define FULL_TICK_MS 200 /* while there is no room */
 #define INODES_LEAST 100
 
 void
@@ -64,8 +65,8 @@ tick(struct qmgr *qmgr)
 {
 	if (qmgr->now_ms < qmgr->next_tick_ms)
 		return;
-	qmgr->next_tick_ms = qmgr->now_ms + TICK_MS;
 	check_space(qmgr);
+	qmgr->next_tick_ms = qmgr->now_ms + (qmgr->has_space ? TICK_MS : FULL_TICK_MS);
 	agents_tick(qmgr);
 }
 

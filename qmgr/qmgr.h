@@ -169,6 +169,7 @@ struct message {
 	bool              is_flushed; /* by hand: deferred transports are tried, too */
 	bool              is_refused; /* intake: not taken after all, freed when nobody reads it */
 	bool              has_news;   /* results that are not in the journal yet */
+	bool              is_file_behind; /* results that are not in its file, as a write failed */
 	unsigned          agent_deaths;
 	enum job_kind     notice;    /* the notices under way; JOB_DELIVER = none */
 	struct resolve_task *routes; /* found, waiting for the commit */

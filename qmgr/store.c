@@ -360,12 +360,15 @@ updated_done(struct qmgr *qmgr, struct task *task)
 	struct file_task *file = (struct file_task *)(void *)task;
 	struct message   *message = file->context;
 
-	if (file->error.errno_value != 0)
+	if (file->error.errno_value != 0) {
 		log_warning("%s: %s", message->id, file->error.text);
-	else if (file->verb == FILE_UPDATE)
+		message->is_file_behind |= file->verb == FILE_UPDATE;
+	} else if (file->verb == FILE_UPDATE) {
 		message->valid_bytes = file->valid_bytes;
-	else
+		message->is_file_behind = message->is_file_behind && file->result.length == 0;
+	} else {
 		message->place = message->place == PLACE_HOLD ? PLACE_DEFERRED : PLACE_HOLD;
+	}
 	buf_free(&file->result);
 	free(file);
 	message->io--;
@@ -373,6 +376,8 @@ updated_done(struct qmgr *qmgr, struct task *task)
 		return;
 	if (has_wish(message))
 		message_touch(qmgr, message);
+	else if (message->is_file_behind && message->place == PLACE_DEFERRED)
+		message_park(qmgr, message); /* who has got it is known only here */
 	else
 		message_unload(qmgr, message);
 }
@@ -384,8 +389,11 @@ update_begin(struct qmgr *qmgr, struct message *message, enum file_verb verb)
 
 	if (file == NULL)
 		return false;
-	if (verb == FILE_UPDATE && !message_result(message, true, &file->result))
+	if (verb == FILE_UPDATE &&
+	    !message_result(message, !message->is_file_behind, &file->result)) {
 		buf_clear(&file->result);
+		message->is_file_behind = true;
+	}
 	message_clear_changes(message);
 	file->place = message->place;
 	file->valid_bytes = message->valid_bytes;

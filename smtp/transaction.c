@@ -234,7 +234,18 @@ collect(struct transaction *transaction)
 
 	transaction->order = arena_alloc_array(&delivery->arena, delivery->count + 1,
 	                                       sizeof(*transaction->order));
-	for (size_t i = 0; transaction->order != NULL && i < delivery->count; i++) {
+	/* With room for any command, what cannot be written has no form; that is no matter of
+	 * memory. */
+	if (transaction->order == NULL || !buf_reserve(&line, COMMAND_MOST - 1)) {
+		buf_free(&line);
+		for (size_t i = 0; i < delivery->count; i++)
+			if (delivery->recipients[i].state == RECIPIENT_TODO)
+				refuse(transaction, &delivery->recipients[i],
+				       verdict_make(&delivery->arena, OUTCOME_DEFERRED, "4.3.0",
+				                    "out of memory"));
+		return false;
+	}
+	for (size_t i = 0; i < delivery->count; i++) {
 		struct delivery_recipient *recipient = &delivery->recipients[i];
 
 		if (recipient->state != RECIPIENT_TODO)

@@ -12,6 +12,7 @@
 
 #include "master/master.h"
 
+#define KILL     9        /* wait status of a process killed by signal 9 */
 #define SEGV     11       /* wait status of a process killed by signal 11 */
 #define EXIT_ONE (1 << 8) /* of one that exited with 1 */
 
@@ -24,6 +25,17 @@ pauses_double_from_a_tenth_of_a_second_to_five(void **state)
 
 	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++)
 		assert_int_equal(throttle_next(&throttle, SEGV, 50), expected[i]);
+}
+
+static void
+one_that_others_kill_is_soon_back(void **state)
+{
+	(void)state;
+	struct throttle      throttle = { 0 };
+	static const int64_t expected[] = { 100, 200, 400, 800, 800 };
+
+	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++)
+		assert_int_equal(throttle_next(&throttle, KILL, 50), expected[i]);
 }
 
 static void
@@ -87,6 +99,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pauses_double_from_a_tenth_of_a_second_to_five),
+		cmocka_unit_test(one_that_others_kill_is_soon_back),
 		cmocka_unit_test(another_cause_starts_anew),
 		cmocka_unit_test(one_that_ran_well_is_started_soon),
 		cmocka_unit_test(ends_are_described),
