@@ -77,8 +77,11 @@ agent_close_link(struct qmgr *qmgr, struct agent_link *agent, const char *why)
 	link_shut(qmgr, &agent->link);
 	while ((node = list_first(&agent->jobs)) != NULL)
 		job_return(qmgr, agent, CONTAINER_OF(node, struct job, in_agent));
-	if (agent->has_greeted && worker == NULL && --agent->transport->agents == 0)
-		agent->transport->unserved_since_ms = qmgr->now_ms;
+	if (agent->has_greeted && worker == NULL) {
+		agent->transport->room -= agent->window;
+		if (--agent->transport->agents == 0)
+			agent->transport->unserved_since_ms = qmgr->now_ms;
+	}
 	if (worker != NULL) {
 		worker->agents--;
 		if (!agent->has_greeted) {
@@ -117,6 +120,7 @@ take_hello(struct qmgr *qmgr, struct agent_link *agent, struct ipc_frame *frame)
 		if (agent->transport == NULL)
 			return false;
 		agent->transport->agents++;
+		agent->transport->room += agent->window;
 		agent->transport->unserved_since_ms = 0;
 	}
 	agent->has_greeted = true;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -21,6 +22,7 @@ struct files {
 	struct files_config config;
 	struct handoff      requests;
 	pthread_t           thread;
+	atomic_size_t       pending;
 	/* the thread's own: directories with changes that are not synced yet */
 	bool is_touched[DIRECTORY_COUNT];
 };
@@ -440,6 +442,7 @@ files_work(struct files *files, struct task_list *list)
 			one->error.errno_value = error.errno_value == 0 ? EIO : error.errno_value;
 		}
 		task_list_append(&done, task);
+		atomic_fetch_sub(&files->pending, 1);
 	}
 	handoff_give(files->config.inbox, &done);
 }
@@ -497,7 +500,14 @@ files_start(const struct files_config *config, struct error *error)
 void
 files_give(struct files *files, struct file_task *task)
 {
+	atomic_fetch_add(&files->pending, 1);
 	handoff_give_one(&files->requests, &task->task);
+}
+
+size_t
+files_pending(const struct files *files)
+{
+	return atomic_load(&files->pending);
 }
 
 void

@@ -36,6 +36,7 @@ round_begin(struct qmgr *qmgr, struct message *message)
 	message->is_round = true;
 	message->has_notice_trouble = false;
 	message->wants_flush = message->is_held = false;
+	message->resume_us = 0;
 	message->notice = JOB_DELIVER;
 	message->active_us = qmgr->now_us;
 	message->unsettled = 0;
@@ -208,6 +209,8 @@ round_defer(struct qmgr *qmgr, struct message *message)
 		pause = least;
 	message->attempts++;
 	message->next_attempt_us = qmgr->now_us + (message->wants_flush ? 0 : pause);
+	if (message->resume_us != 0 && message->resume_us < message->next_attempt_us)
+		message->next_attempt_us = message->resume_us;
 	message->is_round = false;
 	message->is_flushed = message->wants_flush = false;
 	store_rest(qmgr, message, PLACE_DEFERRED);

@@ -137,7 +137,8 @@ schedule_transport(struct schedule *schedule, struct slice name)
 		return NULL;
 	transport->schedule = schedule;
 	transport->name = strndup(name.data, name.length);
-	list_init(&transport->ready);
+	for (size_t i = 0; i < READY_LINES; i++)
+		list_init(&transport->ready[i]);
 	list_init(&transport->waiting);
 	list_init(&transport->idle);
 	list_init(&transport->in_all);
@@ -215,6 +216,14 @@ destination_is_ready(const struct destination *destination)
 	return destination->busy < destination->feedback.window;
 }
 
+static enum ready_line
+line_of(const struct destination *destination)
+{
+	if (!list_is_empty(&destination->fresh))
+		return READY_FRESH;
+	return destination->is_proven || destination->is_worker ? READY_PROVEN : READY_PROBE;
+}
+
 /* Puts it in its transport's line, or takes it out. */
 void
 destination_review(struct destination *destination)
@@ -225,17 +234,43 @@ destination_review(struct destination *destination)
 		list_append(&destination->transport->waiting, &destination->in_waiting);
 	if (destination->lanes == 0)
 		list_remove(&destination->in_waiting);
-	if (destination_is_ready(destination) && !is_in)
-		list_append(&destination->transport->ready, &destination->in_ready);
-	else if (!destination_is_ready(destination) && is_in)
-		list_remove(&destination->in_ready);
+	if (!destination_is_ready(destination)) {
+		if (is_in)
+			list_remove(&destination->in_ready);
+		return;
+	}
+	enum ready_line line = line_of(destination);
+	if (is_in && destination->line == line)
+		return;
+	list_remove(&destination->in_ready);
+	destination->line = line;
+	list_append(&destination->transport->ready[line], &destination->in_ready);
+}
+
+/* Half of its agents may look whether what failed goes now; at least one job. */
+static bool
+may_probe(const struct transport *transport)
+{
+	return transport->probes == 0 || transport->probes < transport->room / 2;
 }
 
 struct destination *
 transport_next(struct transport *transport)
 {
-	struct list_node *node = transport->is_pausing ? NULL : list_first(&transport->ready);
+	struct list_node *fresh = list_first(&transport->ready[READY_FRESH]);
+	struct list_node *proven = list_first(&transport->ready[READY_PROVEN]);
+	struct list_node *probe = may_probe(transport)
+	                                  ? list_first(&transport->ready[READY_PROBE])
+	                                  : NULL;
+	struct list_node *old = proven == NULL || (probe != NULL && transport->turn % 2 == 1)
+	                                ? probe
+	                                : proven;
+	struct list_node *node = fresh;
 
+	if (transport->is_pausing)
+		return NULL;
+	if (node == NULL || (old != NULL && transport->turn % (FRESH_TURNS + 1) == FRESH_TURNS))
+		node = old;
 	return node == NULL ? NULL : CONTAINER_OF(node, struct destination, in_ready);
 }
 
@@ -302,6 +337,11 @@ destination_job_begun(struct destination *destination, int64_t now_ms)
 	struct transport *transport = destination->transport;
 
 	destination->busy++;
+	transport->turn++;
+	if (destination->line == READY_PROBE) {
+		destination->probes++;
+		transport->probes++;
+	}
 	if (transport->transport_delay_ms > 0 && !transport->is_pausing &&
 	    heap_insert(&transport->schedule->wakes, &transport->wake,
 	                now_ms + transport->transport_delay_ms))
@@ -309,6 +349,13 @@ destination_job_begun(struct destination *destination, int64_t now_ms)
 	/* Its turn is over: to the end of the line. */
 	list_remove(&destination->in_ready);
 	destination_review(destination);
+}
+
+static void
+probes_end(struct destination *destination, int count)
+{
+	destination->probes -= count;
+	destination->transport->probes -= (size_t)count;
 }
 
 void
@@ -319,11 +366,14 @@ destination_job_ended(struct destination *destination, enum destination_report r
 
 	switch (report) {
 	case DESTINATION_OK:
+		destination->is_proven = true;
+		probes_end(destination, destination->probes);
 		feedback_success(&destination->feedback, &transport->feedback, destination->busy);
 		break;
 	case DESTINATION_FAILED:
 		if (!feedback_failure(&destination->feedback, &transport->feedback))
 			break;
+		destination->is_proven = false;
 		snprintf(destination->dead_reason, sizeof(destination->dead_reason), "%.*s",
 		         SLICE_ARGS(reason));
 		destination_pause(destination,
@@ -333,6 +383,8 @@ destination_job_ended(struct destination *destination, enum destination_report r
 	case DESTINATION_NEUTRAL: break;
 	}
 	destination->busy--;
+	if (destination->probes > destination->busy)
+		probes_end(destination, 1);
 	if (transport->destination_delay_ms > 0 && !destination_is_dead(destination))
 		destination_pause(destination, now_ms + transport->destination_delay_ms);
 	destination_review(destination);

@@ -4,7 +4,11 @@
  * Pure state over times that are passed in, so that tests run it on a simulated clock. A lane is
  * one message's recipients at one destination. A destination gives its lanes turns (one job
  * each), those of fresh mail first, so that a long list or a backlog holds up nobody. A transport
- * gives its destinations turns. Which agent takes a job is decided in agents.c.
+ * gives its destinations turns, likewise. Which agent takes a job is decided in agents.c.
+ *
+ * Probes: mail that failed before, at a destination where nothing has succeeded since, may be
+ * tried by half of a transport's agents. However many destinations are dead, each for as long as a
+ * connection takes to time out, the other half is there for the living.
  */
 #ifndef DAKIYA_QMGR_SCHEDULE_H
 #define DAKIYA_QMGR_SCHEDULE_H
@@ -17,6 +21,14 @@
 #include "qmgr/feedback.h"
 
 struct message;
+
+/* Lines of destinations that may have a job now. */
+enum ready_line {
+	READY_FRESH,  /* fresh mail waits there */
+	READY_PROVEN, /* only mail that is tried again; something has succeeded there */
+	READY_PROBE,  /* the same, and nothing has */
+	READY_LINES
+};
 
 struct schedule {
 	const struct snapshot   *snapshot;
@@ -37,7 +49,10 @@ struct transport {
 	bool                   is_deferred; /* defer_transports */
 
 	struct hash      destinations; /* by key */
-	struct list_node ready;        /* destinations that may have a job now */
+	struct list_node ready[READY_LINES]; /* destinations that may have a job now */
+	unsigned         turn;
+	size_t           room;         /* jobs that its agents take at a time, together */
+	size_t           probes;       /* of those under way */
 	struct list_node waiting;      /* those with lanes, ready or not */
 	struct heap_node wake;         /* while it pauses (transport_delay) */
 	bool             is_pausing;
@@ -55,6 +70,9 @@ struct destination {
 	size_t            lanes; /* waiting here */
 	struct list_node  fresh, retried;
 	unsigned          turn;
+	bool              is_proven; /* something has succeeded here */
+	int               probes;    /* of the jobs under way */
+	enum ready_line   line;      /* that it is in, while it is */
 	struct lane      *latest; /* the newest lane, while it is there */
 	struct list_node  in_ready, in_waiting;
 	struct heap_node  wake; /* while it is dead or pauses */

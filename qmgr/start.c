@@ -103,6 +103,7 @@ state_init(struct qmgr *qmgr)
 	list_init(&qmgr->all_links);
 	list_init(&qmgr->dirty);
 	list_init(&qmgr->agents);
+	suspensions_init(&qmgr->suspensions);
 	task_list_init(&qmgr->to_journal);
 	task_list_init(&qmgr->to_resolve);
 	qmgr->has_space = true;
@@ -187,6 +188,7 @@ qmgr_open(struct qmgr *qmgr, struct error *error)
 	if (!directories_open(qmgr, error) || !inbox_open(qmgr, error) ||
 	    !threads_start(qmgr, error) || !replay_journal(qmgr, error))
 		return false;
+	suspensions_load(qmgr);
 	spools_sweep(qmgr);
 	return scan_start(qmgr, error) && listeners_watch(qmgr, error);
 }
@@ -217,5 +219,6 @@ qmgr_close(struct qmgr *qmgr)
 	files_stop(&qmgr->files);
 	journal_stop(&qmgr->journal);
 	recent_free(&qmgr->recent);
+	suspensions_free(&qmgr->suspensions);
 	close(qmgr->lock_fd);
 }

@@ -360,12 +360,18 @@ updated_done(struct qmgr *qmgr, struct task *task)
 	struct file_task *file = (struct file_task *)(void *)task;
 	struct message   *message = file->context;
 
-	if (file->error.errno_value != 0)
-		log_warning("%s: %s", message->id, file->error.text);
-	else if (file->verb == FILE_UPDATE)
+	if (file->error.errno_value != 0) {
+		if (may_complain(qmgr))
+			log_warning("%s: %s", message->id, file->error.text);
+		/* Out of memory what this round delivered would be delivered once more. */
+		message->is_unsaved |= file->verb == FILE_UPDATE;
+	} else if (file->verb == FILE_UPDATE) {
 		message->valid_bytes = file->valid_bytes;
-	else
+		message->is_unsaved = false;
+		message_clear_changes(message);
+	} else {
 		message->place = message->place == PLACE_HOLD ? PLACE_DEFERRED : PLACE_HOLD;
+	}
 	buf_free(&file->result);
 	free(file);
 	message->io--;
@@ -373,6 +379,8 @@ updated_done(struct qmgr *qmgr, struct task *task)
 		return;
 	if (has_wish(message))
 		message_touch(qmgr, message);
+	else if (message->is_unsaved)
+		heap_insert(&qmgr->alarms, &message->alarm, qmgr->now_us + STORE_RETRY_US);
 	else
 		message_unload(qmgr, message);
 }
@@ -384,9 +392,11 @@ update_begin(struct qmgr *qmgr, struct message *message, enum file_verb verb)
 
 	if (file == NULL)
 		return false;
-	if (verb == FILE_UPDATE && !message_result(message, true, &file->result))
-		buf_clear(&file->result);
-	message_clear_changes(message);
+	if (verb == FILE_UPDATE && !message_result(message, true, &file->result)) {
+		buf_free(&file->result);
+		free(file);
+		return false;
+	}
 	file->place = message->place;
 	file->valid_bytes = message->valid_bytes;
 	file->mtime_us = message->next_attempt_us;
@@ -410,6 +420,13 @@ store_rest(struct qmgr *qmgr, struct message *message, enum place place)
 	}
 	if (!is_begun)
 		message_park(qmgr, message);
+}
+
+void
+store_again(struct qmgr *qmgr, struct message *message)
+{
+	if (!update_begin(qmgr, message, FILE_UPDATE))
+		heap_insert(&qmgr->alarms, &message->alarm, qmgr->now_us + STORE_RETRY_US);
 }
 
 void

@@ -375,7 +375,7 @@ def test_while_the_mail_system_is_down_the_owner_reads_the_queue(queue):
         assert by_id == {one["queue_id"]: one for one in objects}
         assert queue.tool("dakqueue", "show", waiting).stdout == shown
         assert queue.tool("dakqueue", "show", "noSuchId1", check=False).returncode == NO_INPUT
-        for arguments in (["flush"], ["delete", "ALL"], ["hold", held]):
+        for arguments in (["flush"], ["expire", "ALL"], ["hold", held]):
             result = queue.tool("dakqueue", *arguments, check=False)
             assert result.returncode == DOWN and result.stdout == ""
             assert result.stderr == "dakqueue: the mail system is down\n"
