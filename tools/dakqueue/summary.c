@@ -14,6 +14,7 @@
 
 #define BUCKETS_MOST 30
 #define MINUTE_US    INT64_C(60000000)
+#define NULL_SENDER  SLICE("MAILER-DAEMON")
 #define NAME_KEPT    17 /* bytes at the end of a name that is too long for its column */
 
 struct row {
@@ -62,7 +63,8 @@ row_of(struct summary *summary, struct slice domain, bool is_parent, bool *is_ne
 
 	if (is_parent)
 		buf_append_byte(&name, '.');
-	if (!buf_append_lower(&name, slice_first(domain, 1000)))
+	bool is_sender = slice_equal(domain, NULL_SENDER);
+	if (!(is_sender ? buf_append : buf_append_lower)(&name, slice_first(domain, 1000)))
 		return NULL;
 	row = hash_get(&summary->rows, buf_slice(&name));
 	*is_new = row == NULL;
@@ -128,7 +130,7 @@ visit_count(void *context, const struct msg_queue_entry *entry)
 
 	if (summary->how->by_sender)
 		return domain_count(summary,
-		                    entry->sender.length == 0 ? SLICE("MAILER-DAEMON")
+		                    entry->sender.length == 0 ? NULL_SENDER
 		                                              : address_domain(entry->sender),
 		                    bucket);
 	while (msg_queue_recipient_next(&list, &one))
