@@ -189,14 +189,14 @@ struct files_visit {
 };
 
 static void
-file_take(struct files_visit *visit, const char *path, enum queue_state state)
+file_take(struct files_visit *visit, int directory, const char *id, enum queue_state state)
 {
 	struct listing           *listing = visit->listing;
 	struct queue_file_listing how = { .state = state, .want_recipients = true };
 	struct msg_queue_entry    entry;
 	struct stored_file        file;
 
-	if (!queue_file_fetch(listing->client->qmgr->queue_fd, path, &visit->bytes, &how.mtime_us))
+	if (!queue_file_fetch(directory, id, &visit->bytes, &how.mtime_us))
 		return; /* delivered or moved meanwhile */
 	if (stored_file_parse(buf_slice(&visit->bytes), &file) &&
 	    queue_entry_from_file(&file, &how, &visit->list, &entry) &&
@@ -205,7 +205,7 @@ file_take(struct files_visit *visit, const char *path, enum queue_state state)
 }
 
 static bool
-visit_file(void *context, const char *path, const char *id, enum queue_state state)
+visit_file(void *context, int directory, const char *id, enum queue_state state)
 {
 	struct files_visit *visit = context;
 	struct listing     *listing = visit->listing;
@@ -215,7 +215,7 @@ visit_file(void *context, const char *path, const char *id, enum queue_state sta
 	    hash_get(&listing->in_memory, slice_from(id)) != NULL)
 		return true;
 	if (listing->action == 0 || queue_filter_needs_entry(&listing->filter))
-		file_take(visit, path, state);
+		file_take(visit, directory, id, state);
 	else if (!id_chosen(listing, slice_from(id)))
 		listing->has_failed = true;
 	return !listing->has_failed;

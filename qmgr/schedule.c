@@ -219,8 +219,10 @@ destination_is_ready(const struct destination *destination)
 static enum ready_line
 line_of(const struct destination *destination)
 {
+	if (destination->letters > 0)
+		return READY_LETTER;
 	if (!list_is_empty(&destination->fresh))
-		return READY_FRESH;
+		return READY_LIST;
 	return destination->is_proven || destination->is_worker ? READY_PROVEN : READY_PROBE;
 }
 
@@ -254,27 +256,61 @@ may_probe(const struct transport *transport)
 	return transport->probes == 0 || transport->probes < transport->room / 2;
 }
 
+/*
+ * Which line comes first at a turn. Letters have three turns of five, lists one, what is tried
+ * again one; a turn that nobody wants there goes to the next kind.
+ */
+#define TURNS 10
+static const enum ready_line turn_order[TURNS][READY_LINES] = {
+	{ READY_LETTER, READY_LIST, READY_PROVEN, READY_PROBE },
+	{ READY_LETTER, READY_LIST, READY_PROBE, READY_PROVEN },
+	{ READY_LIST, READY_LETTER, READY_PROVEN, READY_PROBE },
+	{ READY_LETTER, READY_LIST, READY_PROBE, READY_PROVEN },
+	{ READY_PROVEN, READY_PROBE, READY_LETTER, READY_LIST },
+	{ READY_LETTER, READY_LIST, READY_PROVEN, READY_PROBE },
+	{ READY_LETTER, READY_LIST, READY_PROBE, READY_PROVEN },
+	{ READY_LIST, READY_LETTER, READY_PROVEN, READY_PROBE },
+	{ READY_LETTER, READY_LIST, READY_PROBE, READY_PROVEN },
+	{ READY_PROBE, READY_PROVEN, READY_LETTER, READY_LIST },
+};
+
 struct destination *
 transport_next(struct transport *transport)
 {
-	struct list_node *fresh = list_first(&transport->ready[READY_FRESH]);
-	struct list_node *proven = list_first(&transport->ready[READY_PROVEN]);
-	struct list_node *probe = may_probe(transport)
-	                                  ? list_first(&transport->ready[READY_PROBE])
-	                                  : NULL;
-	struct list_node *old = proven == NULL || (probe != NULL && transport->turn % 2 == 1)
-	                                ? probe
-	                                : proven;
-	struct list_node *node = fresh;
+	const enum ready_line *order = turn_order[transport->turn % TURNS];
 
 	if (transport->is_pausing)
 		return NULL;
-	if (node == NULL || (old != NULL && transport->turn % (FRESH_TURNS + 1) == FRESH_TURNS))
-		node = old;
-	return node == NULL ? NULL : CONTAINER_OF(node, struct destination, in_ready);
+	for (size_t i = 0; i < READY_LINES; i++) {
+		struct list_node *node = list_first(&transport->ready[order[i]]);
+
+		if (node != NULL && (order[i] != READY_PROBE || may_probe(transport)))
+			return CONTAINER_OF(node, struct destination, in_ready);
+	}
+	return NULL;
+}
+
+bool
+transport_is_given_up(struct transport *transport, int64_t now_ms)
+{
+	if (transport->agents > 0 || list_is_empty(&transport->waiting))
+		return false;
+	if (transport->unserved_since_ms == 0)
+		transport->unserved_since_ms = now_ms;
+	if (now_ms - transport->unserved_since_ms <
+	    transport->schedule->parameters->transport_retry_time * 1000)
+		return false;
+	transport->unserved_since_ms = now_ms;
+	return true;
 }
 
 /* ---- lanes ---- */
+
+static bool
+is_letter(const struct lane *lane)
+{
+	return lane->is_fresh && !lane->is_list;
+}
 
 void
 lane_enter(struct lane *lane)
@@ -286,6 +322,7 @@ lane_enter(struct lane *lane)
 		return;
 	list_append(line, &lane->in_destination);
 	destination->lanes++;
+	destination->letters += is_letter(lane);
 	destination_review(destination);
 }
 
@@ -296,6 +333,7 @@ lane_leave(struct lane *lane)
 		return;
 	list_remove(&lane->in_destination);
 	lane->destination->lanes--;
+	lane->destination->letters -= is_letter(lane);
 	destination_review(lane->destination);
 }
 

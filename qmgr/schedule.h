@@ -24,7 +24,8 @@ struct message;
 
 /* Lines of destinations that may have a job now. */
 enum ready_line {
-	READY_FRESH,  /* fresh mail waits there */
+	READY_LETTER, /* fresh mail to few recipients waits there */
+	READY_LIST,   /* fresh mail to many */
 	READY_PROVEN, /* only mail that is tried again; something has succeeded there */
 	READY_PROBE,  /* the same, and nothing has */
 	READY_LINES
@@ -68,6 +69,7 @@ struct destination {
 	struct feedback   feedback;
 	int               busy;  /* jobs under way */
 	size_t            lanes; /* waiting here */
+	size_t            letters; /* of those, fresh ones to few recipients */
 	struct list_node  fresh, retried;
 	unsigned          turn;
 	bool              is_proven; /* something has succeeded here */
@@ -97,9 +99,13 @@ struct lane {
 	uint32_t            waiting;
 	uint32_t            busy; /* jobs of this lane under way */
 	bool                is_fresh;
+	bool                is_list; /* its message has many recipients */
 	enum job_kind       kind;
 };
 #define LANE_END UINT32_MAX
+
+/* Recipients from which on a message is a list, which lets letters pass. */
+#define LIST_LEAST 51
 
 void schedule_init(struct schedule *schedule, const struct snapshot *snapshot);
 void schedule_free(struct schedule *schedule);
@@ -123,6 +129,12 @@ bool destination_is_ready(const struct destination *destination);
 struct destination *transport_next(struct transport *transport);
 /* The lane whose turn it is; NULL when none waits. It goes to the end of its line. */
 struct lane *destination_next_lane(struct destination *destination);
+
+/*
+ * Whether nobody has served the transport, while mail waits, for transport_retry_time: once each
+ * time that this has passed.
+ */
+bool transport_is_given_up(struct transport *transport, int64_t now_ms);
 
 /* Not before until_ms; ends by itself. */
 void destination_pause(struct destination *destination, int64_t until_ms);

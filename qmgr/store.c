@@ -6,12 +6,12 @@
 
 #include "lib/base/log.h"
 #include "lib/queue/stored.h"
+#include "qmgr/retry.h"
 
 #define STORE_RETRY_US (30 * INT64_C(1000000)) /* when a file cannot be written or read */
 #define EVICT_PAUSE_MS 10000
 #define COMPLAIN_MS    1000
 #define EVICT_AT_ONCE  200
-#define FETCH_AT_ONCE  500
 #define RESULT_MOST    (16u << 20)
 
 bool
@@ -550,18 +550,17 @@ store_fetch(struct qmgr *qmgr, struct waiting *waiting)
 	files_give(qmgr->files, file);
 }
 
-/* A quarter of the active queue is kept for fresh mail. */
 void
 store_fetch_due(struct qmgr *qmgr)
 {
-	size_t          most = (size_t)qmgr->parameters->qmgr_message_active_limit;
-	struct waiting *waiting;
+	struct active_count active = { .messages = qmgr->messages.count,
+		                       .retried = qmgr->retried,
+		                       .fetching = qmgr->fetching };
+	struct waiting     *waiting;
 
-	if (qmgr->is_draining)
-		return;
-	while (qmgr->messages.count + qmgr->fetching < most &&
-	       qmgr->retried + qmgr->fetching < (most * 3 + 3) / 4 &&
-	       qmgr->fetching < FETCH_AT_ONCE &&
-	       (waiting = backlog_due(&qmgr->backlog, qmgr->now_us)) != NULL)
+	while (!qmgr->is_draining && retry_has_room(qmgr->parameters, &active) &&
+	       (waiting = backlog_due(&qmgr->backlog, qmgr->now_us)) != NULL) {
 		store_fetch(qmgr, waiting);
+		active.fetching = qmgr->fetching;
+	}
 }

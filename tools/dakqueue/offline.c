@@ -144,7 +144,7 @@ file_take(struct offline *offline, const struct stored_file *file)
 }
 
 static bool
-visit_file(void *context, const char *path, const char *id, enum queue_state state)
+visit_file(void *context, int directory, const char *id, enum queue_state state)
 {
 	struct offline    *offline = context;
 	struct stored_file file;
@@ -153,7 +153,7 @@ visit_file(void *context, const char *path, const char *id, enum queue_state sta
 	    !queue_filter_has_state(&offline->filter, state))
 		return true;
 	offline->how.state = state;
-	return !queue_file_fetch(AT_FDCWD, path, &offline->bytes, &offline->how.mtime_us) ||
+	return !queue_file_fetch(directory, id, &offline->bytes, &offline->how.mtime_us) ||
 	       !stored_file_parse(buf_slice(&offline->bytes), &file) || file_take(offline, &file);
 }
 
