@@ -9,6 +9,7 @@
 #include "qmgr/retry.h"
 
 #define STORE_RETRY_US (30 * INT64_C(1000000)) /* when a file cannot be written or read */
+#define STORE_LEAST_US INT64_C(1000000)
 #define EVICT_PAUSE_MS 10000
 #define COMPLAIN_MS    1000
 #define EVICT_AT_ONCE  200
@@ -354,6 +355,21 @@ move_begin(struct qmgr *qmgr, struct message *message, enum place place)
 	return true;
 }
 
+/* Its results could not be written: in memory until they are, or until its next attempt. */
+static void
+message_keep(struct qmgr *qmgr, struct message *message)
+{
+	int64_t when_us = qmgr->now_us + STORE_RETRY_US;
+
+	message->is_unsaved = true;
+	if (message->next_attempt_us < when_us)
+		when_us = message->next_attempt_us;
+	if (when_us < qmgr->now_us + STORE_LEAST_US)
+		when_us = qmgr->now_us + STORE_LEAST_US;
+	if (!heap_contains(&message->alarm))
+		heap_insert(&qmgr->alarms, &message->alarm, when_us);
+}
+
 static void
 updated_done(struct qmgr *qmgr, struct task *task)
 {
@@ -380,7 +396,7 @@ updated_done(struct qmgr *qmgr, struct task *task)
 	if (has_wish(message))
 		message_touch(qmgr, message);
 	else if (message->is_unsaved)
-		heap_insert(&qmgr->alarms, &message->alarm, qmgr->now_us + STORE_RETRY_US);
+		message_keep(qmgr, message);
 	else
 		message_unload(qmgr, message);
 }
@@ -426,7 +442,7 @@ void
 store_again(struct qmgr *qmgr, struct message *message)
 {
 	if (!update_begin(qmgr, message, FILE_UPDATE))
-		heap_insert(&qmgr->alarms, &message->alarm, qmgr->now_us + STORE_RETRY_US);
+		message_keep(qmgr, message);
 }
 
 void
