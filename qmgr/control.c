@@ -195,8 +195,8 @@ message_send(struct client *client, struct slice payload, enum queue_state state
 	message.content = commit.content;
 	if (commit.is_spooled) {
 		snprintf(path, sizeof(path), "spool/%.*s", SLICE_ARGS(commit.queue_id));
-		message.file = openat(client->qmgr->queue_fd, path,
-		                      O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		message.file =
+			openat(client->qmgr->queue_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 		message.file_length =
 			message.file < 0 ? 0 : (uint64_t)lseek(message.file, 0, SEEK_END);
 	}
@@ -289,8 +289,7 @@ serve_select(struct client *client, struct ipc_frame *frame)
 	bool is_list = select.action == 0, is_flush = listing.action == QUEUE_ACT_FLUSH;
 	if (!client->is_owner && !is_list && !is_flush)
 		return end_send(client, CONTROL_NOT_ALLOWED, 0, "only root may change the queue");
-	if (!client_may(client,
-	                is_flush ? client->qmgr->flush_users : client->qmgr->mailq_users,
+	if (!client_may(client, is_flush ? client->qmgr->flush_users : client->qmgr->mailq_users,
 	                is_flush ? "flush" : "view", &is_good))
 		return is_good;
 	listing_run(&listing);

@@ -6,10 +6,10 @@
 #include "qmgr/qmgr.h"
 
 enum ask_kind {
-	ASK_IDS,     /* of all messages in memory, a line each, in out */
-	ASK_ENTRIES, /* of the ids given, if they are in memory, up to `at` */
-	ASK_PAYLOAD, /* of the one id given, if it is in memory: count 1 */
-	ASK_ACT,     /* on the ids given; count = how many that concerned */
+	ASK_IDS,       /* of all messages in memory, a line each, in out */
+	ASK_ENTRIES,   /* of the ids given, if they are in memory, up to `at` */
+	ASK_PAYLOAD,   /* of the one id given, if it is in memory: count 1 */
+	ASK_ACT,       /* on the ids given; count = how many that concerned */
 	ASK_FLUSH_ALL, /* begins or goes on at `at`, which is 0 when all is done */
 	ASK_TOTALS,    /* a queue_totals payload, in out */
 	ASK_WHY,       /* of the one id given: a queue_outlook payload, in out */
@@ -29,7 +29,7 @@ struct ask {
 	size_t           at;
 	size_t           slots; /* FLUSH_ALL: of the backlog when it began */
 	enum queue_state state;
-	struct error     error; /* SUSPEND: it could not be written down */
+	struct error     error;   /* SUSPEND: it could not be written down */
 	bool             is_done; /* guarded by the control's lock */
 };
 /* In the scheduler: answers. */

@@ -45,7 +45,8 @@ entry_in_file(struct client *client, struct slice id, struct explanation *found)
 
 	found->list = BUF(LIST_MOST);
 	found->bytes = client_file(client, id, &file, &how.state, &how.mtime_us);
-	if (found->bytes == NULL || !queue_entry_from_file(&file, &how, &found->list, &found->entry))
+	if (found->bytes == NULL ||
+	    !queue_entry_from_file(&file, &how, &found->list, &found->entry))
 		return false;
 	found->is_held_by_rule = how.state == QUEUE_HOLD && found->entry.attempts == 0 &&
 	                         (file.envelope.flags & ENVELOPE_HOLD) != 0;
@@ -55,10 +56,10 @@ entry_in_file(struct client *client, struct slice id, struct explanation *found)
 static bool
 explanation_send(struct client *client, struct explanation *found)
 {
-	struct ask ask = { .kind = ASK_WHY,
-		           .ids = found->entry.queue_id,
-		           .recipients = found->entry.recipients,
-		           .out = BUF(OUT_MOST) };
+	struct ask               ask = { .kind = ASK_WHY,
+		                         .ids = found->entry.queue_id,
+		                         .recipients = found->entry.recipients,
+		                         .out = BUF(OUT_MOST) };
 	struct msg_queue_outlook outlook;
 	int64_t                  deadline_ms = clock_monotonic_ms() + CLIENT_MS;
 
@@ -69,10 +70,10 @@ explanation_send(struct client *client, struct explanation *found)
 		is_sent = end_send(client, CONTROL_FAILED, 0, "out of memory");
 	} else {
 		outlook.is_held_by_rule = found->is_held_by_rule;
-		is_sent = ipc_send(&client->channel, queue_entry, &found->entry, deadline_ms) ==
-		                  IPC_OK &&
-		          ipc_send(&client->channel, queue_outlook, &outlook, deadline_ms) ==
-		                  IPC_OK;
+		is_sent =
+			ipc_send(&client->channel, queue_entry, &found->entry, deadline_ms) ==
+				IPC_OK &&
+			ipc_send(&client->channel, queue_outlook, &outlook, deadline_ms) == IPC_OK;
 	}
 	buf_free(&ask.out);
 	return is_sent;

@@ -15,11 +15,10 @@
 #include "lib/queue/entry.h"
 #include "lib/queue/filter.h"
 
-#define PORTION   100 /* messages in one question to the scheduler */
-#define LIST_MOST (20u << 20)
-#define FILE_MOST (64u << 20)
-#define TASKS_MOST                                                                                 \
-	1000 /* of the file thread: it has messages of its own to write, which wait behind */
+#define PORTION    100 /* messages in one question to the scheduler */
+#define LIST_MOST  (20u << 20)
+#define FILE_MOST  (64u << 20)
+#define TASKS_MOST 200 /* of the file thread: it has messages of its own to write, behind them */
 
 /* ---- acting ---- */
 
@@ -148,8 +147,8 @@ ids_take(struct listing *listing, struct slice rest)
 	struct slice id;
 
 	while (!listing->has_failed && slice_next_part(&rest, '\n', &id))
-		if (id.length > 0 && (!hash_put(&listing->in_memory, id, listing, NULL) ||
-		                      !id_chosen(listing, id)))
+		if (id.length > 0 &&
+		    (!hash_put(&listing->in_memory, id, listing, NULL) || !id_chosen(listing, id)))
 			listing->has_failed = true;
 }
 

@@ -21,7 +21,7 @@
 /* ---- why a message waits ---- */
 
 struct ways {
-	struct qmgr   *qmgr;
+	struct qmgr    *qmgr;
 	struct message *message; /* NULL: in a file */
 	struct buf      list;
 	size_t          count;
@@ -107,8 +107,8 @@ way_add(struct ways *ways, struct slice name, struct slice nexthop, struct slice
 	ways->seen[ways->count++].nexthop = nexthop;
 	if (transport != NULL)
 		way_describe(ways, &way, transport, hash_get(&transport->destinations, nexthop));
-	const struct suspension *suspension = suspensions_find(
-		&ways->qmgr->suspensions, name, nexthop, domain, ways->qmgr->now_us);
+	const struct suspension *suspension = suspensions_find(&ways->qmgr->suspensions, name,
+	                                                       nexthop, domain, ways->qmgr->now_us);
 	if (suspension != NULL)
 		suspension_append(&list, suspension);
 	way.suspension = buf_slice(&list);
@@ -164,8 +164,8 @@ ask_why(struct qmgr *qmgr, struct ask *ask)
 	*ways = (struct ways){ .qmgr = qmgr,
 		               .message = message_find(qmgr, ask->ids),
 		               .list = BUF(LIST_MOST) };
-	if (ways->message != NULL && (ways->message->backing == BACKED_NOT ||
-	                              !message_load(qmgr, ways->message, &error)))
+	if (ways->message != NULL &&
+	    (ways->message->backing == BACKED_NOT || !message_load(qmgr, ways->message, &error)))
 		ways->message = NULL;
 	outlook.now_us = qmgr->now_us;
 	outlook.least_s = p->minimal_backoff_time;
@@ -262,8 +262,8 @@ void
 suspension_reason(const struct suspension *suspension, struct buf *text)
 {
 	buf_append_text(text, "delivery temporarily suspended: ");
-	buf_append_text(text, suspension->reason[0] == '\0' ? "by an administrator"
-	                                                    : suspension->reason);
+	buf_append_text(text,
+	                suspension->reason[0] == '\0' ? "by an administrator" : suspension->reason);
 }
 
 /* What is in line there already. */
@@ -311,9 +311,9 @@ ask_suspend(struct qmgr *qmgr, struct ask *ask)
 	enum suspend_change                change;
 
 	wanted.since_us = qmgr->now_us;
-	change = ask->is_resumed ? suspensions_remove(&qmgr->suspensions, asked->transport,
-	                                              asked->nexthop)
-	                         : suspensions_add(&qmgr->suspensions, &wanted);
+	change = ask->is_resumed
+	                 ? suspensions_remove(&qmgr->suspensions, asked->transport, asked->nexthop)
+	                 : suspensions_add(&qmgr->suspensions, &wanted);
 	if (change == SUSPEND_FAILED) {
 		error_set(&ask->error, "too many suspensions, or text that is too long");
 		return;

@@ -25,7 +25,8 @@ struct active_count {
 	size_t retried;  /* of those, the ones that were tried before */
 	size_t fetching; /* being read */
 };
-/* Whether one more that is due may be read: a quarter of the active queue is kept for fresh mail. */
+/* Whether one more that is due may be read: a quarter of the active queue is kept for fresh mail.
+ */
 bool retry_has_room(const struct parameters *p, const struct active_count *active);
 
 #endif

@@ -160,9 +160,8 @@ round_expire(struct qmgr *qmgr, struct message *message)
 {
 	struct buf sender = BUF(4096);
 
-	if (!message->is_expired &&
-	    !retry_is_over(qmgr->parameters, message->sender.length == 0,
-	                   message->envelope.arrival_us, qmgr->now_us))
+	if (!message->is_expired && !retry_is_over(qmgr->parameters, message->sender.length == 0,
+	                                           message->envelope.arrival_us, qmgr->now_us))
 		return;
 	struct slice from = sender_text(message, &sender);
 	log_info("%s: from=<%.*s>, status=%s, returned to sender", message->id, SLICE_ARGS(from),
@@ -198,8 +197,8 @@ round_defer(struct qmgr *qmgr, struct message *message)
 	message->attempts++;
 	message->next_attempt_us = qmgr->now_us;
 	if (!message->wants_flush)
-		message->next_attempt_us = retry_next_us(
-			qmgr->parameters, message->envelope.arrival_us, qmgr->now_us);
+		message->next_attempt_us =
+			retry_next_us(qmgr->parameters, message->envelope.arrival_us, qmgr->now_us);
 	if (message->resume_us != 0 && message->resume_us < message->next_attempt_us)
 		message->next_attempt_us = message->resume_us;
 	message->is_round = false;

@@ -49,13 +49,13 @@ struct transport {
 	int64_t                transport_delay_ms;
 	bool                   is_deferred; /* defer_transports */
 
-	struct hash      destinations; /* by key */
+	struct hash      destinations;       /* by key */
 	struct list_node ready[READY_LINES]; /* destinations that may have a job now */
 	unsigned         turn;
-	size_t           room;         /* jobs that its agents take at a time, together */
-	size_t           probes;       /* of those under way */
-	struct list_node waiting;      /* those with lanes, ready or not */
-	struct heap_node wake;         /* while it pauses (transport_delay) */
+	size_t           room;    /* jobs that its agents take at a time, together */
+	size_t           probes;  /* of those under way */
+	struct list_node waiting; /* those with lanes, ready or not */
+	struct heap_node wake;    /* while it pauses (transport_delay) */
 	bool             is_pausing;
 
 	struct list_node idle; /* agents with room, agents.c */
@@ -67,15 +67,15 @@ struct destination {
 	struct transport *transport;
 	char             *key; /* nexthop, or "uid:gid" of a mailbox worker */
 	struct feedback   feedback;
-	int               busy;  /* jobs under way */
-	size_t            lanes; /* waiting here */
+	int               busy;    /* jobs under way */
+	size_t            lanes;   /* waiting here */
 	size_t            letters; /* of those, fresh ones to few recipients */
 	struct list_node  fresh, retried;
 	unsigned          turn;
 	bool              is_proven; /* something has succeeded here */
 	int               probes;    /* of the jobs under way */
 	enum ready_line   line;      /* that it is in, while it is */
-	struct lane      *latest; /* the newest lane, while it is there */
+	struct lane      *latest;    /* the newest lane, while it is there */
 	struct list_node  in_ready, in_waiting;
 	struct heap_node  wake; /* while it is dead or pauses */
 	bool              is_pausing;

@@ -84,8 +84,7 @@ suspension_new(const struct msg_queue_suspension *wanted)
 enum suspend_change
 suspensions_add(struct suspensions *suspensions, const struct msg_queue_suspension *wanted)
 {
-	struct suspension *old =
-		suspension_find(suspensions, wanted->transport, wanted->nexthop);
+	struct suspension *old = suspension_find(suspensions, wanted->transport, wanted->nexthop);
 
 	if (!is_plain(wanted->transport) || !is_plain(wanted->nexthop) ||
 	    !is_plain(wanted->reason) ||
@@ -134,8 +133,7 @@ suspensions_find(const struct suspensions *suspensions, struct slice transport,
 	/* The one that lasts longest: an earlier attempt would only be deferred again. */
 	for (const struct list_node *node = suspensions->all.next; node != &suspensions->all;
 	     node = node->next) {
-		const struct suspension *one =
-			CONTAINER_OF(node, const struct suspension, in_all);
+		const struct suspension *one = CONTAINER_OF(node, const struct suspension, in_all);
 
 		if ((one->until_us != 0 && one->until_us <= now_us) ||
 		    !is_meant(one, transport, nexthop, domain))
@@ -193,8 +191,7 @@ suspensions_write(const struct suspensions *suspensions, struct buf *text)
 {
 	for (const struct list_node *node = suspensions->all.next; node != &suspensions->all;
 	     node = node->next) {
-		const struct suspension *one =
-			CONTAINER_OF(node, const struct suspension, in_all);
+		const struct suspension *one = CONTAINER_OF(node, const struct suspension, in_all);
 
 		buf_append_format(text, "%lld\t%lld\t%s\t%s\t%s\n", (long long)one->since_us,
 		                  (long long)one->until_us, one->transport, one->nexthop,

@@ -145,8 +145,8 @@ queue_file_fetch(int directory, const char *name, struct buf *bytes, int64_t *mt
 	bool is_good = fstat(fd, &info) == 0 && S_ISREG(info.st_mode) &&
 	               buf_reserve(bytes, (size_t)info.st_size);
 	while (is_good && bytes->length < (size_t)info.st_size) {
-		ssize_t got = read(fd, bytes->data + bytes->length,
-		                   (size_t)info.st_size - bytes->length);
+		ssize_t got =
+			read(fd, bytes->data + bytes->length, (size_t)info.st_size - bytes->length);
 
 		if (got < 0 && errno == EINTR)
 			continue;

@@ -287,10 +287,10 @@ begin(struct world *world, struct transport *transport)
 static void
 a_letter_to_a_new_destination_overtakes_a_list_to_many(void **state)
 {
-	struct world       *world = world_make("");
-	struct transport   *smtp = schedule_transport(&world->schedule, SLICE("smtp"));
+	struct world     *world = world_make("");
+	struct transport *smtp = schedule_transport(&world->schedule, SLICE("smtp"));
 	struct destination *new;
-	int                 jobs = 0;
+	int jobs = 0;
 
 	(void)state;
 	for (size_t i = 0; i < 150; i++) {
@@ -333,10 +333,10 @@ a_list_is_not_starved_by_letters(void **state)
 static void
 fresh_mail_to_a_new_destination_overtakes_a_flushed_backlog(void **state)
 {
-	struct world       *world = world_make("");
-	struct transport   *smtp = schedule_transport(&world->schedule, SLICE("smtp"));
+	struct world     *world = world_make("");
+	struct transport *smtp = schedule_transport(&world->schedule, SLICE("smtp"));
 	struct destination *new;
-	int                 jobs = 0;
+	int jobs = 0;
 
 	(void)state;
 	smtp->room = 1000;
@@ -376,10 +376,10 @@ a_letter_waits_for_one_job_of_each_message_in_line(void **state)
 static void
 what_failed_before_may_use_half_of_the_agents(void **state)
 {
-	struct world       *world = world_make("");
-	struct transport   *smtp = schedule_transport(&world->schedule, SLICE("smtp"));
+	struct world     *world = world_make("");
+	struct transport *smtp = schedule_transport(&world->schedule, SLICE("smtp"));
 	struct destination *new;
-	int                 probes = 0;
+	int probes = 0;
 
 	(void)state;
 	smtp->room = 10;
@@ -484,7 +484,7 @@ backoff_is_the_age_within_its_bounds(void **state)
 {
 	static const struct {
 		int64_t age_s, pause_s;
-	} rows[] = { { 0, 300 },      { 299, 300 },   { 300, 300 },      { 301, 301 },
+	} rows[] = { { 0, 300 },     { 299, 300 },   { 300, 300 },   { 301, 301 },
 		     { 3999, 3999 }, { 4000, 4000 }, { 4001, 4000 }, { 432000, 4000 } };
 	struct world            *world = world_make("");
 	const struct parameters *p = world->schedule.parameters;
@@ -561,9 +561,13 @@ a_quarter_of_the_active_queue_is_for_fresh_mail(void **state)
 		struct active_count active;
 		bool                has_room;
 	} rows[] = {
-		{ { 0, 0, 0 }, true },        { { 749, 749, 0 }, true }, { { 750, 750, 0 }, false },
-		{ { 700, 700, 49 }, true },   { { 700, 700, 50 }, false },
-		{ { 999, 100, 0 }, true },    { { 1000, 100, 0 }, false },
+		{ { 0, 0, 0 }, true },
+		{ { 749, 749, 0 }, true },
+		{ { 750, 750, 0 }, false },
+		{ { 700, 700, 49 }, true },
+		{ { 700, 700, 50 }, false },
+		{ { 999, 100, 0 }, true },
+		{ { 1000, 100, 0 }, false },
 		{ { 0, 0, 500 }, false }, /* not all of them from the disk at once */
 	};
 	struct world *world = world_make("qmgr_message_active_limit = 1000\n");

@@ -71,10 +71,10 @@ it_ends_at_its_time_and_the_longest_counts(void **state)
 	assert_int_equal(all.count, 1); /* in the place of the other */
 	assert_true(waits(&all, "smtp", "a.test", "a.test"));
 	add(&all, "smtp", "a.test", 5000);
-	assert_int_equal(suspensions_find(&all, SLICE("smtp"), SLICE("a.test"), SLICE("a.test"),
-	                                  1000)
-	                         ->until_us,
-	                 5000);
+	assert_int_equal(
+		suspensions_find(&all, SLICE("smtp"), SLICE("a.test"), SLICE("a.test"), 1000)
+			->until_us,
+		5000);
 	assert_true(suspensions_expire(&all, 1001));
 	assert_false(suspensions_expire(&all, 1001));
 	assert_int_equal(all.count, 1);

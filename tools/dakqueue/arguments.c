@@ -78,9 +78,10 @@ arguments_usage(FILE *to, const char *name)
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (commands[i].verb != VERB_NOTHING)
 			fprintf(to, "       %s %s\n", name, commands[i].help);
-	fprintf(to, "       which: --sender, --recipient, --domain, --reason, --transport, --nexthop "
-	            "PATTERN\n              --older, --newer AGE  --larger, --smaller SIZE  --state "
-	            "QUEUE,...  --dry-run\n");
+	fprintf(to,
+	        "       which: --sender, --recipient, --domain, --reason, --transport, --nexthop "
+	        "PATTERN\n              --older, --newer AGE  --larger, --smaller SIZE  --state "
+	        "QUEUE,...  --dry-run\n");
 	fprintf(to, "       %s -p | -j | -f | -i ID | -s SITE    as postqueue\n", name);
 }
 
@@ -280,9 +281,11 @@ arguments_read(struct arguments *arguments, const char *name, int argc, char **a
 	const struct persona *persona = persona_find(name);
 	int                   option;
 
-	arguments->summary = (struct summary_options){
-		.least_subdomains = 5, .buckets = 10, .first_minutes = 5, .width = 80, .top_domains = 20
-	};
+	arguments->summary = (struct summary_options){ .least_subdomains = 5,
+		                                       .buckets = 10,
+		                                       .first_minutes = 5,
+		                                       .width = 80,
+		                                       .top_domains = 20 };
 	if ((persona->flags & TAKES_COMMANDS) != 0 && !select_read(arguments, &argc, argv))
 		return false;
 	int at = summary_at(persona, argc, argv);
@@ -296,8 +299,7 @@ arguments_read(struct arguments *arguments, const char *name, int argc, char **a
 		if ((persona->flags & TAKES_COMMANDS) == 0 || optind >= argc)
 			break;
 		const struct command *command = command_find(argv[optind]);
-		if (command == NULL || command->verb == VERB_NOTHING ||
-		    arguments->step_count > 0)
+		if (command == NULL || command->verb == VERB_NOTHING || arguments->step_count > 0)
 			break;
 		if (step_of(arguments, command, argc) == NULL)
 			return false;

@@ -107,9 +107,9 @@ bool states_parse(struct slice names, unsigned *states);
 struct tool;
 /* What to do with each entry that the filter lets through; false ends it. */
 typedef bool entry_visit(void *context, const struct msg_queue_entry *entry);
-typedef int entries_run(struct tool *tool, const struct arguments *arguments, entry_visit *visit,
-                        void *context);
-int         summary_run(struct tool *tool, const struct arguments *arguments, entries_run *entries);
+typedef int  entries_run(struct tool *tool, const struct arguments *arguments, entry_visit *visit,
+                         void *context);
+int summary_run(struct tool *tool, const struct arguments *arguments, entries_run *entries);
 /* The options of qshape; states when it names no queues. */
 bool summary_read(struct arguments *arguments, int argc, char **argv, unsigned states);
 

@@ -253,16 +253,16 @@ journal_done(struct journal *journal, struct slice id)
 	char                   path[40];
 
 	snprintf(path, sizeof(path), "active/%s", newest->name);
-	bool is_good = msg_stored_done_encode(&encoding, &done) &&
-	               record_append(&bytes, RECORD_DONE, newest->walk.epoch,
-	                             buf_slice(&encoding.fields)) &&
-	               newest->walk.at + bytes.length + RECORD_HEADER_BYTES <=
-	                       newest->walk.bytes.length;
+	bool is_good =
+		msg_stored_done_encode(&encoding, &done) &&
+		record_append(&bytes, RECORD_DONE, newest->walk.epoch,
+	                      buf_slice(&encoding.fields)) &&
+		newest->walk.at + bytes.length + RECORD_HEADER_BYTES <= newest->walk.bytes.length;
 	int fd = is_good ? open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
-	is_good = fd >= 0 &&
-	          file_write_all_at(fd, buf_slice(&bytes), (int64_t)newest->walk.at, path,
-	                            &error) &&
-	          fdatasync(fd) == 0;
+	is_good =
+		fd >= 0 &&
+		file_write_all_at(fd, buf_slice(&bytes), (int64_t)newest->walk.at, path, &error) &&
+		fdatasync(fd) == 0;
 	if (is_good)
 		newest->walk.at += bytes.length;
 	if (fd >= 0)
@@ -278,8 +278,7 @@ files_remove(struct slice id)
 	char path[64];
 	bool is_gone;
 
-	snprintf(path, sizeof(path), "deferred/%c/%.*s", queue_id_subdirectory(id),
-	         SLICE_ARGS(id));
+	snprintf(path, sizeof(path), "deferred/%c/%.*s", queue_id_subdirectory(id), SLICE_ARGS(id));
 	is_gone = unlink(path) == 0;
 	snprintf(path, sizeof(path), "hold/%.*s", SLICE_ARGS(id));
 	is_gone |= unlink(path) == 0;

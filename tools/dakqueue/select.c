@@ -133,8 +133,8 @@ option_read(struct arguments *arguments, char **argv, int left, int *used)
 	size_t      length = equals == NULL ? strlen(name) : (size_t)(equals - name);
 	size_t      row = 0;
 
-	while (row < ROW_COUNT && (strlen(rows[row].name) != length ||
-	                           strncmp(rows[row].name, name, length) != 0))
+	while (row < ROW_COUNT &&
+	       (strlen(rows[row].name) != length || strncmp(rows[row].name, name, length) != 0))
 		row++;
 	if (row == ROW_COUNT || (equals != NULL && !rows[row].has_value))
 		return false;

@@ -124,8 +124,7 @@ suspension_json(const struct msg_queue_suspension *one)
 static void
 dead_print(const struct msg_queue_destination *one, enum list_form form)
 {
-	struct msg_queue_suspension same = { .transport = one->transport,
-		                             .nexthop = one->nexthop };
+	struct msg_queue_suspension same = { .transport = one->transport, .nexthop = one->nexthop };
 	struct buf                  out = BUF(4 * LIST_MOST);
 
 	if (form == LIST_JSON) {

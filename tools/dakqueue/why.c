@@ -134,8 +134,9 @@ when_print(const struct msg_queue_entry *entry, const struct msg_queue_outlook *
 {
 	if (entry->state == QUEUE_HOLD) {
 		printf("next attempt: none, it is on hold ");
-		puts(outlook->is_held_by_rule ? "since it came in (HOLD in an access or check table)"
-		                              : "by an administrator (dakqueue release)");
+		puts(outlook->is_held_by_rule
+		             ? "since it came in (HOLD in an access or check table)"
+		             : "by an administrator (dakqueue release)");
 	} else if (outlook->jobs > 0) {
 		puts("next attempt: now, a delivery is under way");
 	} else if (outlook->is_resolving) {
@@ -275,9 +276,8 @@ outlook_json(const struct msg_queue_entry *entry, const struct msg_queue_outlook
 	       ", \"ways\": [",
 	       outlook->next_us / SECOND_US, backoff_us(entry, outlook) / SECOND_US,
 	       outlook->is_flushed ? "true" : "false", outlook->is_resolving ? "true" : "false",
-	       outlook->is_unsaved ? "true" : "false",
-	       outlook->is_held_by_rule ? "true" : "false", outlook->jobs,
-	       entry->arrival_us / SECOND_US + outlook->lifetime_s);
+	       outlook->is_unsaved ? "true" : "false", outlook->is_held_by_rule ? "true" : "false",
+	       outlook->jobs, entry->arrival_us / SECOND_US + outlook->lifetime_s);
 	for (; msg_queue_way_next(&ways, &way); is_first = false)
 		way_json(&way, is_first);
 	puts("]}");
