@@ -81,7 +81,8 @@ way_describe(struct ways *ways, struct msg_queue_way *way, struct transport *tra
 	way->running = (uint32_t)destination->busy;
 	way->window = (uint32_t)destination->feedback.window;
 	way->ahead = lane == NULL ? 0 : lanes_ahead(lane);
-	if (heap_contains(&destination->wake) && destination->wake.when > ways->qmgr->now_ms)
+	if ((destination->is_pausing || destination_is_dead(destination)) &&
+	    heap_contains(&destination->wake) && destination->wake.when > ways->qmgr->now_ms)
 		way->pause_ms = destination->wake.when - ways->qmgr->now_ms;
 	else if (transport->is_pausing && transport->wake.when > ways->qmgr->now_ms)
 		way->pause_ms = transport->wake.when - ways->qmgr->now_ms;

@@ -7,6 +7,7 @@
 #include "lib/base/log.h"
 #include "lib/base/number.h"
 
+#define PROVEN_MS   60000
 #define FRESH_TURNS 4 /* of five turns, when both kinds wait */
 
 /* What the nodes in the heap of wakes belong to. */
@@ -185,6 +186,12 @@ destination_rest(struct destination *destination)
 	if (destination->lanes > 0 || destination->busy > 0 || destination->agents > 0 ||
 	    destination->is_pausing || destination_is_dead(destination))
 		return;
+	/* That it answers is remembered for a while: its next mail is no probe. */
+	if (destination->is_proven && !destination->is_worker &&
+	    (heap_contains(&destination->wake) ||
+	     heap_insert(&destination->transport->schedule->wakes, &destination->wake,
+	                 destination->proven_ms + PROVEN_MS)))
+		return;
 	if (heap_contains(&destination->wake))
 		heap_remove(&destination->transport->schedule->wakes, &destination->wake);
 	list_remove(&destination->in_ready);
@@ -213,6 +220,11 @@ destination_is_ready(const struct destination *destination)
 		return !list_is_empty(&destination->idle) ||
 		       destination->agents < (size_t)destination->transport->schedule->parameters
 		                                     ->qmgr_worker_channel_limit;
+	/* One probe at a time: the first answer of the living is not to wait for a second try at
+	 * the dead. */
+	if (!destination->is_proven && list_is_empty(&destination->fresh) &&
+	    destination->probes > 0)
+		return false;
 	return destination->busy < destination->feedback.window;
 }
 
@@ -249,11 +261,11 @@ destination_review(struct destination *destination)
 	list_append(&destination->transport->ready[line], &destination->in_ready);
 }
 
-/* Half of its agents may look whether what failed goes now; at least one job. */
+/* Three quarters of its agents may look whether what failed goes now; at least one job. */
 static bool
 may_probe(const struct transport *transport)
 {
-	return transport->probes == 0 || transport->probes < transport->room / 2;
+	return transport->probes == 0 || transport->probes < transport->room * 3 / 4;
 }
 
 /*
@@ -405,6 +417,7 @@ destination_job_ended(struct destination *destination, enum destination_report r
 	switch (report) {
 	case DESTINATION_OK:
 		destination->is_proven = true;
+		destination->proven_ms = now_ms;
 		probes_end(destination, destination->probes);
 		feedback_success(&destination->feedback, &transport->feedback, destination->busy);
 		break;
@@ -442,6 +455,8 @@ static void
 destination_wake(struct destination *destination)
 {
 	destination->is_pausing = false;
+	if (destination->lanes == 0 && destination->busy == 0)
+		destination->is_proven = false;
 	if (destination_is_dead(destination))
 		feedback_init(&destination->feedback, &destination->transport->feedback);
 	destination_review(destination);

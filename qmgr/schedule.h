@@ -6,9 +6,9 @@
  * each), those of fresh mail first, so that a long list or a backlog holds up nobody. A transport
  * gives its destinations turns, likewise. Which agent takes a job is decided in agents.c.
  *
- * Probes: mail that failed before, at a destination where nothing has succeeded since, may be
- * tried by half of a transport's agents. However many destinations are dead, each for as long as a
- * connection takes to time out, the other half is there for the living.
+ * Probes: mail that failed before, at a destination where nothing has succeeded since, is tried one
+ * job at a time, by three quarters of a transport's agents at most. However many destinations are
+ * dead, each for as long as a connection takes to time out, a quarter is there for the living.
  */
 #ifndef DAKIYA_QMGR_SCHEDULE_H
 #define DAKIYA_QMGR_SCHEDULE_H
@@ -73,6 +73,7 @@ struct destination {
 	struct list_node  fresh, retried;
 	unsigned          turn;
 	bool              is_proven; /* something has succeeded here */
+	int64_t           proven_ms; /* when, last */
 	int               probes;    /* of the jobs under way */
 	enum ready_line   line;      /* that it is in, while it is */
 	struct lane      *latest;    /* the newest lane, while it is there */

@@ -374,7 +374,7 @@ a_letter_waits_for_one_job_of_each_message_in_line(void **state)
 /* ---- the dead and the living ---- */
 
 static void
-what_failed_before_may_use_half_of_the_agents(void **state)
+what_failed_before_may_use_three_quarters_of_the_agents(void **state)
 {
 	struct world     *world = world_make("");
 	struct transport *smtp = schedule_transport(&world->schedule, SLICE("smtp"));
@@ -387,7 +387,7 @@ what_failed_before_may_use_half_of_the_agents(void **state)
 		lane(world, i, numbered(world, "smtp", i), false);
 	while (begin(world, smtp) != NULL)
 		probes++;
-	assert_int_equal(probes, 5);
+	assert_int_equal(probes, 7);
 	new = destination(world, "smtp", "new.test");
 	lane(world, 100, new, true); /* fresh mail is no probe */
 	assert_ptr_equal(begin(world, smtp), new);
@@ -412,13 +412,13 @@ a_destination_that_answers_is_probed_no_more(void **state)
 		lane(world, i, numbered(world, "smtp", i), false);
 	while (begin(world, smtp) != NULL)
 		continue;
-	assert_int_equal(smtp->probes, 5);
+	assert_int_equal(smtp->probes, 7);
 	destination_job_ended(alive, DESTINATION_OK, SLICE_EMPTY, world->now_ms);
 	while ((next = begin(world, smtp)) != NULL)
 		jobs += next == alive;
 	assert_int_equal(alive->busy, alive->feedback.window); /* its whole window */
 	assert_true(jobs >= 4);
-	assert_int_equal(smtp->probes, 5);
+	assert_int_equal(smtp->probes, 7);
 	world_free(world);
 }
 
@@ -432,14 +432,34 @@ probes_are_counted_as_they_end(void **state)
 	(void)state;
 	smtp->room = 10;
 	lane(world, 0, a, false);
-	assert_ptr_equal(begin(world, smtp), a);
-	assert_ptr_equal(begin(world, smtp), a);
-	assert_int_equal(smtp->probes, 2);
-	destination_job_ended(a, DESTINATION_FAILED, SLICE("x"), world->now_ms);
-	assert_int_equal(smtp->probes, 1);
-	destination_job_ended(a, DESTINATION_FAILED, SLICE("x"), world->now_ms);
-	assert_int_equal(smtp->probes, 0);
+	for (int i = 0; i < 2; i++) {
+		assert_ptr_equal(begin(world, smtp), a);
+		assert_null(begin(world, smtp)); /* one at a time */
+		assert_int_equal(smtp->probes, 1);
+		destination_job_ended(a, DESTINATION_FAILED, SLICE("x"), world->now_ms);
+		assert_int_equal(smtp->probes, 0);
+	}
 	assert_true(destination_is_dead(a));
+	world_free(world);
+}
+
+static void
+that_a_destination_answers_is_remembered_for_a_minute(void **state)
+{
+	struct world       *world = world_make("");
+	struct destination *a = destination(world, "smtp", "a.test");
+	struct transport   *smtp = a->transport;
+
+	(void)state;
+	lane(world, 0, a, false);
+	assert_ptr_equal(begin(world, smtp), a);
+	lane_leave(&world->lanes[0]);
+	destination_job_ended(a, DESTINATION_OK, SLICE_EMPTY, world->now_ms);
+	destination_rest(a);
+	schedule_wake(&world->schedule, world->now_ms + 59999);
+	assert_ptr_equal(hash_get(&smtp->destinations, SLICE("a.test")), a);
+	schedule_wake(&world->schedule, world->now_ms + 60000);
+	assert_null(hash_get(&smtp->destinations, SLICE("a.test")));
 	world_free(world);
 }
 
@@ -745,9 +765,10 @@ main(void)
 		cmocka_unit_test(a_list_is_not_starved_by_letters),
 		cmocka_unit_test(fresh_mail_to_a_new_destination_overtakes_a_flushed_backlog),
 		cmocka_unit_test(a_letter_waits_for_one_job_of_each_message_in_line),
-		cmocka_unit_test(what_failed_before_may_use_half_of_the_agents),
+		cmocka_unit_test(what_failed_before_may_use_three_quarters_of_the_agents),
 		cmocka_unit_test(a_destination_that_answers_is_probed_no_more),
 		cmocka_unit_test(probes_are_counted_as_they_end),
+		cmocka_unit_test(that_a_destination_answers_is_remembered_for_a_minute),
 		cmocka_unit_test(a_transport_with_one_agent_still_tries),
 		cmocka_unit_test(mail_that_nobody_serves_waits_for_transport_retry_time),
 		cmocka_unit_test(backoff_is_the_age_within_its_bounds),
