@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/base/array.h"
@@ -17,8 +18,9 @@
 #include "lib/queue/id.h"
 #include "tools/dakqueue/dakqueue.h"
 
-#define LIST_MOST (16u << 20)
-#define FILE_MOST (64u << 20)
+#define LIST_MOST  (16u << 20)
+#define FILE_MOST  (64u << 20)
+#define LOCK_TRIES 20 /* of 0.1 s */
 
 /* ---- the journal: which of its messages are not done ---- */
 
@@ -362,7 +364,7 @@ directories_sync(void)
 	}
 }
 
-/* The lock that a qmgr which is just starting, or ending, has. */
+/* The lock that a qmgr which is just starting, or ending, has: the latter lets go soon. */
 static int
 queue_lock(const struct tool *tool)
 {
@@ -373,8 +375,13 @@ queue_lock(const struct tool *tool)
 		not_readable(tool);
 		return -1;
 	}
-	if (file_lock(fd, FILE_LOCK_EXCLUSIVE, false, "state/lock", &error))
-		return fd;
+	for (unsigned i = 0; i < LOCK_TRIES; i++) {
+		struct timespec pause = { .tv_nsec = 100000000L };
+
+		if (file_lock(fd, FILE_LOCK_EXCLUSIVE, false, "state/lock", &error))
+			return fd;
+		nanosleep(&pause, NULL);
+	}
 	fprintf(stderr, "%s: the queue manager has the queue, but does not answer: %s\n",
 	        tool->name, error.text);
 	close(fd);
