@@ -97,6 +97,7 @@ def test_what_a_round_delivered_is_kept_when_its_file_cannot_be_written(small_di
             small_disk.glob(f"deferred/*/{queue_id}")).stat().st_size > size)
         host.kill()
         host.start()
+        wait_for("the scan", lambda: "messages are deferred" in host.log())
         flush(5)
         assert tried[3:] == [["b@example.net"]] * 2
     finally:

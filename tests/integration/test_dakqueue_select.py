@@ -266,6 +266,9 @@ def test_what_lies_in_the_journal_is_deleted_there(queue):
         one for one in queue.queue_list() if one["queue_name"] == "active"])
     queue.kill()
     try:
+        # The sockets go with the last process that was killed.
+        dakiya.wait_for("the end", lambda: "is read from disk" in
+                        queue.tool("dakqueue", "list", check=False).stderr)
         gone = queue.tool("dakqueue", "delete", "ALL")
         assert "Deleted: 1 message\n" in gone.stderr
         assert queue.tool("dakqueue", "list").stdout == "Mail queue is empty\n"
