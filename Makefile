@@ -37,7 +37,7 @@ TOOLS   := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/*/main.c))))
 
 # The Postfix names of programs: NAME=PROGRAM; links in $(OUT)/bin and where they are installed.
 NAMES := postconf=dakconf postmap=dakmap postalias=dakmap newaliases=dakmap postqueue=dakqueue \
-         postsuper=dakqueue postcat=dakqueue mailq=dakqueue postlog=daklog postfix=dakiya
+         postsuper=dakqueue postcat=dakqueue mailq=dakqueue qshape=dakqueue postlog=daklog postfix=dakiya
 NAMES := $(foreach n,$(NAMES),$(if $(filter $(lastword $(subst =, ,$(n))),$(TOOLS)),$(n)))
 
 LIB_SRC := $(sort $(wildcard lib/*/*.c))

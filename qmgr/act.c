@@ -6,7 +6,9 @@
 #include "lib/base/log.h"
 #include "lib/queue/entry.h"
 
-#define LIST_MOST (16u << 20)
+#define LIST_MOST     (16u << 20)
+#define ENTRIES_MOST  (256u << 10) /* bytes of entries in one answer */
+#define FLUSH_AT_ONCE 20000
 
 /* ---- one message ---- */
 
@@ -49,6 +51,12 @@ act_on_message(struct qmgr *qmgr, struct message *message, enum queue_action act
 		break;
 	case QUEUE_ACT_EXPIRE:
 		message->is_expired = true;
+		message->wants_flush = true;
+		break;
+	case QUEUE_ACT_REROUTE:
+		if (!message->is_round || message->is_resolving || message->notice != JOB_DELIVER)
+			return false;
+		message_withdraw(qmgr, message);
 		message->wants_flush = true;
 		break;
 	}
@@ -94,6 +102,7 @@ act_on_waiting(struct qmgr *qmgr, struct waiting *waiting, enum queue_action act
 		log_info("%s: requeued", waiting->id);
 		return waiting->is_fetched ||
 		       backlog_put(&qmgr->backlog, waiting->id, qmgr->now_us, false) != NULL;
+	case QUEUE_ACT_REROUTE: break;
 	}
 	return false;
 }
@@ -118,21 +127,34 @@ flush_visit(struct slice key, void *value, void *context)
 	act_on_message(context, value, QUEUE_ACT_FLUSH);
 }
 
-/* LIMIT: moves every entry at once, some 0.3 s for a million. */
-static uint64_t
-flush_all(struct qmgr *qmgr)
+/*
+ * FLUSH_AT_ONCE places of the backlog at a time, so that nobody waits for the rest. When the table
+ * grows meanwhile it begins anew: what is flushed already is not counted again.
+ */
+static void
+flush_some(struct qmgr *qmgr, struct ask *ask)
 {
-	uint64_t count = 0;
+	struct backlog *backlog = &qmgr->backlog;
+	size_t          end = ask->at + FLUSH_AT_ONCE;
 
-	schedule_revive(&qmgr->schedule);
-	hash_each(&qmgr->messages, flush_visit, qmgr);
-	for (size_t i = 0; i < qmgr->backlog.slot_count; i++) {
-		struct waiting *waiting = backlog_at(&qmgr->backlog, i);
-
-		if (waiting != NULL && act_on_waiting(qmgr, waiting, QUEUE_ACT_FLUSH))
-			count++;
+	if (ask->at == 0 || ask->slots != backlog->slot_count) {
+		if (ask->slots == 0) {
+			schedule_revive(&qmgr->schedule);
+			hash_each(&qmgr->messages, flush_visit, qmgr);
+		}
+		ask->slots = backlog->slot_count;
+		ask->at = 0;
+		end = FLUSH_AT_ONCE;
 	}
-	return count;
+	for (; ask->at < end && ask->at < backlog->slot_count; ask->at++) {
+		struct waiting *waiting = backlog_at(backlog, ask->at);
+
+		if (waiting != NULL && !waiting->is_flushed &&
+		    act_on_waiting(qmgr, waiting, QUEUE_ACT_FLUSH))
+			ask->count++;
+	}
+	if (ask->at >= backlog->slot_count)
+		ask->at = 0;
 }
 
 /* ---- listing what is in memory ---- */
@@ -162,7 +184,7 @@ message_queue_state(const struct message *message)
 }
 
 static void
-recipients_list(const struct message *message, struct slice site, struct buf *list, bool *is_wanted)
+recipients_list(const struct message *message, struct buf *list, bool *is_wanted)
 {
 	struct msg_recipient recipient;
 
@@ -171,7 +193,7 @@ recipients_list(const struct message *message, struct slice site, struct buf *li
 
 		if (known->state == STORED_DONE || !message_recipient(message, i, &recipient))
 			continue;
-		*is_wanted |= site.length == 0 || queue_site_matches(recipient.address, site);
+		*is_wanted = true;
 		queue_recipient_append(list, &recipient, known->outcome);
 	}
 }
@@ -188,7 +210,7 @@ entry_append(struct qmgr *qmgr, struct message *message, struct ask *ask)
 
 	if (!message_load(qmgr, message, &error))
 		return;
-	recipients_list(message, ask->site, &list, &is_wanted);
+	recipients_list(message, &list, &is_wanted);
 	struct msg_queue_entry entry = { .queue_id = slice_from(message->id),
 		                         .state = message_queue_state(message),
 		                         .arrival_us = message->envelope.arrival_us,
@@ -198,8 +220,7 @@ entry_append(struct qmgr *qmgr, struct message *message, struct ask *ask)
 		                         .next_attempt_us =
 		                                 message->is_round ? 0 : message->next_attempt_us,
 		                         .attempts = message->attempts };
-	if (ask->want_recipients)
-		entry.recipients = buf_slice(&list);
+	entry.recipients = buf_slice(&list);
 	if (is_wanted && !list.has_failed && msg_queue_entry_encode(&encoding, &entry)) {
 		length = (uint32_t)encoding.fields.length;
 		buf_append(&ask->out, slice_of((const char *)&length, sizeof(length)));
@@ -213,20 +234,30 @@ entry_append(struct qmgr *qmgr, struct message *message, struct ask *ask)
 /* ---- the questions ---- */
 
 static void
-ask_each(struct qmgr *qmgr, struct ask *ask)
+ask_entries(struct qmgr *qmgr, struct ask *ask)
 {
 	struct slice rest = ask->ids, id;
 
-	while (slice_next_part(&rest, '\n', &id)) {
+	while (ask->out.length < ENTRIES_MOST && slice_next_part(&rest, '\n', &id)) {
 		struct message *message = message_find(qmgr, id);
 
-		if (id.length == 0)
-			continue;
-		if (ask->kind == ASK_ENTRIES && message != NULL && message->backing != BACKED_NOT)
+		/* The last line may be cut off: it comes again. */
+		if (id.data + id.length == ask->ids.data + ask->ids.length && ask->at > 0)
+			break;
+		if (message != NULL && message->backing != BACKED_NOT)
 			entry_append(qmgr, message, ask);
-		else if (ask->kind == ASK_ACT && act_on_id(qmgr, id, ask->action))
-			ask->count++;
+		ask->at = (size_t)(id.data - ask->ids.data) + id.length + 1;
 	}
+}
+
+static void
+ask_act(struct qmgr *qmgr, struct ask *ask)
+{
+	struct slice rest = ask->ids, id;
+
+	while (slice_next_part(&rest, '\n', &id))
+		if (id.length > 0 && act_on_id(qmgr, id, ask->action))
+			ask->count++;
 }
 
 static void
@@ -251,11 +282,13 @@ ask_answer(struct qmgr *qmgr, struct task *task)
 
 	switch (ask->kind) {
 	case ASK_IDS: hash_each(&qmgr->messages, ids_visit, &ask->out); break;
-	case ASK_ENTRIES:
-	case ASK_ACT: ask_each(qmgr, ask); break;
+	case ASK_ENTRIES: ask_entries(qmgr, ask); break;
+	case ASK_ACT: ask_act(qmgr, ask); break;
 	case ASK_PAYLOAD: ask_payload(qmgr, ask); break;
-	case ASK_FLUSH_ALL: ask->count = flush_all(qmgr); break;
+	case ASK_FLUSH_ALL: flush_some(qmgr, ask); break;
 	case ASK_TOTALS: ask_totals(qmgr, ask); break;
+	case ASK_WHY: ask_why(qmgr, ask); break;
+	case ASK_SUSPEND: ask_suspend(qmgr, ask); break;
 	}
 	ask_done(qmgr->control, ask);
 }

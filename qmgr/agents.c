@@ -77,8 +77,11 @@ agent_close_link(struct qmgr *qmgr, struct agent_link *agent, const char *why)
 	link_shut(qmgr, &agent->link);
 	while ((node = list_first(&agent->jobs)) != NULL)
 		job_return(qmgr, agent, CONTAINER_OF(node, struct job, in_agent));
-	if (agent->has_greeted && worker == NULL && --agent->transport->agents == 0)
-		agent->transport->unserved_since_ms = qmgr->now_ms;
+	if (agent->has_greeted && worker == NULL) {
+		agent->transport->room -= agent->window;
+		if (--agent->transport->agents == 0)
+			agent->transport->unserved_since_ms = qmgr->now_ms;
+	}
 	if (worker != NULL) {
 		worker->agents--;
 		if (!agent->has_greeted) {
@@ -117,6 +120,7 @@ take_hello(struct qmgr *qmgr, struct agent_link *agent, struct ipc_frame *frame)
 		if (agent->transport == NULL)
 			return false;
 		agent->transport->agents++;
+		agent->transport->room += agent->window;
 		agent->transport->unserved_since_ms = 0;
 	}
 	agent->has_greeted = true;
@@ -348,16 +352,11 @@ agents_dispatch(struct qmgr *qmgr)
 static void
 transport_tick(struct qmgr *qmgr, struct transport *transport)
 {
-	int64_t           patience_ms = qmgr->parameters->transport_retry_time * 1000;
 	struct list_node *node;
+	bool              is_told = false;
 
-	if (transport->agents > 0 || list_is_empty(&transport->waiting))
+	if (!transport_is_given_up(transport, qmgr->now_ms))
 		return;
-	if (transport->unserved_since_ms == 0)
-		transport->unserved_since_ms = qmgr->now_ms;
-	if (qmgr->now_ms - transport->unserved_since_ms < patience_ms)
-		return;
-	bool is_told = false;
 	/* Workers' destinations have agents of their own. */
 	for (node = transport->waiting.next; node != &transport->waiting;) {
 		struct destination *destination =
@@ -372,7 +371,6 @@ transport_tick(struct qmgr *qmgr, struct transport *transport)
 		destination_defer_all(qmgr, destination, SLICE("4.3.0"),
 		                      SLICE("mail transport unavailable"));
 	}
-	transport->unserved_since_ms = qmgr->now_ms;
 }
 
 void

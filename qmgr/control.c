@@ -5,7 +5,7 @@
  * asked of the scheduler in small portions. Listing is for authorized_mailq_users, flushing for
  * authorized_flush_users, the rest for root and the queue's owner.
  */
-#include "qmgr/control.h"
+#include "qmgr/clients.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -25,9 +25,6 @@
 #include "lib/table/userlist.h"
 
 #define THREADS      4
-#define CLIENT_MS    60000 /* how long a client may take to ask or to read */
-#define PORTION      100   /* messages in one question to the scheduler */
-#define OUT_MOST     (256u << 20)
 #define PAYLOAD_MOST (20u << 20)
 
 struct control {
@@ -44,13 +41,6 @@ struct control {
 	int              clients[THREADS]; /* their descriptors; 0 = free */
 };
 
-struct client {
-	struct control    *control;
-	struct ipc_channel channel;
-	uint32_t           uid;
-	bool               is_owner; /* root or the queue's owner: may do everything */
-};
-
 /* ---- asking the scheduler ---- */
 
 void
@@ -62,8 +52,7 @@ ask_done(struct control *control, struct ask *ask)
 	condition_broadcast(&control->answered);
 }
 
-/* The scheduler answers until the last of these threads has ended. */
-static void
+void
 ask_wait(struct control *control, struct ask *ask)
 {
 	ask->task.done = ask_answer;
@@ -74,138 +63,7 @@ ask_wait(struct control *control, struct ask *ask)
 	mutex_unlock(&control->lock);
 }
 
-/* ---- listing ---- */
-
-struct listing {
-	struct client *client;
-	struct slice   site;
-	struct slice   only; /* this id; empty = all */
-	bool           want_recipients;
-	struct hash    in_memory;
-	uint64_t       count;
-	struct buf     ids;       /* a line for each listed, when not sent */
-	bool           is_silent; /* collects ids instead of sending */
-	bool           has_failed;
-};
-
-static bool
-listing_entry(struct listing *listing, const struct msg_queue_entry *entry)
-{
-	struct ipc_channel *channel = &listing->client->channel;
-
-	listing->count++;
-	if (listing->is_silent) {
-		buf_append(&listing->ids, entry->queue_id);
-		return buf_append_byte(&listing->ids, '\n');
-	}
-	/* Queued up to a socket's worth, so that a short entry costs no system call. */
-	if (!ipc_queue(channel, queue_entry, entry))
-		return false;
-	while (channel->out.length > 64u * 1024) {
-		struct pollfd one = { .fd = channel->fd, .events = POLLOUT };
-
-		if (ipc_flush(channel) != IPC_OK ||
-		    (channel->out.length > 64u * 1024 && poll(&one, 1, CLIENT_MS) <= 0))
-			return false;
-	}
-	return true;
-}
-
-static bool
-listing_file(void *context, const char *path, const char *id, enum queue_state state)
-{
-	struct listing           *listing = context;
-	struct stored_file        file;
-	struct queue_file_listing how = { .state = state,
-		                          .want_recipients = listing->want_recipients,
-		                          .site = listing->site };
-	struct buf                list = BUF(PAYLOAD_MOST);
-	struct msg_queue_entry    entry;
-	size_t                    length;
-
-	if ((listing->only.length > 0 && !slice_equal(listing->only, slice_from(id))) ||
-	    hash_get(&listing->in_memory, slice_from(id)) != NULL)
-		return true;
-	char *bytes = queue_file_map(listing->client->control->qmgr->queue_fd, path, &length,
-	                             &how.mtime_us);
-	if (bytes == NULL) /* delivered or moved meanwhile */
-		return true;
-	if (stored_file_parse(slice_of(bytes, length), &file) &&
-	    queue_entry_from_file(&file, &how, &list, &entry) && !listing_entry(listing, &entry))
-		listing->has_failed = true;
-	buf_free(&list);
-	free(bytes);
-	return !listing->has_failed;
-}
-
-/* Sends what the scheduler encoded. */
-static void
-listing_answer(struct listing *listing, struct slice rest)
-{
-	uint32_t length;
-
-	while (rest.length >= sizeof(length) && !listing->has_failed) {
-		memcpy(&length, rest.data, sizeof(length));
-		struct ipc_frame       frame = { .type = MSG_queue_entry,
-			                         .payload =
-			                                 slice_of(rest.data + sizeof(length), length) };
-		struct msg_queue_entry entry;
-		/* Only what is listed here is passed over among the files: a message that went
-		 * to its file since the ids were asked for must not be missed. */
-		if (msg_queue_entry_decode(&frame, &entry) &&
-		    (!hash_put(&listing->in_memory, entry.queue_id, listing, NULL) ||
-		     !listing_entry(listing, &entry)))
-			listing->has_failed = true;
-		rest = slice_from_offset(rest, sizeof(length) + length);
-	}
-}
-
-/* Cuts the first PORTION lines off *rest. */
-static struct slice
-portion_take(struct slice *rest)
-{
-	size_t lines = 0, at = 0;
-
-	while (at < rest->length && lines < PORTION)
-		lines += rest->data[at++] == '\n';
-	struct slice part = slice_first(*rest, at);
-	*rest = slice_from_offset(*rest, at);
-	return part;
-}
-
-static void
-listing_memory(struct listing *listing)
-{
-	struct control *control = listing->client->control;
-	struct ask      ids = { .kind = ASK_IDS, .out = BUF(OUT_MOST) };
-	struct slice    rest;
-
-	ask_wait(control, &ids);
-	rest = listing->only.length > 0 ? listing->only : buf_slice(&ids.out);
-	while (rest.length > 0 && !listing->has_failed) {
-		struct ask entries = { .kind = ASK_ENTRIES,
-			               .ids = portion_take(&rest),
-			               .site = listing->site,
-			               .want_recipients = listing->want_recipients,
-			               .out = BUF(OUT_MOST) };
-
-		ask_wait(control, &entries);
-		listing_answer(listing, buf_slice(&entries.out));
-		buf_free(&entries.out);
-	}
-	buf_free(&ids.out);
-}
-
-static void
-listing_run(struct listing *listing)
-{
-	listing_memory(listing);
-	if (!listing->has_failed)
-		queue_files_visit(listing->client->control->qmgr->queue_fd, listing_file, listing);
-	hash_free(&listing->in_memory, NULL);
-}
-
-static bool
+bool
 end_send(struct client *client, enum control_status status, uint64_t count, const char *reason)
 {
 	struct msg_queue_end end = { .status = status,
@@ -226,8 +84,7 @@ end_send(struct client *client, enum control_status status, uint64_t count, cons
 	return !ipc_has_output(&client->channel);
 }
 
-/* Whether the list has this user; otherwise *is_good is what became of the answer. */
-static bool
+bool
 client_may(struct client *client, struct match_list *list, const char *what, bool *is_good)
 {
 	struct error error = ERROR_NONE;
@@ -258,10 +115,10 @@ serve_list(struct client *client, struct ipc_frame *frame)
 
 	if (!msg_queue_list_decode(frame, &ask))
 		return false;
-	if (!client_may(client, client->control->qmgr->mailq_users, "view", &is_good))
+	if (!client_may(client, client->qmgr->mailq_users, "view", &is_good))
 		return is_good;
 	struct listing listing = { .client = client,
-		                   .site = ask.site,
+		                   .filter = { .domain = ask.site },
 		                   .only = ask.queue_id,
 		                   .want_recipients = ask.want_recipients };
 	listing_run(&listing);
@@ -270,18 +127,36 @@ serve_list(struct client *client, struct ipc_frame *frame)
 
 /* ---- one message whole ---- */
 
-/* The payload of a message wherever it lies: malloc'ed or in out. */
-static char *
-payload_find(struct client *client, struct slice id, struct ask *ask, struct slice *payload,
-             enum queue_state *state)
+char *
+client_file(struct client *client, struct slice id, struct stored_file *file,
+            enum queue_state *state, int64_t *mtime_us)
 {
 	static const struct {
 		enum place       place;
 		enum queue_state state;
 	} places[] = { { PLACE_DEFERRED, QUEUE_DEFERRED }, { PLACE_HOLD, QUEUE_HOLD } };
-	char               path[64], name[QUEUE_ID_MOST] = { 0 };
+	char   path[64], name[QUEUE_ID_MOST] = { 0 };
+	size_t length;
+
+	memcpy(name, id.data, id.length);
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		queue_file_path(path, places[i].place, name);
+		char *bytes = queue_file_map(client->qmgr->queue_fd, path, &length, mtime_us);
+		if (bytes != NULL && stored_file_parse(slice_of(bytes, length), file)) {
+			*state = places[i].state;
+			return bytes;
+		}
+		free(bytes);
+	}
+	return NULL;
+}
+
+/* The payload of a message wherever it lies: malloc'ed or in out. */
+static char *
+payload_find(struct client *client, struct slice id, struct ask *ask, struct slice *payload,
+             enum queue_state *state)
+{
 	struct stored_file file;
-	size_t             length;
 	int64_t            mtime_us;
 
 	ask->ids = id;
@@ -291,21 +166,10 @@ payload_find(struct client *client, struct slice id, struct ask *ask, struct sli
 		*state = ask->state;
 		return NULL;
 	}
-	memcpy(name, id.data, id.length);
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-		queue_file_path(path, places[i].place, name);
-		char *bytes =
-			queue_file_map(client->control->qmgr->queue_fd, path, &length, &mtime_us);
-		if (bytes == NULL)
-			continue;
-		if (stored_file_parse(slice_of(bytes, length), &file)) {
-			*payload = file.message;
-			*state = places[i].state;
-			return bytes;
-		}
-		free(bytes);
-	}
-	return NULL;
+	char *bytes = client_file(client, id, &file, state, &mtime_us);
+	if (bytes != NULL)
+		*payload = file.message;
+	return bytes;
 }
 
 static bool
@@ -331,8 +195,8 @@ message_send(struct client *client, struct slice payload, enum queue_state state
 	message.content = commit.content;
 	if (commit.is_spooled) {
 		snprintf(path, sizeof(path), "spool/%.*s", SLICE_ARGS(commit.queue_id));
-		message.file = openat(client->control->qmgr->queue_fd, path,
-		                      O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		message.file =
+			openat(client->qmgr->queue_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 		message.file_length =
 			message.file < 0 ? 0 : (uint64_t)lseek(message.file, 0, SEEK_END);
 	}
@@ -367,21 +231,17 @@ serve_show(struct client *client, struct ipc_frame *frame)
 
 /* ---- acting ---- */
 
-/* On the ids, a line each, in portions. */
+/* All of them, a part of the backlog at a time. */
 static uint64_t
-act_each(struct client *client, enum queue_action action, struct slice ids)
+flush_all(struct client *client)
 {
-	uint64_t count = 0;
+	struct ask ask = { .kind = ASK_FLUSH_ALL, .out = BUF(16) };
 
-	while (ids.length > 0) {
-		struct ask ask = {
-			.kind = ASK_ACT, .action = action, .ids = portion_take(&ids), .out = BUF(16)
-		};
-
+	do {
+		ask.is_done = false;
 		ask_wait(client->control, &ask);
-		count += ask.count;
-	}
-	return count;
+	} while (ask.at != 0);
+	return ask.count;
 }
 
 static bool
@@ -396,26 +256,47 @@ serve_act(struct client *client, struct ipc_frame *frame)
 		return false;
 	if (!client->is_owner && act.action != QUEUE_ACT_FLUSH)
 		return end_send(client, CONTROL_NOT_ALLOWED, 0, "only root may change the queue");
-	if (!client_may(client, client->control->qmgr->flush_users, "flush", &is_good))
+	if (!client_may(client, client->qmgr->flush_users, "flush", &is_good))
 		return is_good;
 	bool is_all = act.queue_id.length == 0 || slice_equal(act.queue_id, SLICE("ALL"));
-	if (is_all && act.site.length == 0 && act.action == QUEUE_ACT_FLUSH) {
-		struct ask ask = { .kind = ASK_FLUSH_ALL, .out = BUF(16) };
-
-		ask_wait(client->control, &ask);
-		return end_send(client, CONTROL_OK, ask.count, "");
-	}
+	if (is_all && act.site.length == 0 && act.action == QUEUE_ACT_FLUSH)
+		return end_send(client, CONTROL_OK, flush_all(client), "");
 	if (!is_all) {
-		count = act_each(client, (enum queue_action)act.action, act.queue_id);
+		count = listing_act(client, (enum queue_action)act.action, act.queue_id);
 		return end_send(client, count > 0 ? CONTROL_OK : CONTROL_NOT_FOUND, count, "");
 	}
-	struct listing listing = {
-		.client = client, .site = act.site, .is_silent = true, .ids = BUF(OUT_MOST)
-	};
+	struct listing listing = { .client = client,
+		                   .filter = { .domain = act.site },
+		                   .action = (enum queue_action)act.action };
 	listing_run(&listing);
-	count = act_each(client, (enum queue_action)act.action, buf_slice(&listing.ids));
-	buf_free(&listing.ids);
-	return end_send(client, CONTROL_OK, count, "");
+	return end_send(client, listing.has_failed ? CONTROL_FAILED : CONTROL_OK, listing.count,
+	                listing.has_failed ? "out of memory" : "");
+}
+
+static bool
+serve_select(struct client *client, struct ipc_frame *frame)
+{
+	struct msg_queue_select select;
+	struct listing          listing = { .client = client };
+	bool                    is_good;
+
+	if (!msg_queue_select_decode(frame, &select) || select.action > QUEUE_ACT_EXPIRE ||
+	    !msg_queue_filter_next(&select.filter, &listing.filter))
+		return false;
+	listing.action = (enum queue_action)select.action;
+	listing.is_forced = select.is_forced;
+	listing.want_recipients = select.want_recipients;
+	bool is_list = select.action == 0, is_flush = listing.action == QUEUE_ACT_FLUSH;
+	if (!client->is_owner && !is_list && !is_flush)
+		return end_send(client, CONTROL_NOT_ALLOWED, 0, "only root may change the queue");
+	if (!client_may(client, is_flush ? client->qmgr->flush_users : client->qmgr->mailq_users,
+	                is_flush ? "flush" : "view", &is_good))
+		return is_good;
+	listing_run(&listing);
+	if (is_list && listing.has_failed)
+		return false;
+	return end_send(client, listing.has_failed ? CONTROL_FAILED : CONTROL_OK, listing.count,
+	                listing.has_failed ? "out of memory" : "");
 }
 
 /* ---- totals ---- */
@@ -451,7 +332,7 @@ serve_count(struct client *client, struct ipc_frame *frame)
 		buf_free(&ask.out);
 		return false;
 	}
-	if (!client_may(client, client->control->qmgr->mailq_users, "view", &is_good)) {
+	if (!client_may(client, client->qmgr->mailq_users, "view", &is_good)) {
 		buf_free(&ask.out);
 		return is_good;
 	}
@@ -459,7 +340,7 @@ serve_count(struct client *client, struct ipc_frame *frame)
 	struct ipc_frame answer = { .type = MSG_queue_totals, .payload = buf_slice(&ask.out) };
 	is_good = msg_queue_totals_decode(&answer, &totals);
 	if (is_good) {
-		totals.corrupt = corrupt_count(client->control->qmgr->queue_fd);
+		totals.corrupt = corrupt_count(client->qmgr->queue_fd);
 		is_good = ipc_send(&client->channel, queue_totals, &totals,
 		                   clock_monotonic_ms() + CLIENT_MS) == IPC_OK;
 	} else {
@@ -479,6 +360,9 @@ serve_frame(struct client *client, struct ipc_frame *frame)
 	case MSG_queue_show: return serve_show(client, frame);
 	case MSG_queue_act: return serve_act(client, frame);
 	case MSG_queue_count: return serve_count(client, frame);
+	case MSG_queue_select: return serve_select(client, frame);
+	case MSG_queue_why: return serve_why(client, frame);
+	case MSG_queue_suspend: return serve_suspend(client, frame);
 	default: return false;
 	}
 }
@@ -503,7 +387,7 @@ client_note(struct control *control, int from, int to)
 static void
 client_serve(struct control *control, int fd)
 {
-	struct client    client = { .control = control };
+	struct client    client = { .control = control, .qmgr = control->qmgr };
 	struct ipc_frame frame;
 	bool             is_known = ipc_peer_uid(fd, &client.uid);
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -24,6 +25,7 @@ struct files {
 	struct files_config config;
 	struct handoff      requests;
 	pthread_t           thread;
+	atomic_size_t       pending;
 	/* The thread's own: directories that got a name, or lost one to another directory, and are
 	 * not synced yet. A name must be safe where it came before it is gone where it was. */
 	bool has_gained[DIRECTORY_COUNT], has_lost[DIRECTORY_COUNT];
@@ -473,6 +475,9 @@ files_work(struct files *files, struct task_list *list)
 			one->error = error;
 			one->error.errno_value = error.errno_value == 0 ? EIO : error.errno_value;
 		}
+		/* One that is kept is no reason for others to wait. */
+		if (!one->is_second)
+			atomic_fetch_sub(&files->pending, 1);
 		if (!removal_keep(files, one))
 			task_list_append(&done, task);
 	}
@@ -550,7 +555,14 @@ files_start(const struct files_config *config, struct error *error)
 void
 files_give(struct files *files, struct file_task *task)
 {
+	atomic_fetch_add(&files->pending, 1);
 	handoff_give_one(&files->requests, &task->task);
+}
+
+size_t
+files_pending(const struct files *files)
+{
+	return atomic_load(&files->pending);
 }
 
 void

@@ -58,6 +58,8 @@ bool          files_prepare(int queue_fd, struct error *error);
 struct files *files_start(const struct files_config *config, struct error *error);
 /* The caller fills in what the verb needs; buf and bytes stay his. */
 void files_give(struct files *files, struct file_task *task);
+/* Tasks that are not carried out yet; from any thread. */
+size_t files_pending(const struct files *files);
 /* Finishes what was given, ends the thread. */
 void files_stop(struct files **files);
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "lib/base/log.h"
+#include "qmgr/retry.h"
 
 #define LIST_MOST     (15u << 20)
 #define DEATHS_MOST   20 /* agents that died with a message in hand before it is deferred */
@@ -16,7 +17,6 @@
 /* Of the recipients in a notice's job: the frame has room for the message, too. */
 #define NOTICE_LIST_MOST      (12u << 20)
 #define RECIPIENT_FRAME_BYTES 64 /* numbers and lengths of a msg_job_recipient */
-#define SECOND_US             INT64_C(1000000)
 
 /* ---- giving ---- */
 
@@ -64,16 +64,6 @@ recipient_append(struct buf *list, const struct job *job, uint32_t index)
 	return msg_job_recipient_append(list, &one);
 }
 
-static int64_t
-retry_until_us(const struct qmgr *qmgr, const struct message *message)
-{
-	const struct parameters *p = qmgr->parameters;
-	int64_t                  lifetime_s =
-                message->sender.length == 0 ? p->bounce_queue_lifetime : p->maximal_queue_lifetime;
-
-	return message->envelope.arrival_us + lifetime_s * SECOND_US;
-}
-
 /* Encodes and queues the job on the agent's channel. */
 static bool
 job_send(struct qmgr *qmgr, struct agent_link *agent, const struct job *job, struct error *error)
@@ -95,7 +85,8 @@ job_send(struct qmgr *qmgr, struct agent_link *agent, const struct job *job, str
 	frame.envelope = message->commit.envelope;
 	frame.recipients = buf_slice(&list);
 	frame.active_us = message->active_us;
-	frame.retry_until_us = retry_until_us(qmgr, message);
+	frame.retry_until_us = retry_until_us(qmgr->parameters, message->sender.length == 0,
+	                                      message->envelope.arrival_us);
 	/* Nobody can have delivered it without our knowing. */
 	frame.is_fresh =
 		message->is_taken_here && !message->is_retried && message->agent_deaths == 0;

@@ -25,6 +25,7 @@ lane_new(struct message *message, struct destination *destination, enum job_kind
 	lane->destination = destination;
 	lane->first = lane->last = LANE_END;
 	lane->is_fresh = !message->is_retried;
+	lane->is_list = message->count >= LIST_LEAST;
 	lane->kind = kind;
 	destination->latest = lane;
 	return lane;

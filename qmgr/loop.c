@@ -68,9 +68,10 @@ tick(struct qmgr *qmgr)
 	check_space(qmgr);
 	qmgr->next_tick_ms = qmgr->now_ms + (qmgr->has_space ? TICK_MS : FULL_TICK_MS);
 	agents_tick(qmgr);
+	suspensions_tick(qmgr);
 }
 
-/* Messages that could not be moved to a file: their next attempt is due. */
+/* Messages that could not be written to a file: that is due again, or their next attempt is. */
 static void
 alarms_ring(struct qmgr *qmgr)
 {
@@ -80,7 +81,11 @@ alarms_ring(struct qmgr *qmgr)
 		struct message *message = CONTAINER_OF(node, struct message, alarm);
 
 		heap_remove(&qmgr->alarms, node);
-		if (message->io == 0 && !message->is_round)
+		if (message->io > 0 || message->is_round)
+			continue;
+		if (message->is_unsaved && message->next_attempt_us > qmgr->now_us)
+			store_again(qmgr, message);
+		else
 			round_begin(qmgr, message);
 	}
 }

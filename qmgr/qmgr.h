@@ -25,6 +25,7 @@
 #include "qmgr/journal.h"
 #include "qmgr/recent.h"
 #include "qmgr/schedule.h"
+#include "qmgr/suspend.h"
 
 struct resolvers;
 struct resolve_task;
@@ -60,6 +61,7 @@ struct qmgr {
 	struct match_list *mailq_users, *flush_users;
 	struct schedule    schedule;
 	struct backlog     backlog;
+	struct suspensions suspensions;
 	ARRAY(struct source *) listeners;
 
 	struct hash      messages; /* in memory, by id */
@@ -159,6 +161,7 @@ struct message {
 	struct list_node  lanes;
 	int64_t           active_us;
 	int64_t           next_attempt_us;
+	int64_t           resume_us; /* this round met a suspension that ends then; 0 = none */
 	bool              is_resolving;
 	bool              is_round; /* lanes are made or about to be */
 	bool              is_retried, is_warned, is_expired;
@@ -169,7 +172,7 @@ struct message {
 	bool              is_flushed; /* by hand: deferred transports are tried, too */
 	bool              is_refused; /* intake: not taken after all, freed when nobody reads it */
 	bool              has_news;   /* results that are not in the journal yet */
-	bool              is_file_behind; /* results that are not in its file, as a write failed */
+	bool              is_unsaved; /* results that could not be written to its file yet */
 	unsigned          agent_deaths;
 	enum job_kind     notice;    /* the notices under way; JOB_DELIVER = none */
 	struct resolve_task *routes; /* found, waiting for the commit */
@@ -264,6 +267,18 @@ void route_apply(struct qmgr *qmgr, struct message *message, uint32_t index,
 void resolve_apply(struct qmgr *qmgr, struct message *message);
 void resolve_forget(struct message *message);
 
+/* ---- outlook.c ---- */
+
+/* Reads state/suspended; what is over is forgotten. */
+void suspensions_load(struct qmgr *qmgr);
+/* Once a second. */
+void suspensions_tick(struct qmgr *qmgr);
+/* The message waits for the end of the suspension, if that has one. */
+void suspension_wait(struct qmgr *qmgr, struct message *message,
+                     const struct suspension *suspension);
+/* "delivery temporarily suspended: ..." */
+void suspension_reason(const struct suspension *suspension, struct buf *text);
+
 /* ---- store.c ---- */
 
 /* A journal record that nobody waits for: result so far, or done. */
@@ -275,6 +290,8 @@ void store_finish(struct qmgr *qmgr, struct message *message);
 void store_supersede(struct qmgr *qmgr, struct message *message);
 /* It rests in a file until next_attempt_us (or on hold) and leaves memory. */
 void store_rest(struct qmgr *qmgr, struct message *message, enum place place);
+/* Once more: its results could not be written to its file. */
+void store_again(struct qmgr *qmgr, struct message *message);
 /* Moves what is live in the oldest segments to files when there are too many segments. */
 void store_evict(struct qmgr *qmgr);
 void segment_enter(struct qmgr *qmgr, struct message *message, uint64_t epoch);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "lib/base/log.h"
+#include "lib/queue/filter.h"
 
 #define ARENA_MOST   (64u << 20)
 #define THREADS_MOST 64
@@ -243,12 +244,31 @@ route_defer(struct qmgr *qmgr, struct message *message, uint32_t index, const st
 	settle_here(qmgr, message, index, &outcome, NULL);
 }
 
+/* By hand: until it is resumed, or its time is over. */
+static bool
+is_suspended(struct qmgr *qmgr, struct message *message, uint32_t index, const struct route *route)
+{
+	const struct suspension *suspension =
+		suspensions_find(&qmgr->suspensions, route->transport, route->nexthop,
+	                         address_domain(route->recipient), qmgr->now_us);
+	struct buf text = BUF(1024);
+
+	if (suspension == NULL)
+		return false;
+	suspension_reason(suspension, &text);
+	suspension_wait(qmgr, message, suspension);
+	route_defer(qmgr, message, index, route, "4.3.2", buf_text(&text));
+	buf_free(&text);
+	return true;
+}
+
 void
 route_apply(struct qmgr *qmgr, struct message *message, uint32_t index, const struct route *route)
 {
 	struct recipient *recipient = &message->recipients[index];
 
-	if (settle_by_transport(qmgr, message, index, route))
+	if (settle_by_transport(qmgr, message, index, route) ||
+	    is_suspended(qmgr, message, index, route))
 		return;
 	struct destination *destination = destination_of(qmgr, route);
 	if (destination == NULL) {

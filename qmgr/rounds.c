@@ -7,8 +7,7 @@
 #include "lib/base/log.h"
 #include "lib/conf/notice_template.h"
 #include "lib/mail/address.h"
-
-#define SECOND_US INT64_C(1000000)
+#include "qmgr/retry.h"
 
 /* "alice@example.org" as logs show it; the result lives in out. */
 static struct slice
@@ -36,6 +35,7 @@ round_begin(struct qmgr *qmgr, struct message *message)
 	message->is_round = true;
 	message->has_notice_trouble = false;
 	message->wants_flush = message->is_held = false;
+	message->resume_us = 0;
 	message->notice = JOB_DELIVER;
 	message->active_us = qmgr->now_us;
 	message->unsettled = 0;
@@ -158,12 +158,10 @@ notice_begin(struct qmgr *qmgr, struct message *message, enum job_kind kind,
 static void
 round_expire(struct qmgr *qmgr, struct message *message)
 {
-	int64_t lifetime_s = message->sender.length == 0 ? qmgr->parameters->bounce_queue_lifetime
-	                                                 : qmgr->parameters->maximal_queue_lifetime;
-	int64_t age_us = qmgr->now_us - message->envelope.arrival_us;
 	struct buf sender = BUF(4096);
 
-	if (!message->is_expired && age_us < lifetime_s * SECOND_US)
+	if (!message->is_expired && !retry_is_over(qmgr->parameters, message->sender.length == 0,
+	                                           message->envelope.arrival_us, qmgr->now_us))
 		return;
 	struct slice from = sender_text(message, &sender);
 	log_info("%s: from=<%.*s>, status=%s, returned to sender", message->id, SLICE_ARGS(from),
@@ -186,28 +184,23 @@ round_expire(struct qmgr *qmgr, struct message *message)
 static bool
 is_warning_due(const struct qmgr *qmgr, const struct message *message)
 {
-	int64_t after_s = qmgr->parameters->delay_warning_time;
-
-	return after_s > 0 && !message->is_warned &&
+	return !message->is_warned &&
 	       (message->sender.length > 0 ||
 	        notice_class_is_set(qmgr->parameters->notify_classes, "delay")) &&
-	       qmgr->now_us - message->envelope.arrival_us >= after_s * SECOND_US;
+	       retry_is_late(qmgr->parameters, message->envelope.arrival_us, qmgr->now_us);
 }
 
-/* The longer it waits the rarer it is tried: after as long again as it is old, within bounds. */
+/* The longer it waits the rarer it is tried. */
 static void
 round_defer(struct qmgr *qmgr, struct message *message)
 {
-	int64_t least = qmgr->parameters->minimal_backoff_time * SECOND_US;
-	int64_t most = qmgr->parameters->maximal_backoff_time * SECOND_US;
-	int64_t pause = qmgr->now_us - message->envelope.arrival_us;
-
-	if (pause > most)
-		pause = most;
-	if (pause < least)
-		pause = least;
 	message->attempts++;
-	message->next_attempt_us = qmgr->now_us + (message->wants_flush ? 0 : pause);
+	message->next_attempt_us = qmgr->now_us;
+	if (!message->wants_flush)
+		message->next_attempt_us =
+			retry_next_us(qmgr->parameters, message->envelope.arrival_us, qmgr->now_us);
+	if (message->resume_us != 0 && message->resume_us < message->next_attempt_us)
+		message->next_attempt_us = message->resume_us;
 	message->is_round = false;
 	message->is_flushed = message->wants_flush = false;
 	store_rest(qmgr, message, PLACE_DEFERRED);

@@ -7,6 +7,7 @@
 #include "lib/base/log.h"
 #include "lib/base/number.h"
 
+#define PROVEN_MS   60000
 #define FRESH_TURNS 4 /* of five turns, when both kinds wait */
 
 /* What the nodes in the heap of wakes belong to. */
@@ -137,7 +138,8 @@ schedule_transport(struct schedule *schedule, struct slice name)
 		return NULL;
 	transport->schedule = schedule;
 	transport->name = strndup(name.data, name.length);
-	list_init(&transport->ready);
+	for (size_t i = 0; i < READY_LINES; i++)
+		list_init(&transport->ready[i]);
 	list_init(&transport->waiting);
 	list_init(&transport->idle);
 	list_init(&transport->in_all);
@@ -184,6 +186,12 @@ destination_rest(struct destination *destination)
 	if (destination->lanes > 0 || destination->busy > 0 || destination->agents > 0 ||
 	    destination->is_pausing || destination_is_dead(destination))
 		return;
+	/* That it answers is remembered for a while: its next mail is no probe. */
+	if (destination->is_proven && !destination->is_worker &&
+	    (heap_contains(&destination->wake) ||
+	     heap_insert(&destination->transport->schedule->wakes, &destination->wake,
+	                 destination->proven_ms + PROVEN_MS)))
+		return;
 	if (heap_contains(&destination->wake))
 		heap_remove(&destination->transport->schedule->wakes, &destination->wake);
 	list_remove(&destination->in_ready);
@@ -212,7 +220,22 @@ destination_is_ready(const struct destination *destination)
 		return !list_is_empty(&destination->idle) ||
 		       destination->agents < (size_t)destination->transport->schedule->parameters
 		                                     ->qmgr_worker_channel_limit;
+	/* One probe at a time: the first answer of the living is not to wait for a second try at
+	 * the dead. */
+	if (!destination->is_proven && list_is_empty(&destination->fresh) &&
+	    destination->probes > 0)
+		return false;
 	return destination->busy < destination->feedback.window;
+}
+
+static enum ready_line
+line_of(const struct destination *destination)
+{
+	if (destination->letters > 0)
+		return READY_LETTER;
+	if (!list_is_empty(&destination->fresh))
+		return READY_LIST;
+	return destination->is_proven || destination->is_worker ? READY_PROVEN : READY_PROBE;
 }
 
 /* Puts it in its transport's line, or takes it out. */
@@ -225,21 +248,81 @@ destination_review(struct destination *destination)
 		list_append(&destination->transport->waiting, &destination->in_waiting);
 	if (destination->lanes == 0)
 		list_remove(&destination->in_waiting);
-	if (destination_is_ready(destination) && !is_in)
-		list_append(&destination->transport->ready, &destination->in_ready);
-	else if (!destination_is_ready(destination) && is_in)
-		list_remove(&destination->in_ready);
+	if (!destination_is_ready(destination)) {
+		if (is_in)
+			list_remove(&destination->in_ready);
+		return;
+	}
+	enum ready_line line = line_of(destination);
+	if (is_in && destination->line == line)
+		return;
+	list_remove(&destination->in_ready);
+	destination->line = line;
+	list_append(&destination->transport->ready[line], &destination->in_ready);
 }
+
+/* Three quarters of its agents may look whether what failed goes now; at least one job. */
+static bool
+may_probe(const struct transport *transport)
+{
+	return transport->probes == 0 || transport->probes < transport->room * 3 / 4;
+}
+
+/*
+ * Which line comes first at a turn. Letters have three turns of five, lists one, what is tried
+ * again one; a turn that nobody wants there goes to the next kind.
+ */
+#define TURNS 10
+static const enum ready_line turn_order[TURNS][READY_LINES] = {
+	{ READY_LETTER, READY_LIST, READY_PROVEN, READY_PROBE },
+	{ READY_LETTER, READY_LIST, READY_PROBE, READY_PROVEN },
+	{ READY_LIST, READY_LETTER, READY_PROVEN, READY_PROBE },
+	{ READY_LETTER, READY_LIST, READY_PROBE, READY_PROVEN },
+	{ READY_PROVEN, READY_PROBE, READY_LETTER, READY_LIST },
+	{ READY_LETTER, READY_LIST, READY_PROVEN, READY_PROBE },
+	{ READY_LETTER, READY_LIST, READY_PROBE, READY_PROVEN },
+	{ READY_LIST, READY_LETTER, READY_PROVEN, READY_PROBE },
+	{ READY_LETTER, READY_LIST, READY_PROBE, READY_PROVEN },
+	{ READY_PROBE, READY_PROVEN, READY_LETTER, READY_LIST },
+};
 
 struct destination *
 transport_next(struct transport *transport)
 {
-	struct list_node *node = transport->is_pausing ? NULL : list_first(&transport->ready);
+	const enum ready_line *order = turn_order[transport->turn % TURNS];
 
-	return node == NULL ? NULL : CONTAINER_OF(node, struct destination, in_ready);
+	if (transport->is_pausing)
+		return NULL;
+	for (size_t i = 0; i < READY_LINES; i++) {
+		struct list_node *node = list_first(&transport->ready[order[i]]);
+
+		if (node != NULL && (order[i] != READY_PROBE || may_probe(transport)))
+			return CONTAINER_OF(node, struct destination, in_ready);
+	}
+	return NULL;
+}
+
+bool
+transport_is_given_up(struct transport *transport, int64_t now_ms)
+{
+	if (transport->agents > 0 || list_is_empty(&transport->waiting))
+		return false;
+	if (transport->unserved_since_ms == 0)
+		transport->unserved_since_ms = now_ms;
+	if (now_ms - transport->unserved_since_ms <
+	    transport->schedule->parameters->transport_retry_time * 1000)
+		return false;
+	transport->unserved_since_ms = now_ms;
+	return true;
 }
 
 /* ---- lanes ---- */
+
+static bool
+is_letter(const struct lane *lane)
+{
+	return lane->is_fresh && !lane->is_list;
+}
 
 void
 lane_enter(struct lane *lane)
@@ -251,6 +334,7 @@ lane_enter(struct lane *lane)
 		return;
 	list_append(line, &lane->in_destination);
 	destination->lanes++;
+	destination->letters += is_letter(lane);
 	destination_review(destination);
 }
 
@@ -261,6 +345,7 @@ lane_leave(struct lane *lane)
 		return;
 	list_remove(&lane->in_destination);
 	lane->destination->lanes--;
+	lane->destination->letters -= is_letter(lane);
 	destination_review(lane->destination);
 }
 
@@ -302,6 +387,11 @@ destination_job_begun(struct destination *destination, int64_t now_ms)
 	struct transport *transport = destination->transport;
 
 	destination->busy++;
+	transport->turn++;
+	if (destination->line == READY_PROBE) {
+		destination->probes++;
+		transport->probes++;
+	}
 	if (transport->transport_delay_ms > 0 && !transport->is_pausing &&
 	    heap_insert(&transport->schedule->wakes, &transport->wake,
 	                now_ms + transport->transport_delay_ms))
@@ -309,6 +399,13 @@ destination_job_begun(struct destination *destination, int64_t now_ms)
 	/* Its turn is over: to the end of the line. */
 	list_remove(&destination->in_ready);
 	destination_review(destination);
+}
+
+static void
+probes_end(struct destination *destination, int count)
+{
+	destination->probes -= count;
+	destination->transport->probes -= (size_t)count;
 }
 
 void
@@ -319,11 +416,15 @@ destination_job_ended(struct destination *destination, enum destination_report r
 
 	switch (report) {
 	case DESTINATION_OK:
+		destination->is_proven = true;
+		destination->proven_ms = now_ms;
+		probes_end(destination, destination->probes);
 		feedback_success(&destination->feedback, &transport->feedback, destination->busy);
 		break;
 	case DESTINATION_FAILED:
 		if (!feedback_failure(&destination->feedback, &transport->feedback))
 			break;
+		destination->is_proven = false;
 		snprintf(destination->dead_reason, sizeof(destination->dead_reason), "%.*s",
 		         SLICE_ARGS(reason));
 		destination_pause(destination,
@@ -333,6 +434,8 @@ destination_job_ended(struct destination *destination, enum destination_report r
 	case DESTINATION_NEUTRAL: break;
 	}
 	destination->busy--;
+	if (destination->probes > destination->busy)
+		probes_end(destination, 1);
 	if (transport->destination_delay_ms > 0 && !destination_is_dead(destination))
 		destination_pause(destination, now_ms + transport->destination_delay_ms);
 	destination_review(destination);
@@ -352,6 +455,8 @@ static void
 destination_wake(struct destination *destination)
 {
 	destination->is_pausing = false;
+	if (destination->lanes == 0 && destination->busy == 0)
+		destination->is_proven = false;
 	if (destination_is_dead(destination))
 		feedback_init(&destination->feedback, &destination->transport->feedback);
 	destination_review(destination);

@@ -4,7 +4,11 @@
  * Pure state over times that are passed in, so that tests run it on a simulated clock. A lane is
  * one message's recipients at one destination. A destination gives its lanes turns (one job
  * each), those of fresh mail first, so that a long list or a backlog holds up nobody. A transport
- * gives its destinations turns. Which agent takes a job is decided in agents.c.
+ * gives its destinations turns, likewise. Which agent takes a job is decided in agents.c.
+ *
+ * Probes: mail that failed before, at a destination where nothing has succeeded since, is tried one
+ * job at a time, by three quarters of a transport's agents at most. However many destinations are
+ * dead, each for as long as a connection takes to time out, a quarter is there for the living.
  */
 #ifndef DAKIYA_QMGR_SCHEDULE_H
 #define DAKIYA_QMGR_SCHEDULE_H
@@ -17,6 +21,15 @@
 #include "qmgr/feedback.h"
 
 struct message;
+
+/* Lines of destinations that may have a job now. */
+enum ready_line {
+	READY_LETTER, /* fresh mail to few recipients waits there */
+	READY_LIST,   /* fresh mail to many */
+	READY_PROVEN, /* only mail that is tried again; something has succeeded there */
+	READY_PROBE,  /* the same, and nothing has */
+	READY_LINES
+};
 
 struct schedule {
 	const struct snapshot   *snapshot;
@@ -36,10 +49,13 @@ struct transport {
 	int64_t                transport_delay_ms;
 	bool                   is_deferred; /* defer_transports */
 
-	struct hash      destinations; /* by key */
-	struct list_node ready;        /* destinations that may have a job now */
-	struct list_node waiting;      /* those with lanes, ready or not */
-	struct heap_node wake;         /* while it pauses (transport_delay) */
+	struct hash      destinations;       /* by key */
+	struct list_node ready[READY_LINES]; /* destinations that may have a job now */
+	unsigned         turn;
+	size_t           room;    /* jobs that its agents take at a time, together */
+	size_t           probes;  /* of those under way */
+	struct list_node waiting; /* those with lanes, ready or not */
+	struct heap_node wake;    /* while it pauses (transport_delay) */
 	bool             is_pausing;
 
 	struct list_node idle; /* agents with room, agents.c */
@@ -51,11 +67,16 @@ struct destination {
 	struct transport *transport;
 	char             *key; /* nexthop, or "uid:gid" of a mailbox worker */
 	struct feedback   feedback;
-	int               busy;  /* jobs under way */
-	size_t            lanes; /* waiting here */
+	int               busy;    /* jobs under way */
+	size_t            lanes;   /* waiting here */
+	size_t            letters; /* of those, fresh ones to few recipients */
 	struct list_node  fresh, retried;
 	unsigned          turn;
-	struct lane      *latest; /* the newest lane, while it is there */
+	bool              is_proven; /* something has succeeded here */
+	int64_t           proven_ms; /* when, last */
+	int               probes;    /* of the jobs under way */
+	enum ready_line   line;      /* that it is in, while it is */
+	struct lane      *latest;    /* the newest lane, while it is there */
 	struct list_node  in_ready, in_waiting;
 	struct heap_node  wake; /* while it is dead or pauses */
 	bool              is_pausing;
@@ -79,9 +100,13 @@ struct lane {
 	uint32_t            waiting;
 	uint32_t            busy; /* jobs of this lane under way */
 	bool                is_fresh;
+	bool                is_list; /* its message has many recipients */
 	enum job_kind       kind;
 };
 #define LANE_END UINT32_MAX
+
+/* Recipients from which on a message is a list, which lets letters pass. */
+#define LIST_LEAST 51
 
 void schedule_init(struct schedule *schedule, const struct snapshot *snapshot);
 void schedule_free(struct schedule *schedule);
@@ -105,6 +130,12 @@ bool destination_is_ready(const struct destination *destination);
 struct destination *transport_next(struct transport *transport);
 /* The lane whose turn it is; NULL when none waits. It goes to the end of its line. */
 struct lane *destination_next_lane(struct destination *destination);
+
+/*
+ * Whether nobody has served the transport, while mail waits, for transport_retry_time: once each
+ * time that this has passed.
+ */
+bool transport_is_given_up(struct transport *transport, int64_t now_ms);
 
 /* Not before until_ms; ends by itself. */
 void destination_pause(struct destination *destination, int64_t until_ms);

@@ -103,6 +103,7 @@ state_init(struct qmgr *qmgr)
 	list_init(&qmgr->all_links);
 	list_init(&qmgr->dirty);
 	list_init(&qmgr->agents);
+	suspensions_init(&qmgr->suspensions);
 	task_list_init(&qmgr->to_journal);
 	task_list_init(&qmgr->to_resolve);
 	qmgr->has_space = true;
@@ -194,6 +195,7 @@ qmgr_open(struct qmgr *qmgr, struct error *error)
 		return false;
 	if (!recent_save(&qmgr->recent, qmgr->state_fd, &kept))
 		log_warning("%s", kept.text);
+	suspensions_load(qmgr);
 	spools_sweep(qmgr);
 	return scan_start(qmgr, error) && listeners_watch(qmgr, error);
 }
@@ -224,5 +226,6 @@ qmgr_close(struct qmgr *qmgr)
 	files_stop(&qmgr->files);
 	journal_stop(&qmgr->journal);
 	recent_free(&qmgr->recent);
+	suspensions_free(&qmgr->suspensions);
 	close(qmgr->lock_fd);
 }

@@ -6,12 +6,13 @@
 
 #include "lib/base/log.h"
 #include "lib/queue/stored.h"
+#include "qmgr/retry.h"
 
 #define STORE_RETRY_US (30 * INT64_C(1000000)) /* when a file cannot be written or read */
+#define STORE_LEAST_US INT64_C(1000000)
 #define EVICT_PAUSE_MS 10000
 #define COMPLAIN_MS    1000
 #define EVICT_AT_ONCE  200
-#define FETCH_AT_ONCE  500
 #define RESULT_MOST    (16u << 20)
 
 bool
@@ -354,6 +355,21 @@ move_begin(struct qmgr *qmgr, struct message *message, enum place place)
 	return true;
 }
 
+/* Its results could not be written: in memory until they are, or until its next attempt. */
+static void
+message_keep(struct qmgr *qmgr, struct message *message)
+{
+	int64_t when_us = qmgr->now_us + STORE_RETRY_US;
+
+	message->is_unsaved = true;
+	if (message->next_attempt_us < when_us)
+		when_us = message->next_attempt_us;
+	if (when_us < qmgr->now_us + STORE_LEAST_US)
+		when_us = qmgr->now_us + STORE_LEAST_US;
+	if (!heap_contains(&message->alarm))
+		heap_insert(&qmgr->alarms, &message->alarm, when_us);
+}
+
 static void
 updated_done(struct qmgr *qmgr, struct task *task)
 {
@@ -361,11 +377,14 @@ updated_done(struct qmgr *qmgr, struct task *task)
 	struct message   *message = file->context;
 
 	if (file->error.errno_value != 0) {
-		log_warning("%s: %s", message->id, file->error.text);
-		message->is_file_behind |= file->verb == FILE_UPDATE;
+		if (may_complain(qmgr))
+			log_warning("%s: %s", message->id, file->error.text);
+		/* Out of memory what this round delivered would be delivered once more. */
+		message->is_unsaved |= file->verb == FILE_UPDATE;
 	} else if (file->verb == FILE_UPDATE) {
 		message->valid_bytes = file->valid_bytes;
-		message->is_file_behind = message->is_file_behind && file->result.length == 0;
+		message->is_unsaved = false;
+		message_clear_changes(message);
 	} else {
 		message->place = message->place == PLACE_HOLD ? PLACE_DEFERRED : PLACE_HOLD;
 	}
@@ -376,8 +395,8 @@ updated_done(struct qmgr *qmgr, struct task *task)
 		return;
 	if (has_wish(message))
 		message_touch(qmgr, message);
-	else if (message->is_file_behind && message->place == PLACE_DEFERRED)
-		message_park(qmgr, message); /* who has got it is known only here */
+	else if (message->is_unsaved)
+		message_keep(qmgr, message);
 	else
 		message_unload(qmgr, message);
 }
@@ -389,12 +408,11 @@ update_begin(struct qmgr *qmgr, struct message *message, enum file_verb verb)
 
 	if (file == NULL)
 		return false;
-	if (verb == FILE_UPDATE &&
-	    !message_result(message, !message->is_file_behind, &file->result)) {
-		buf_clear(&file->result);
-		message->is_file_behind = true;
+	if (verb == FILE_UPDATE && !message_result(message, true, &file->result)) {
+		buf_free(&file->result);
+		free(file);
+		return false;
 	}
-	message_clear_changes(message);
 	file->place = message->place;
 	file->valid_bytes = message->valid_bytes;
 	file->mtime_us = message->next_attempt_us;
@@ -418,6 +436,13 @@ store_rest(struct qmgr *qmgr, struct message *message, enum place place)
 	}
 	if (!is_begun)
 		message_park(qmgr, message);
+}
+
+void
+store_again(struct qmgr *qmgr, struct message *message)
+{
+	if (!update_begin(qmgr, message, FILE_UPDATE))
+		message_keep(qmgr, message);
 }
 
 void
@@ -541,18 +566,17 @@ store_fetch(struct qmgr *qmgr, struct waiting *waiting)
 	files_give(qmgr->files, file);
 }
 
-/* A quarter of the active queue is kept for fresh mail. */
 void
 store_fetch_due(struct qmgr *qmgr)
 {
-	size_t          most = (size_t)qmgr->parameters->qmgr_message_active_limit;
-	struct waiting *waiting;
+	struct active_count active = { .messages = qmgr->messages.count,
+		                       .retried = qmgr->retried,
+		                       .fetching = qmgr->fetching };
+	struct waiting     *waiting;
 
-	if (qmgr->is_draining)
-		return;
-	while (qmgr->messages.count + qmgr->fetching < most &&
-	       qmgr->retried + qmgr->fetching < (most * 3 + 3) / 4 &&
-	       qmgr->fetching < FETCH_AT_ONCE &&
-	       (waiting = backlog_due(&qmgr->backlog, qmgr->now_us)) != NULL)
+	while (!qmgr->is_draining && retry_has_room(qmgr->parameters, &active) &&
+	       (waiting = backlog_due(&qmgr->backlog, qmgr->now_us)) != NULL) {
 		store_fetch(qmgr, waiting);
+		active.fetching = qmgr->fetching;
+	}
 }

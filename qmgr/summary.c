@@ -5,7 +5,8 @@
 #include <stdlib.h>
 
 #define DESTINATIONS_MOST 200
-#define LIST_MOST         (900u * 1024)
+#define LIST_MOST         (500u * 1024)
+#define SUSPENDED_MOST    (500u * 1024)
 
 /* ---- messages ---- */
 
@@ -119,16 +120,20 @@ void
 ask_totals(struct qmgr *qmgr, struct ask *ask)
 {
 	struct count        count = { .qmgr = qmgr, .totals = msg_queue_totals_clear() };
-	struct ipc_encoding encoding = { .fields = BUF(LIST_MOST + 4096) };
-	struct buf          list = BUF(LIST_MOST);
+	struct ipc_encoding encoding = { .fields = BUF(LIST_MOST + SUSPENDED_MOST + 4096) };
+	struct buf          list = BUF(LIST_MOST), suspended = BUF(SUSPENDED_MOST);
 
 	count.totals.is_complete = qmgr->is_scanned;
 	count_messages(&count);
 	list_destinations(&count, &list);
 	list.has_failed = false; /* what did not fit is in destination_count */
 	count.totals.destinations = buf_slice(&list);
+	suspensions_append(&qmgr->suspensions, &suspended);
+	suspended.has_failed = false;
+	count.totals.suspensions = buf_slice(&suspended);
 	if (msg_queue_totals_encode(&encoding, &count.totals))
 		buf_append(&ask->out, buf_slice(&encoding.fields));
 	buf_free(&list);
+	buf_free(&suspended);
 	buf_free(&encoding.fields);
 }

@@ -45,7 +45,8 @@ $(PLACES): places-are-current
 # A second name of a tool: name=tool. Only of tools that are there.
 SENDMAIL_NAMES := mailq=$(if $(filter sendmail,$(TOOLS)),sendmail,dakqueue) newaliases=sendmail
 POSTFIX_NAMES  := postfix=dakiya postconf=dakconf postmap=dakmap postalias=dakmap \
-                  postqueue=dakqueue postsuper=dakqueue postcat=dakqueue postlog=daklog
+                  postqueue=dakqueue postsuper=dakqueue postcat=dakqueue qshape=dakqueue \
+                  postlog=daklog
 present = $(foreach n,$(1),$(if $(filter $(lastword $(subst =, ,$(n))),$(TOOLS)),$(n)))
 
 MANUALS := $(wildcard docs/man/*.[158])

@@ -11,6 +11,8 @@ enum queue_action {
 	QUEUE_ACT_RELEASE,
 	QUEUE_ACT_REQUEUE, /* as FLUSH, and routed anew */
 	QUEUE_ACT_EXPIRE,  /* returned to its sender at the next chance */
+	/* In qmgr only: what is in line is taken out of it and routed anew. */
+	QUEUE_ACT_REROUTE,
 };
 
 enum control_status { CONTROL_OK, CONTROL_NOT_FOUND, CONTROL_NOT_ALLOWED, CONTROL_FAILED };

@@ -14,15 +14,6 @@
 #define FILE_MOST ((off_t)2 << 30) /* the largest segment that may be set, and more */
 
 bool
-queue_site_matches(struct slice address, struct slice site)
-{
-	size_t at = slice_find_last_byte(address, '@');
-
-	return at != SLICE_NOT_FOUND && site.length > 0 &&
-	       slice_equal_fold(slice_from_offset(address, at + 1), site);
-}
-
-bool
 queue_recipient_append(struct buf *list, const struct msg_recipient *recipient,
                        struct slice outcome)
 {
@@ -90,8 +81,7 @@ queue_entry_from_file(const struct stored_file *file, const struct queue_file_li
 	for (uint32_t i = 0; msg_recipient_next(&rest, &recipient); i++) {
 		if (known[i].state == STORED_DONE)
 			continue;
-		is_wanted |=
-			how->site.length == 0 || queue_site_matches(recipient.address, how->site);
+		is_wanted = true;
 		if (how->want_recipients)
 			queue_recipient_append(list, &recipient, known[i].outcome);
 	}
@@ -111,7 +101,6 @@ directory_visit(int queue_fd, const char *path, enum queue_state state, queue_vi
 	int            fd = openat(queue_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR           *directory = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *entry;
-	char           name[64];
 
 	if (directory == NULL) {
 		if (fd >= 0)
@@ -121,8 +110,7 @@ directory_visit(int queue_fd, const char *path, enum queue_state state, queue_vi
 	while (!*is_over && (entry = readdir(directory)) != NULL) {
 		if (!queue_id_is_valid(slice_from(entry->d_name)))
 			continue;
-		snprintf(name, sizeof(name), "%s/%.31s", path, entry->d_name);
-		*is_over = !visit(context, name, entry->d_name, state);
+		*is_over = !visit(context, dirfd(directory), entry->d_name, state);
 	}
 	closedir(directory);
 	return true;
@@ -139,6 +127,35 @@ queue_files_visit(int queue_fd, queue_visit *visit, void *context)
 		snprintf(path, sizeof(path), "deferred/%X", i);
 		is_good = directory_visit(queue_fd, path, QUEUE_DEFERRED, visit, context, &is_over);
 	}
+	return is_good;
+}
+
+bool
+queue_file_fetch(int directory, const char *name, struct buf *bytes, int64_t *mtime_us)
+{
+	struct stat info;
+	/* Noting the access would cost as much as reading. Only the owner may do without. */
+	int fd = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOATIME);
+
+	if (fd < 0 && errno == EPERM)
+		fd = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return false;
+	buf_clear(bytes);
+	bool is_good = fstat(fd, &info) == 0 && S_ISREG(info.st_mode) &&
+	               buf_reserve(bytes, (size_t)info.st_size);
+	while (is_good && bytes->length < (size_t)info.st_size) {
+		ssize_t got =
+			read(fd, bytes->data + bytes->length, (size_t)info.st_size - bytes->length);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			break;
+		bytes->length += (size_t)got;
+	}
+	close(fd);
+	*mtime_us = (int64_t)info.st_mtim.tv_sec * 1000000 + info.st_mtim.tv_nsec / 1000;
 	return is_good;
 }
 

@@ -7,9 +7,6 @@
 #include "lib/queue/control.h"
 #include "lib/queue/stored.h"
 
-/* Whether the address is in that domain (no address is in an empty one). */
-bool queue_site_matches(struct slice address, struct slice site);
-
 /* One recipient with its last outcome (a list of one msg_outcome, or empty). */
 bool queue_recipient_append(struct buf *list, const struct msg_recipient *recipient,
                             struct slice outcome);
@@ -18,19 +15,22 @@ struct queue_file_listing {
 	enum queue_state state;
 	int64_t          mtime_us; /* the next attempt */
 	bool             want_recipients;
-	struct slice     site; /* only with a recipient there that is to be done; empty = any */
 };
 /*
- * Fills *entry; its recipients lie in *list, which the caller provides and frees. False: not in
- * that site, nothing left to do in it, or out of memory.
+ * Fills *entry; its recipients lie in *list, which the caller provides and frees. False: nothing
+ * left to do in it, or out of memory.
  */
 bool queue_entry_from_file(const struct stored_file *file, const struct queue_file_listing *how,
                            struct buf *list, struct msg_queue_entry *entry);
 
 /* Whether text is the name of a file that could be a queue file of ours in deferred/ or hold/:
  * calls visit for each, until it returns false. False when a directory cannot be read. */
-typedef bool queue_visit(void *context, const char *path, const char *id, enum queue_state state);
+typedef bool queue_visit(void *context, int directory, const char *id, enum queue_state state);
 bool         queue_files_visit(int queue_fd, queue_visit *visit, void *context);
+
+/* A whole file in *bytes, which is used again and again; false with errno. Its mtime in *mtime_us.
+ */
+bool queue_file_fetch(int directory, const char *name, struct buf *bytes, int64_t *mtime_us);
 
 /* A whole file in memory, malloc'ed; NULL with errno. Its mtime in *mtime_us. */
 char *queue_file_map(int queue_fd, const char *path, size_t *length, int64_t *mtime_us);

@@ -15,6 +15,7 @@ OK, USAGE, NO_INPUT, DOWN, NOT_ALLOWED = 0, 64, 65, 69, 77
 LONG = "the host said a great deal about why it would not take this mail today, and then more"
 ROUTES = {"one.test": "retry:4.2.1 first reason", "two.test": "retry:4.2.2 second reason",
           "moving.test": "retry:4.2.9 old reason",
+          "sub.long.test": "retry:4.2.4 no reason",
           "long.test": f"retry:4.2.3 {LONG}", "slow.test": "smtp:[127.0.0.1]:9"}
 NOBODY = 65534
 
@@ -375,7 +376,7 @@ def test_while_the_mail_system_is_down_the_owner_reads_the_queue(queue):
         assert by_id == {one["queue_id"]: one for one in objects}
         assert queue.tool("dakqueue", "show", waiting).stdout == shown
         assert queue.tool("dakqueue", "show", "noSuchId1", check=False).returncode == NO_INPUT
-        for arguments in (["flush"], ["delete", "ALL"], ["hold", held]):
+        for arguments in (["flush"], ["expire", "ALL"], ["hold", held]):
             result = queue.tool("dakqueue", *arguments, check=False)
             assert result.returncode == DOWN and result.stdout == ""
             assert result.stderr == "dakqueue: the mail system is down\n"

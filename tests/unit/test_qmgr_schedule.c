@@ -1,5 +1,5 @@
 /* test_qmgr_schedule.c - whose turn it is, on a simulated clock. */
-/* links: qmgr/schedule.c qmgr/feedback.c qmgr/backlog.c */
+/* links: qmgr/schedule.c qmgr/feedback.c qmgr/backlog.c qmgr/retry.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "qmgr/backlog.h"
+#include "qmgr/retry.h"
 #include "qmgr/schedule.h"
 
 struct world {
@@ -156,6 +157,22 @@ a_window_full_of_failures_kills_a_destination_and_a_success_between_saves_it(voi
 }
 
 static void
+a_higher_cohort_limit_forgives_more_windows_of_failures(void **state)
+{
+	struct feedback_config how = config();
+	struct feedback        feedback;
+	int                    failures = 1;
+
+	(void)state;
+	how.failed_cohort_limit = 3;
+	feedback_init(&feedback, &how);
+	while (!feedback_failure(&feedback, &how))
+		failures++;
+	/* 1/5 + 1/4 + 1/3 + 1/2 = 1.28, then 1 each at a window of 1: 2.28, 3.28 */
+	assert_int_equal(failures, 6);
+}
+
+static void
 feedback_by_window_needs_a_window_full_for_a_step(void **state)
 {
 	struct feedback_config how = config();
@@ -244,6 +261,341 @@ fresh_mail_goes_before_a_backlog_and_does_not_starve_it(void **state)
 		(*(destination_next_lane(a)->is_fresh ? &fresh : &retried))++;
 	assert_int_equal(fresh, 40);
 	assert_int_equal(retried, 10);
+	world_free(world);
+}
+
+static struct destination *
+numbered(struct world *world, const char *transport, size_t number)
+{
+	char key[32];
+
+	snprintf(key, sizeof(key), "d%zu.test", number);
+	return destination(world, transport, key);
+}
+
+/* Gives the next job; NULL when nobody may have one. */
+static struct destination *
+begin(struct world *world, struct transport *transport)
+{
+	struct destination *next = transport_next(transport);
+
+	if (next != NULL)
+		destination_job_begun(next, world->now_ms);
+	return next;
+}
+
+static void
+a_letter_to_a_new_destination_overtakes_a_list_to_many(void **state)
+{
+	struct world     *world = world_make("");
+	struct transport *smtp = schedule_transport(&world->schedule, SLICE("smtp"));
+	struct destination *new;
+	int jobs = 0;
+
+	(void)state;
+	for (size_t i = 0; i < 150; i++) {
+		struct lane *one = &world->lanes[i];
+
+		one->is_list = true;
+		lane(world, i, numbered(world, "smtp", i), true);
+	}
+	for (size_t i = 0; i < 20; i++)
+		assert_non_null(begin(world, smtp));
+	new = destination(world, "smtp", "new.test");
+	lane(world, 150, new, true);
+	for (; begin(world, smtp) != new; jobs++)
+		assert_true(jobs < 2);
+	world_free(world);
+}
+
+static void
+a_list_is_not_starved_by_letters(void **state)
+{
+	struct world       *world = world_make("");
+	struct destination *list = destination(world, "smtp", "list.test");
+	struct destination *letters = destination(world, "smtp", "letters.test");
+	int                 to_list = 0;
+
+	(void)state;
+	world->lanes[0].is_list = true;
+	lane(world, 0, list, true);
+	lane(world, 1, letters, true);
+	for (int i = 0; i < 100; i++) {
+		struct destination *next = begin(world, list->transport);
+
+		to_list += next == list;
+		destination_job_ended(next, DESTINATION_OK, SLICE_EMPTY, world->now_ms);
+	}
+	assert_int_equal(to_list, 20);
+	world_free(world);
+}
+
+static void
+fresh_mail_to_a_new_destination_overtakes_a_flushed_backlog(void **state)
+{
+	struct world     *world = world_make("");
+	struct transport *smtp = schedule_transport(&world->schedule, SLICE("smtp"));
+	struct destination *new;
+	int jobs = 0;
+
+	(void)state;
+	smtp->room = 1000;
+	for (size_t i = 0; i < 150; i++)
+		lane(world, i, numbered(world, "smtp", i), false);
+	for (size_t i = 0; i < 20; i++)
+		assert_non_null(begin(world, smtp));
+	new = destination(world, "smtp", "new.test");
+	lane(world, 150, new, true);
+	for (; begin(world, smtp) != new; jobs++)
+		assert_true(jobs < 2);
+	world_free(world);
+}
+
+/* Postfix's delivery slots want the same: that a short message does not wait for a long one. */
+static void
+a_letter_waits_for_one_job_of_each_message_in_line(void **state)
+{
+	struct world       *world = world_make("");
+	struct destination *a = destination(world, "smtp", "a.test");
+	struct lane        *letter;
+	int                 jobs = 1;
+
+	(void)state;
+	for (size_t i = 0; i < 5; i++)
+		lane(world, i, a, true); /* 1000 recipients each: 20 jobs */
+	for (int i = 0; i < 13; i++)
+		destination_next_lane(a);
+	letter = lane(world, 5, a, true);
+	for (; destination_next_lane(a) != letter; jobs++)
+		assert_true(jobs <= 5);
+	world_free(world);
+}
+
+/* ---- the dead and the living ---- */
+
+static void
+what_failed_before_may_use_three_quarters_of_the_agents(void **state)
+{
+	struct world     *world = world_make("");
+	struct transport *smtp = schedule_transport(&world->schedule, SLICE("smtp"));
+	struct destination *new;
+	int probes = 0;
+
+	(void)state;
+	smtp->room = 10;
+	for (size_t i = 0; i < 100; i++)
+		lane(world, i, numbered(world, "smtp", i), false);
+	while (begin(world, smtp) != NULL)
+		probes++;
+	assert_int_equal(probes, 7);
+	new = destination(world, "smtp", "new.test");
+	lane(world, 100, new, true); /* fresh mail is no probe */
+	assert_ptr_equal(begin(world, smtp), new);
+	world_free(world);
+}
+
+static void
+a_destination_that_answers_is_probed_no_more(void **state)
+{
+	struct world       *world = world_make("");
+	struct transport   *smtp = schedule_transport(&world->schedule, SLICE("smtp"));
+	struct destination *alive = destination(world, "smtp", "alive.test");
+	struct destination *next;
+	int                 jobs = 0;
+
+	(void)state;
+	smtp->room = 10;
+	lane(world, 0, alive, false);
+	assert_ptr_equal(begin(world, smtp), alive);
+	assert_int_equal(smtp->probes, 1);
+	for (size_t i = 1; i < 100; i++)
+		lane(world, i, numbered(world, "smtp", i), false);
+	while (begin(world, smtp) != NULL)
+		continue;
+	assert_int_equal(smtp->probes, 7);
+	destination_job_ended(alive, DESTINATION_OK, SLICE_EMPTY, world->now_ms);
+	while ((next = begin(world, smtp)) != NULL)
+		jobs += next == alive;
+	assert_int_equal(alive->busy, alive->feedback.window); /* its whole window */
+	assert_true(jobs >= 4);
+	assert_int_equal(smtp->probes, 7);
+	world_free(world);
+}
+
+static void
+probes_are_counted_as_they_end(void **state)
+{
+	struct world       *world = world_make("initial_destination_concurrency = 2\n");
+	struct transport   *smtp = schedule_transport(&world->schedule, SLICE("smtp"));
+	struct destination *a = destination(world, "smtp", "a.test");
+
+	(void)state;
+	smtp->room = 10;
+	lane(world, 0, a, false);
+	for (int i = 0; i < 2; i++) {
+		assert_ptr_equal(begin(world, smtp), a);
+		assert_null(begin(world, smtp)); /* one at a time */
+		assert_int_equal(smtp->probes, 1);
+		destination_job_ended(a, DESTINATION_FAILED, SLICE("x"), world->now_ms);
+		assert_int_equal(smtp->probes, 0);
+	}
+	assert_true(destination_is_dead(a));
+	world_free(world);
+}
+
+static void
+that_a_destination_answers_is_remembered_for_a_minute(void **state)
+{
+	struct world       *world = world_make("");
+	struct destination *a = destination(world, "smtp", "a.test");
+	struct transport   *smtp = a->transport;
+
+	(void)state;
+	lane(world, 0, a, false);
+	assert_ptr_equal(begin(world, smtp), a);
+	lane_leave(&world->lanes[0]);
+	destination_job_ended(a, DESTINATION_OK, SLICE_EMPTY, world->now_ms);
+	destination_rest(a);
+	schedule_wake(&world->schedule, world->now_ms + 59999);
+	assert_ptr_equal(hash_get(&smtp->destinations, SLICE("a.test")), a);
+	schedule_wake(&world->schedule, world->now_ms + 60000);
+	assert_null(hash_get(&smtp->destinations, SLICE("a.test")));
+	world_free(world);
+}
+
+static void
+a_transport_with_one_agent_still_tries(void **state)
+{
+	struct world       *world = world_make("");
+	struct destination *a = destination(world, "smtp", "a.test");
+
+	(void)state;
+	a->transport->room = 1;
+	lane(world, 0, a, false);
+	assert_ptr_equal(begin(world, a->transport), a);
+	world_free(world);
+}
+
+static void
+mail_that_nobody_serves_waits_for_transport_retry_time(void **state)
+{
+	struct world     *world = world_make("transport_retry_time = 60s\n");
+	struct transport *uucp = schedule_transport(&world->schedule, SLICE("uucp"));
+
+	(void)state;
+	assert_false(transport_is_given_up(uucp, 1000000)); /* nothing waits */
+	lane(world, 0, destination(world, "uucp", "a.test"), true);
+	assert_false(transport_is_given_up(uucp, 1000000));
+	assert_false(transport_is_given_up(uucp, 1059999));
+	assert_true(transport_is_given_up(uucp, 1060000));
+	assert_false(transport_is_given_up(uucp, 1119999));
+	assert_true(transport_is_given_up(uucp, 1120000));
+	uucp->agents = 1;
+	assert_false(transport_is_given_up(uucp, 9000000));
+	world_free(world);
+}
+
+/* ---- again, and no more ---- */
+
+#define S INT64_C(1000000)
+
+static void
+backoff_is_the_age_within_its_bounds(void **state)
+{
+	static const struct {
+		int64_t age_s, pause_s;
+	} rows[] = { { 0, 300 },     { 299, 300 },   { 300, 300 },   { 301, 301 },
+		     { 3999, 3999 }, { 4000, 4000 }, { 4001, 4000 }, { 432000, 4000 } };
+	struct world            *world = world_make("");
+	const struct parameters *p = world->schedule.parameters;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		assert_int_equal(retry_next_us(p, 7 * S, (7 + rows[i].age_s) * S),
+		                 (7 + rows[i].age_s + rows[i].pause_s) * S);
+	/* A clock that went back. */
+	assert_int_equal(retry_next_us(p, 1000 * S, 10 * S), 310 * S);
+	world_free(world);
+}
+
+static void
+a_message_is_tried_twenty_times_a_day_and_given_up_after_five(void **state)
+{
+	struct world            *world = world_make("");
+	const struct parameters *p = world->schedule.parameters;
+	int64_t                  now_us = 0;
+	int                      attempts = 1;
+
+	(void)state;
+	while (!retry_is_over(p, false, 0, now_us)) {
+		now_us = retry_next_us(p, 0, now_us);
+		attempts++;
+	}
+	/* 0, 300, 600, 1200, 2400, 4800, then each 4000 s up to 432000 s */
+	assert_int_equal(attempts, 6 + (432000 - 4800 + 3999) / 4000);
+	world_free(world);
+}
+
+static void
+lifetimes_differ_for_the_null_sender(void **state)
+{
+	struct world *world =
+		world_make("maximal_queue_lifetime = 2d\nbounce_queue_lifetime = 1h\n");
+	const struct parameters *p = world->schedule.parameters;
+
+	(void)state;
+	assert_false(retry_is_over(p, false, S, 172800 * S));
+	assert_true(retry_is_over(p, false, S, 172801 * S));
+	assert_false(retry_is_over(p, true, S, 3600 * S));
+	assert_true(retry_is_over(p, true, S, 3601 * S));
+	world_free(world);
+}
+
+static void
+a_lifetime_of_nothing_is_one_attempt(void **state)
+{
+	struct world *world = world_make("maximal_queue_lifetime = 0\n");
+
+	(void)state;
+	assert_true(retry_is_over(world->schedule.parameters, false, 5 * S, 5 * S));
+	world_free(world);
+}
+
+static void
+the_sender_is_warned_after_delay_warning_time(void **state)
+{
+	struct world *off = world_make(""), *on = world_make("delay_warning_time = 4h\n");
+
+	(void)state;
+	assert_false(retry_is_late(off->schedule.parameters, 0, 1000000 * S));
+	assert_false(retry_is_late(on->schedule.parameters, 0, 14399 * S));
+	assert_true(retry_is_late(on->schedule.parameters, 0, 14400 * S));
+	world_free(off);
+	world_free(on);
+}
+
+static void
+a_quarter_of_the_active_queue_is_for_fresh_mail(void **state)
+{
+	static const struct {
+		struct active_count active;
+		bool                has_room;
+	} rows[] = {
+		{ { 0, 0, 0 }, true },
+		{ { 749, 749, 0 }, true },
+		{ { 750, 750, 0 }, false },
+		{ { 700, 700, 49 }, true },
+		{ { 700, 700, 50 }, false },
+		{ { 999, 100, 0 }, true },
+		{ { 1000, 100, 0 }, false },
+		{ { 0, 0, 500 }, false }, /* not all of them from the disk at once */
+	};
+	struct world *world = world_make("qmgr_message_active_limit = 1000\n");
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (retry_has_room(world->schedule.parameters, &rows[i].active) != rows[i].has_room)
+			fail_msg("row %zu", i);
 	world_free(world);
 }
 
@@ -403,11 +755,28 @@ main(void)
 		cmocka_unit_test(a_window_that_is_not_used_does_not_grow),
 		cmocka_unit_test(
 			a_window_full_of_failures_kills_a_destination_and_a_success_between_saves_it),
+		cmocka_unit_test(a_higher_cohort_limit_forgives_more_windows_of_failures),
 		cmocka_unit_test(feedback_by_window_needs_a_window_full_for_a_step),
 		cmocka_unit_test(destinations_take_turns),
 		cmocka_unit_test(a_destination_gets_no_more_than_its_window),
 		cmocka_unit_test(messages_take_turns_so_that_a_list_holds_up_nobody),
 		cmocka_unit_test(fresh_mail_goes_before_a_backlog_and_does_not_starve_it),
+		cmocka_unit_test(a_letter_to_a_new_destination_overtakes_a_list_to_many),
+		cmocka_unit_test(a_list_is_not_starved_by_letters),
+		cmocka_unit_test(fresh_mail_to_a_new_destination_overtakes_a_flushed_backlog),
+		cmocka_unit_test(a_letter_waits_for_one_job_of_each_message_in_line),
+		cmocka_unit_test(what_failed_before_may_use_three_quarters_of_the_agents),
+		cmocka_unit_test(a_destination_that_answers_is_probed_no_more),
+		cmocka_unit_test(probes_are_counted_as_they_end),
+		cmocka_unit_test(that_a_destination_answers_is_remembered_for_a_minute),
+		cmocka_unit_test(a_transport_with_one_agent_still_tries),
+		cmocka_unit_test(mail_that_nobody_serves_waits_for_transport_retry_time),
+		cmocka_unit_test(backoff_is_the_age_within_its_bounds),
+		cmocka_unit_test(a_message_is_tried_twenty_times_a_day_and_given_up_after_five),
+		cmocka_unit_test(lifetimes_differ_for_the_null_sender),
+		cmocka_unit_test(a_lifetime_of_nothing_is_one_attempt),
+		cmocka_unit_test(the_sender_is_warned_after_delay_warning_time),
+		cmocka_unit_test(a_quarter_of_the_active_queue_is_for_fresh_mail),
 		cmocka_unit_test(a_dead_destination_is_left_alone_for_minimal_backoff_time),
 		cmocka_unit_test(a_flush_revives_the_dead),
 		cmocka_unit_test(a_destination_rate_delay_means_one_at_a_time_with_pauses),

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <time.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/hash.h"
@@ -168,6 +169,27 @@ print_destinations(const struct msg_queue_totals *totals)
 		printf("  and %" PRIu64 " more next hops\n", totals->destination_count - shown);
 }
 
+/* What an administrator told to wait. */
+static void
+print_suspensions(const struct msg_queue_totals *totals)
+{
+	struct slice                list = totals->suspensions;
+	struct msg_queue_suspension one;
+	struct tm                   date;
+	char                        until[40];
+
+	while (msg_queue_suspension_next(&list, &one)) {
+		time_t when = (time_t)(one.until_us / 1000000);
+
+		snprintf(until, sizeof(until), "it is resumed");
+		if (when != 0 && localtime_r(&when, &date) != NULL)
+			strftime(until, sizeof(until), "%b %e %H:%M:%S", &date);
+		printf("  suspended  %.*s%s%.*s until %s%s%.*s\n", SLICE_ARGS(one.transport),
+		       one.transport.length > 0 ? ":" : "", SLICE_ARGS(one.nexthop), until,
+		       one.reason.length > 0 ? ": " : "", SLICE_ARGS(one.reason));
+	}
+}
+
 static void
 print_queue(const struct msg_queue_totals *totals, const struct domains *domains)
 {
@@ -176,6 +198,7 @@ print_queue(const struct msg_queue_totals *totals, const struct domains *domains
 	if (totals->corrupt > 0)
 		printf(", %" PRIu64 " damaged (in corrupt/)", totals->corrupt);
 	puts(totals->is_complete ? "" : " (still being read)");
+	print_suspensions(totals);
 	print_destinations(totals);
 	for (size_t i = 0; i < DOMAINS_SHOWN && domains->top[i] != NULL; i++)
 		printf("  deferred   %-32s %9" PRIu64 "\n", domains->top[i]->name,
@@ -205,6 +228,24 @@ json_destinations(struct buf *out, const struct msg_queue_totals *totals)
 }
 
 static void
+json_suspensions(struct buf *out, const struct msg_queue_totals *totals)
+{
+	struct slice                list = totals->suspensions;
+	struct msg_queue_suspension one;
+
+	for (bool is_first = true; msg_queue_suspension_next(&list, &one); is_first = false) {
+		buf_append_text(out, is_first ? "{" : ",{");
+		json_append_member(out, "transport", one.transport);
+		buf_append_byte(out, ',');
+		json_append_member(out, "nexthop", one.nexthop);
+		buf_append_format(out, ",\"since\":%" PRId64 ",\"until\":%" PRId64 ",",
+		                  one.since_us / 1000000, one.until_us / 1000000);
+		json_append_member(out, "reason", one.reason);
+		buf_append_byte(out, '}');
+	}
+}
+
+static void
 json_queue(struct buf *out, const struct msg_queue_totals *totals, const struct domains *domains)
 {
 	buf_append_format(out,
@@ -215,6 +256,8 @@ json_queue(struct buf *out, const struct msg_queue_totals *totals, const struct 
 	                  totals->active, totals->deferred, totals->hold, totals->corrupt,
 	                  totals->is_complete ? "true" : "false", totals->destination_count);
 	json_destinations(out, totals);
+	buf_append_text(out, "],\"suspensions\":[");
+	json_suspensions(out, totals);
 	buf_append_text(out, "],\"deferred_domains\":[");
 	for (size_t i = 0; i < DOMAINS_SHOWN && domains->top[i] != NULL; i++) {
 		buf_append_text(out, i == 0 ? "{" : ",{");

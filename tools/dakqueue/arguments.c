@@ -11,7 +11,7 @@
 
 /* clang-format off */
 static const struct command commands[] = {
-	{ "list",    VERB_LIST, 0,                 false, NULL,                 "list [-j] [-i ID] [-s SITE]   what is in the queue", false },
+	{ "list",    VERB_LIST, 0,                 false, NULL,                 "list [-j] [-i ID] [-s SITE] [which ...]   what is in the queue", false },
 	{ "show",    VERB_SHOW, 0,                 true,  NULL,                 "show [-ehb] ID ...            a message: envelope, header, body", false },
 	{ "flush",   VERB_ACT,  QUEUE_ACT_FLUSH,   false, NULL,                 "flush [ID ... | -s SITE]      try to deliver now", false },
 	{ "delete",  VERB_ACT,  QUEUE_ACT_DELETE,  true,  "Deleted",            "delete ID ... | ALL | -       without a notice to anybody", false },
@@ -20,6 +20,11 @@ static const struct command commands[] = {
 	{ "requeue", VERB_ACT,  QUEUE_ACT_REQUEUE, true,  "Requeued",           "requeue ID ... | ALL | -      route anew and try now", false },
 	{ "expire",  VERB_ACT,  QUEUE_ACT_EXPIRE,  true,  "Force-expired",      "expire ID ... | ALL | -       try once more, then return to the sender", false },
 	{ "force",   VERB_ACT,  QUEUE_ACT_EXPIRE,  true,  "Force-expired",      "force ID ... | ALL | -        the same, also for what is on hold", true },
+	{ "why",     VERB_WHY,  0,                 true,  NULL,                 "why [-j] ID ...               when and why the next attempt comes", false },
+	{ "suspend", VERB_SUSPEND, 0,              true,  NULL,                 "suspend DOMAIN | TRANSPORT:[NEXTHOP] ... [--for 2h] [--reason TEXT]", false },
+	{ "resume",  VERB_RESUME, 0,               true,  NULL,                 "resume DOMAIN | TRANSPORT:[NEXTHOP] ...", false },
+	{ "suspended", VERB_SUSPENDED, 0,          false, NULL,                 "suspended [-j]                destinations that are suspended or dead", false },
+	{ "summary", VERB_SUMMARY, 0,              false, NULL,                 "summary [-slp] [-b BUCKETS] [-t MINUTES] [QUEUE ...] [which ...]   by domain and age", false },
 	/* postsuper's upkeep of the directories: qmgr does that at every start. */
 	{ "",        VERB_NOTHING, 0,              false, NULL,                 "", false },
 };
@@ -33,7 +38,7 @@ static const struct letter postqueue_letters[] = { { 'p', "list" }, { 'j', "list
 static const struct letter postsuper_letters[] = { { 'd', "delete" }, { 'e', "expire" }, { 'f', "force" }, { 'h', "hold" }, { 'H', "release" }, { 'r', "requeue" }, { 'p', "" }, { 's', "" }, { 'S', "" }, { 0, NULL } };
 static const struct letter no_letters[] = { { 0, NULL } };
 
-enum persona_flag { TAKES_COMMANDS = 1, IS_POSTQUEUE = 2, IS_POSTSUPER = 4, IS_POSTCAT = 8 };
+enum persona_flag { TAKES_COMMANDS = 1, IS_POSTQUEUE = 2, IS_POSTSUPER = 4, IS_POSTCAT = 8, IS_QSHAPE = 16 };
 static const struct persona {
 	const char          *name;
 	const char          *options;
@@ -46,6 +51,7 @@ static const struct persona {
 	{ "mailq",     "+c:jpv",          postqueue_letters, IS_POSTQUEUE,   "list", "[-j] [-c directory]" },
 	{ "postsuper", "+c:d:e:f:h:H:r:psSv", postsuper_letters, IS_POSTSUPER, NULL, "[-v] [-c directory] [-psS] -d|-e|-f|-h|-H|-r ID|ALL|- ... [queue ...]" },
 	{ "postcat",   "+c:bdefhoqrv",    no_letters,        IS_POSTCAT,     "show", "[-v] [-c directory] [-bdefhor] [-q] ID | file ..." },
+	{ "qshape",    "",                no_letters,        IS_QSHAPE,      "summary", "[-spl] [-m subdomains] [-b buckets] [-t minutes] [-w width] [-N count] [-n domains] [-c directory] [queue ...]" },
 	{ "dakqueue",  "+c:beh" "jpfi:s:v", postqueue_letters, TAKES_COMMANDS, NULL, "[-c directory] command" },
 };
 /* clang-format on */
@@ -72,6 +78,10 @@ arguments_usage(FILE *to, const char *name)
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (commands[i].verb != VERB_NOTHING)
 			fprintf(to, "       %s %s\n", name, commands[i].help);
+	fprintf(to,
+	        "       which: --sender, --recipient, --domain, --reason, --transport, --nexthop "
+	        "PATTERN\n              --older, --newer AGE  --larger, --smaller SIZE  --state "
+	        "QUEUE,...  --dry-run\n");
 	fprintf(to, "       %s -p | -j | -f | -i ID | -s SITE    as postqueue\n", name);
 }
 
@@ -185,6 +195,52 @@ queues_take(struct arguments *arguments, char **names, size_t count)
 	return true;
 }
 
+/* Conditions and ids exclude each other: one of them would be a surprise. */
+static bool
+which_is_clear(const struct arguments *arguments, const struct step *step)
+{
+	bool is_all = step->id_count == 1 && strcmp(step->ids[0], "ALL") == 0;
+	bool is_suspend = step->command->verb == VERB_SUSPEND;
+
+	if (arguments->for_s > 0 && !is_suspend)
+		return false;
+	if (is_suspend)
+		return !arguments->is_dry_run;
+	if (step->command->verb != VERB_ACT)
+		return !arguments->is_selected && !arguments->is_dry_run;
+	if (!arguments->is_selected && !arguments->is_dry_run)
+		return true;
+	if (arguments->site != NULL)
+		return false;
+	return arguments->is_selected ? step->id_count == 0 || is_all : is_all;
+}
+
+/* "dakqueue [-c directory] summary ..."; the rest is as qshape's. */
+static int
+summary_at(const struct persona *persona, int argc, char **argv)
+{
+	int at = argc > 3 && strcmp(argv[1], "-c") == 0 ? 3 : 1;
+
+	if ((persona->flags & TAKES_COMMANDS) == 0 || at >= argc ||
+	    strcmp(argv[at], "summary") != 0)
+		return 0;
+	return at;
+}
+
+static bool
+summary_take(struct arguments *arguments, const struct persona *persona, int at, int argc,
+             char **argv)
+{
+	bool is_qshape = (persona->flags & IS_QSHAPE) != 0;
+
+	if (at == 3)
+		arguments->config_directory = argv[2];
+	arguments->is_selected = true;
+	return step_of(arguments, command_find("summary"), argc) != NULL &&
+	       summary_read(arguments, argc - at, argv + at,
+	                    is_qshape ? 1u << QUEUE_INCOMING | 1u << QUEUE_ACTIVE : 0);
+}
+
 /* What is left after the options: ids for the command, or queues. */
 static bool
 rest_take(struct arguments *arguments, const struct persona *persona, char **rest, int argc)
@@ -207,8 +263,12 @@ rest_take(struct arguments *arguments, const struct persona *persona, char **res
 
 		step->ids[step->id_count++] = slash == NULL ? rest[i] : slash + 1;
 	}
-	if (step->command->verb == VERB_LIST)
+	if (step->command->verb == VERB_LIST || step->command->verb == VERB_SUSPENDED)
 		return step->id_count == 0;
+	if (!which_is_clear(arguments, step))
+		return false;
+	if (step->command->verb == VERB_ACT && (arguments->is_selected || arguments->is_dry_run))
+		return true;
 	if (arguments->list_id != NULL && step->id_count == 0)
 		step->ids[step->id_count++] = (char *)(uintptr_t)arguments->list_id;
 	return !step->command->needs_id || step->id_count > 0 ||
@@ -221,6 +281,16 @@ arguments_read(struct arguments *arguments, const char *name, int argc, char **a
 	const struct persona *persona = persona_find(name);
 	int                   option;
 
+	arguments->summary = (struct summary_options){ .least_subdomains = 5,
+		                                       .buckets = 10,
+		                                       .first_minutes = 5,
+		                                       .width = 80,
+		                                       .top_domains = 20 };
+	if ((persona->flags & TAKES_COMMANDS) != 0 && !select_read(arguments, &argc, argv))
+		return false;
+	int at = summary_at(persona, argc, argv);
+	if (at > 0 || (persona->flags & IS_QSHAPE) != 0)
+		return summary_take(arguments, persona, at, argc, argv);
 	/* Options may stand in front of dakqueue's command and behind it. */
 	for (;;) {
 		while ((option = getopt(argc, argv, persona->options)) != -1)
@@ -229,14 +299,10 @@ arguments_read(struct arguments *arguments, const char *name, int argc, char **a
 		if ((persona->flags & TAKES_COMMANDS) == 0 || optind >= argc)
 			break;
 		const struct command *command = command_find(argv[optind]);
-		if (strcmp(argv[optind], "--json") == 0) {
-			letter_take(arguments, persona, 'j', argc);
-		} else if (command == NULL || command->verb == VERB_NOTHING ||
-		           arguments->step_count > 0) {
+		if (command == NULL || command->verb == VERB_NOTHING || arguments->step_count > 0)
 			break;
-		} else if (step_of(arguments, command, argc) == NULL) {
+		if (step_of(arguments, command, argc) == NULL)
 			return false;
-		}
 		optind++;
 	}
 	if (arguments->parts == 0)

@@ -19,6 +19,10 @@ struct printer {
 	uint64_t       bytes;
 };
 void print_entry(struct printer *printer, const struct msg_queue_entry *entry);
+/* The same as JSON, without the end of the line. */
+void print_json(const struct msg_queue_entry *entry);
+/* "deferred" */
+const char *state_name(uint32_t state);
 /* What stands behind the last entry. */
 void print_end(const struct printer *printer);
 
@@ -31,7 +35,17 @@ bool print_message(const struct msg_queue_message *message, unsigned parts, stru
 
 /* ---- arguments.c ---- */
 
-enum verb { VERB_LIST, VERB_SHOW, VERB_ACT, VERB_NOTHING };
+enum verb {
+	VERB_LIST,
+	VERB_SHOW,
+	VERB_ACT,
+	VERB_WHY,
+	VERB_SUSPEND,
+	VERB_RESUME,
+	VERB_SUSPENDED,
+	VERB_SUMMARY,
+	VERB_NOTHING
+};
 
 struct command {
 	const char       *name;
@@ -41,6 +55,16 @@ struct command {
 	const char       *done; /* "Deleted: 3 messages" */
 	const char       *help;
 	bool              is_release_first; /* also what is on hold */
+};
+
+/* Of a summary, as qshape's. */
+struct summary_options {
+	bool     by_sender, has_parents, is_linear;
+	uint64_t least_subdomains; /* of a parent that has a line of its own */
+	size_t   buckets;
+	int64_t  first_minutes;
+	int      width;
+	size_t   top_domains; /* on a terminal */
 };
 
 #define STEPS_MOST 8
@@ -59,11 +83,41 @@ struct arguments {
 	bool           is_lenient; /* an id that is not there is no failure (postsuper) */
 	struct step    steps[STEPS_MOST];
 	size_t         step_count;
+
+	struct msg_queue_filter filter; /* the long options */
+	bool                    is_selected;
+	bool                    is_dry_run;
+	int64_t                 for_s; /* suspend: 0 = until it is resumed */
+	struct summary_options  summary;
 };
 /* Reads them in the way of the name that the program was called by; false: print the usage. */
 bool arguments_read(struct arguments *arguments, const char *name, int argc, char **argv);
 void arguments_free(struct arguments *arguments);
 void arguments_usage(FILE *to, const char *name);
+
+/* ---- select.c ---- */
+
+/* Takes the long options out of argv; false: one is unknown or its value wrong. */
+bool select_read(struct arguments *arguments, int *argc, char **argv);
+/* "deferred, hold": bits of enum queue_state, added to *states. */
+bool states_parse(struct slice names, unsigned *states);
+
+/* ---- summary.c ---- */
+
+struct tool;
+/* What to do with each entry that the filter lets through; false ends it. */
+typedef bool entry_visit(void *context, const struct msg_queue_entry *entry);
+typedef int  entries_run(struct tool *tool, const struct arguments *arguments, entry_visit *visit,
+                         void *context);
+int summary_run(struct tool *tool, const struct arguments *arguments, entries_run *entries);
+/* The options of qshape; states when it names no queues. */
+bool summary_read(struct arguments *arguments, int argc, char **argv, unsigned states);
+
+/* ---- why.c, suspend.c ---- */
+
+void print_outlook(enum list_form form, const struct msg_queue_entry *entry,
+                   const struct msg_queue_outlook *outlook);
+void print_suspended(enum list_form form, const struct msg_queue_totals *totals);
 
 /* ---- the work; each returns a sysexits code and prints what went wrong ---- */
 
@@ -78,7 +132,21 @@ int remote_list(struct tool *tool, const struct arguments *arguments);
 int remote_show(struct tool *tool, const char *id, unsigned parts);
 /* ids: as given, "ALL", or "-" for lines of standard input; none: all, or the site's. */
 int remote_act(struct tool *tool, const struct arguments *arguments, const struct step *step);
+/* What the filter lets through. */
+int remote_entries(struct tool *tool, const struct arguments *arguments, entry_visit *visit,
+                   void *context);
+int remote_select(struct tool *tool, const struct arguments *arguments, const struct step *step);
+int remote_why(struct tool *tool, const char *id, enum list_form form);
+/* One destination as the command line has it. */
+int remote_suspend(struct tool *tool, const struct arguments *arguments, const char *destination,
+                   bool is_resumed);
+int remote_suspend_ask(struct tool *tool, const struct msg_queue_suspend *question,
+                       uint64_t *count);
+int remote_suspended(struct tool *tool, enum list_form form);
 /* While qmgr is down. */
+int offline_entries(struct tool *tool, const struct arguments *arguments, entry_visit *visit,
+                    void *context);
+int offline_delete(struct tool *tool, const struct arguments *arguments, const struct step *step);
 int offline_list(struct tool *tool, const struct arguments *arguments);
 int offline_show(struct tool *tool, const char *id, unsigned parts);
 /* EX_OK when connected; EX_UNAVAILABLE when nobody answers, without a word. */

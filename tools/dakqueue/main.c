@@ -41,6 +41,25 @@ tool_enter(struct tool *tool)
 }
 
 static int
+down(const struct tool *tool)
+{
+	fprintf(stderr, "%s: the mail system is down\n", tool->name);
+	return EX_UNAVAILABLE;
+}
+
+static int
+act_run(struct tool *tool, const struct arguments *arguments, const struct step *step, bool is_up)
+{
+	if (is_up && (arguments->is_selected || arguments->is_dry_run))
+		return remote_select(tool, arguments, step);
+	if (is_up)
+		return remote_act(tool, arguments, step);
+	if (step->command->action == QUEUE_ACT_DELETE && arguments->site == NULL)
+		return offline_delete(tool, arguments, step);
+	return down(tool);
+}
+
+static int
 step_run(struct tool *tool, const struct arguments *arguments, const struct step *step, bool is_up)
 {
 	int code = EX_OK;
@@ -53,12 +72,29 @@ step_run(struct tool *tool, const struct arguments *arguments, const struct step
 			code = (is_up ? remote_show : offline_show)(tool, step->ids[i],
 			                                            arguments->parts);
 		return code;
-	case VERB_ACT: break;
+	case VERB_SUMMARY:
+		return summary_run(tool, arguments, is_up ? remote_entries : offline_entries);
+	case VERB_SUSPENDED:
+		if (is_up)
+			return remote_suspended(tool, arguments->form);
+		break;
+	case VERB_WHY:
+		for (size_t i = 0; is_up && i < step->id_count && code == EX_OK; i++)
+			code = remote_why(tool, step->ids[i], arguments->form);
+		if (is_up)
+			return code;
+		break;
+	case VERB_SUSPEND:
+	case VERB_RESUME:
+		for (size_t i = 0; is_up && i < step->id_count && code == EX_OK; i++)
+			code = remote_suspend(tool, arguments, step->ids[i],
+			                      step->command->verb == VERB_RESUME);
+		if (is_up)
+			return code;
+		break;
+	case VERB_ACT: return act_run(tool, arguments, step, is_up);
 	}
-	if (is_up)
-		return remote_act(tool, arguments, step);
-	fprintf(stderr, "%s: the mail system is down\n", tool->name);
-	return EX_UNAVAILABLE;
+	return down(tool);
 }
 
 static int

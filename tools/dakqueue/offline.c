@@ -4,22 +4,29 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/base/array.h"
 #include "lib/base/hash.h"
 #include "lib/base/number.h"
+#include "lib/io/file.h"
 #include "lib/queue/entry.h"
+#include "lib/queue/filter.h"
 #include "lib/queue/id.h"
 #include "tools/dakqueue/dakqueue.h"
 
-#define LIST_MOST (16u << 20)
+#define LIST_MOST  (16u << 20)
+#define FILE_MOST  (64u << 20)
+#define LOCK_TRIES 20 /* of 0.1 s */
 
 /* ---- the journal: which of its messages are not done ---- */
 
 struct segment {
 	char               *bytes;
+	char                name[24];
 	struct segment_walk walk;
 };
 
@@ -54,6 +61,8 @@ segment_add(struct journal *journal, int active_fd, const char *name)
 		free(segment.bytes);
 		return;
 	}
+	snprintf(journal->segments.items[journal->segments.count - 1].name, sizeof(segment.name),
+	         "%.23s", name);
 	if (segment.walk.tail > journal->tail)
 		journal->tail = segment.walk.tail;
 }
@@ -118,41 +127,40 @@ journal_free(struct journal *journal)
 /* ---- listing ---- */
 
 struct offline {
-	struct printer            printer;
+	struct msg_queue_filter   filter;
 	struct slice              only;
 	struct queue_file_listing how;
+	entry_visit              *visit;
+	void                     *context;
+	struct buf                bytes, list; /* used again for each file */
 };
 
-static void
-file_print(struct offline *offline, const struct stored_file *file)
+static bool
+file_take(struct offline *offline, const struct stored_file *file)
 {
-	struct buf             list = BUF(LIST_MOST);
 	struct msg_queue_entry entry;
 
-	if (queue_entry_from_file(file, &offline->how, &list, &entry))
-		print_entry(&offline->printer, &entry);
-	buf_free(&list);
+	return !queue_entry_from_file(file, &offline->how, &offline->list, &entry) ||
+	       !queue_filter_matches(&offline->filter, &entry) ||
+	       offline->visit(offline->context, &entry);
 }
 
 static bool
-visit_file(void *context, const char *path, const char *id, enum queue_state state)
+visit_file(void *context, int directory, const char *id, enum queue_state state)
 {
 	struct offline    *offline = context;
 	struct stored_file file;
-	size_t             length;
 
-	if (offline->only.length > 0 && !slice_equal(offline->only, slice_from(id)))
+	if ((offline->only.length > 0 && !slice_equal(offline->only, slice_from(id))) ||
+	    !queue_filter_has_state(&offline->filter, state))
 		return true;
-	char *bytes = queue_file_map(AT_FDCWD, path, &length, &offline->how.mtime_us);
 	offline->how.state = state;
-	if (bytes != NULL && stored_file_parse(slice_of(bytes, length), &file))
-		file_print(offline, &file);
-	free(bytes);
-	return true;
+	return !queue_file_fetch(directory, id, &offline->bytes, &offline->how.mtime_us) ||
+	       !stored_file_parse(buf_slice(&offline->bytes), &file) || file_take(offline, &file);
 }
 
 static void
-journal_print(struct offline *offline, struct journal *journal)
+journal_visit(struct offline *offline, struct journal *journal)
 {
 	offline->how.state = QUEUE_ACTIVE;
 	offline->how.mtime_us = 0;
@@ -162,8 +170,10 @@ journal_print(struct offline *offline, struct journal *journal)
 		if (stored_message_decode(file.message, &file.commit, &file.envelope,
 		                          &file.recipient_count) &&
 		    hash_remove(&journal->live, file.commit.queue_id) != NULL &&
-		    (offline->only.length == 0 || slice_equal(offline->only, file.commit.queue_id)))
-			file_print(offline, &file);
+		    (offline->only.length == 0 ||
+		     slice_equal(offline->only, file.commit.queue_id)) &&
+		    !file_take(offline, &file))
+			return;
 	}
 }
 
@@ -178,24 +188,252 @@ not_readable(const struct tool *tool)
 }
 
 int
-offline_list(struct tool *tool, const struct arguments *arguments)
+offline_entries(struct tool *tool, const struct arguments *arguments, entry_visit *visit,
+                void *context)
 {
 	struct journal journal = { 0 };
-	struct offline offline = { .printer = { .form = arguments->form },
+	struct offline offline = { .filter = arguments->filter,
 		                   .only = slice_from(arguments->list_id),
-		                   .how = { .want_recipients = true,
-		                            .site = slice_from(arguments->site) } };
+		                   .how = { .want_recipients = true },
+		                   .visit = visit,
+		                   .context = context,
+		                   .bytes = BUF(FILE_MOST),
+		                   .list = BUF(LIST_MOST) };
 
+	if (arguments->site != NULL)
+		offline.filter.domain = slice_from(arguments->site);
 	if (!journal_read(&journal))
 		return not_readable(tool);
 	fprintf(stderr, "%s: warning: the mail system is down, the queue is read from disk\n",
 	        tool->name);
-	journal_print(&offline, &journal);
+	journal_visit(&offline, &journal);
 	journal_free(&journal);
-	if (!queue_files_visit(AT_FDCWD, visit_file, &offline))
-		return not_readable(tool);
-	print_end(&offline.printer);
-	return EX_OK;
+	bool is_read = queue_files_visit(AT_FDCWD, visit_file, &offline);
+	buf_free(&offline.bytes);
+	buf_free(&offline.list);
+	return is_read ? EX_OK : not_readable(tool);
+}
+
+static bool
+visit_print(void *context, const struct msg_queue_entry *entry)
+{
+	print_entry(context, entry);
+	return true;
+}
+
+int
+offline_list(struct tool *tool, const struct arguments *arguments)
+{
+	struct printer printer = { .form = arguments->form };
+	int            code = offline_entries(tool, arguments, visit_print, &printer);
+
+	if (code == EX_OK)
+		print_end(&printer);
+	return code;
+}
+
+/* ---- deleting ---- */
+
+struct removal {
+	struct tool   *tool;
+	struct journal journal;
+	struct hash    ids; /* that are meant; empty: what the filter lets through */
+	struct printer printer;
+	bool           is_dry_run, has_failed;
+	uint64_t       count;
+};
+
+/* A record "done" behind the last one of the newest segment, as qmgr would write it. */
+static bool
+journal_done(struct journal *journal, struct slice id)
+{
+	struct ipc_encoding    encoding = { .fields = BUF(4096) };
+	struct buf             bytes = BUF(8192);
+	struct msg_stored_done done = { .queue_id = id };
+	struct segment        *newest = &journal->segments.items[journal->segments.count - 1];
+	struct error           error = ERROR_NONE;
+	char                   path[40];
+
+	snprintf(path, sizeof(path), "active/%s", newest->name);
+	bool is_good =
+		msg_stored_done_encode(&encoding, &done) &&
+		record_append(&bytes, RECORD_DONE, newest->walk.epoch,
+	                      buf_slice(&encoding.fields)) &&
+		newest->walk.at + bytes.length + RECORD_HEADER_BYTES <= newest->walk.bytes.length;
+	int fd = is_good ? open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+	is_good =
+		fd >= 0 &&
+		file_write_all_at(fd, buf_slice(&bytes), (int64_t)newest->walk.at, path, &error) &&
+		fdatasync(fd) == 0;
+	if (is_good)
+		newest->walk.at += bytes.length;
+	if (fd >= 0)
+		close(fd);
+	buf_free(&bytes);
+	buf_free(&encoding.fields);
+	return is_good;
+}
+
+static bool
+files_remove(struct slice id)
+{
+	char path[64];
+	bool is_gone;
+
+	snprintf(path, sizeof(path), "deferred/%c/%.*s", queue_id_subdirectory(id), SLICE_ARGS(id));
+	is_gone = unlink(path) == 0;
+	snprintf(path, sizeof(path), "hold/%.*s", SLICE_ARGS(id));
+	is_gone |= unlink(path) == 0;
+	return is_gone;
+}
+
+static bool
+visit_remove(void *context, const struct msg_queue_entry *entry)
+{
+	struct removal *removal = context;
+	char            path[64];
+
+	if (removal->ids.count > 0 && hash_remove(&removal->ids, entry->queue_id) == NULL)
+		return true;
+	removal->count++;
+	if (removal->is_dry_run) {
+		print_entry(&removal->printer, entry);
+		return true;
+	}
+	bool is_gone = files_remove(entry->queue_id);
+	if (hash_get(&removal->journal.live, entry->queue_id) != NULL)
+		is_gone = journal_done(&removal->journal, entry->queue_id);
+	if (is_gone) {
+		snprintf(path, sizeof(path), "spool/%.*s", SLICE_ARGS(entry->queue_id));
+		(void)unlink(path); /* if there is one; otherwise qmgr removes it at its start */
+		return true;
+	}
+	removal->count--;
+	removal->has_failed = true;
+	fprintf(stderr, "%s: %.*s: cannot be removed\n", removal->tool->name,
+	        SLICE_ARGS(entry->queue_id));
+	return true;
+}
+
+/* Ids as given, or lines of standard input; false: all are meant. */
+static bool
+ids_collect(struct removal *removal, const struct step *step)
+{
+	char line[256];
+
+	for (size_t i = 0; i < step->id_count; i++) {
+		if (strcmp(step->ids[i], "ALL") == 0)
+			return false;
+		if (strcmp(step->ids[i], "-") != 0) {
+			hash_put(&removal->ids, slice_from(step->ids[i]), removal, NULL);
+			continue;
+		}
+		while (fgets(line, sizeof(line), stdin) != NULL) {
+			struct slice id = slice_trim(slice_from(line));
+
+			if (id.length > 0)
+				hash_put(&removal->ids, id, removal, NULL);
+		}
+	}
+	return true;
+}
+
+static void
+id_missing(struct slice id, void *value, void *context)
+{
+	(void)value;
+	fprintf(stderr, "%s: %.*s: no such message in the queue, or not in that state\n",
+	        (const char *)context, SLICE_ARGS(id));
+}
+
+static void
+directories_sync(void)
+{
+	char path[16];
+
+	for (unsigned i = 0; i < 17; i++) {
+		if (i == 16)
+			snprintf(path, sizeof(path), "hold");
+		else
+			snprintf(path, sizeof(path), "deferred/%X", i);
+		int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd >= 0) {
+			(void)fsync(fd);
+			close(fd);
+		}
+	}
+}
+
+/* The lock that a qmgr which is just starting, or ending, has: the latter lets go soon. */
+static int
+queue_lock(const struct tool *tool)
+{
+	struct error error = ERROR_NONE;
+	int          fd = open("state/lock", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0) {
+		not_readable(tool);
+		return -1;
+	}
+	for (unsigned i = 0; i < LOCK_TRIES; i++) {
+		struct timespec pause = { .tv_nsec = 100000000L };
+
+		if (file_lock(fd, FILE_LOCK_EXCLUSIVE, false, "state/lock", &error))
+			return fd;
+		nanosleep(&pause, NULL);
+	}
+	fprintf(stderr, "%s: the queue manager has the queue, but does not answer: %s\n",
+	        tool->name, error.text);
+	close(fd);
+	return -1;
+}
+
+static int
+removal_run(struct removal *removal, const struct arguments *arguments, const struct step *step)
+{
+	struct arguments which = *arguments;
+	bool             has_ids = !arguments->is_selected && ids_collect(removal, step);
+	int              code = EX_OK;
+
+	if (has_ids && removal->ids.count == 0)
+		return EX_OK;
+	which.filter.states |= arguments->states;
+	which.list_id = which.site = NULL;
+	if (!journal_read(&removal->journal))
+		return not_readable(removal->tool);
+	code = offline_entries(removal->tool, &which, visit_remove, removal);
+	if (code != EX_OK)
+		return code;
+	if (removal->is_dry_run)
+		print_end(&removal->printer);
+	else
+		directories_sync();
+	hash_each(&removal->ids, id_missing, (void *)(uintptr_t)removal->tool->name);
+	if (removal->count > 0)
+		fprintf(stderr, "%s: %s%s: %llu message%s\n", removal->tool->name,
+		        removal->is_dry_run ? "Dry run, nothing is done: " : "",
+		        step->command->done, (unsigned long long)removal->count,
+		        removal->count == 1 ? "" : "s");
+	if (removal->has_failed)
+		return EX_IOERR;
+	return removal->ids.count > 0 && !arguments->is_lenient ? EX_DATAERR : EX_OK;
+}
+
+int
+offline_delete(struct tool *tool, const struct arguments *arguments, const struct step *step)
+{
+	struct removal removal = { .tool = tool,
+		                   .printer = { .form = arguments->form },
+		                   .is_dry_run = arguments->is_dry_run };
+	int            lock = queue_lock(tool);
+
+	if (lock < 0)
+		return EX_UNAVAILABLE;
+	int code = removal_run(&removal, arguments, step);
+	hash_free(&removal.ids, NULL);
+	journal_free(&removal.journal);
+	close(lock);
+	return code;
 }
 
 /* ---- one message ---- */

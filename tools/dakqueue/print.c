@@ -14,7 +14,7 @@
 
 static const char *const state_names[] = { "incoming", "active", "deferred", "hold", "corrupt" };
 
-static const char *
+const char *
 state_name(uint32_t state)
 {
 	return state <= QUEUE_CORRUPT ? state_names[state] : "unknown";
@@ -134,8 +134,8 @@ json_recipient(const struct msg_queue_recipient *recipient, bool is_first)
 	putchar('}');
 }
 
-static void
-entry_json(const struct msg_queue_entry *entry)
+void
+print_json(const struct msg_queue_entry *entry)
 {
 	struct slice list = entry->recipients, reason = SLICE_EMPTY;
 	struct slice sender = entry->sender.length == 0 ? SLICE("MAILER-DAEMON") : entry->sender;
@@ -156,16 +156,18 @@ entry_json(const struct msg_queue_entry *entry)
 	printf("], \"next_attempt\": %lld, \"attempts\": %u",
 	       (long long)(entry->next_attempt_us / 1000000), (unsigned)entry->attempts);
 	json_member("last_reply", reason);
-	puts("}");
+	putchar('}');
 }
 
 void
 print_entry(struct printer *printer, const struct msg_queue_entry *entry)
 {
-	if (printer->form == LIST_JSON)
-		entry_json(entry);
-	else
+	if (printer->form == LIST_JSON) {
+		print_json(entry);
+		putchar('\n');
+	} else {
 		entry_print(printer, entry);
+	}
 	printer->count++;
 	printer->bytes += entry->size;
 }

@@ -54,24 +54,19 @@ status_exit(struct tool *tool, const struct msg_queue_end *end)
 	return end->status <= CONTROL_FAILED ? codes[end->status] : EX_SOFTWARE;
 }
 
-/* Asks for a listing and gives each entry to visit. */
-typedef bool entry_visit(void *context, const struct msg_queue_entry *entry);
-
+/* Gives each entry of an answer to visit; *count is what its end says. */
 static int
-list_each(struct tool *tool, const struct msg_queue_list *ask, entry_visit *visit, void *context)
+entries_receive(struct tool *tool, entry_visit *visit, void *context, uint64_t *count)
 {
 	struct msg_queue_entry entry;
 	struct msg_queue_end   end;
 	struct ipc_frame       frame;
 	int                    code;
 
-	enum ipc_result result =
-		ipc_send(&tool->channel, queue_list, ask, clock_monotonic_ms() + ANSWER_MS);
-	if (result != IPC_OK)
-		return lost(tool, result);
 	while ((code = answer_receive(tool, &frame)) == EX_OK) {
 		bool is_end = msg_queue_end_decode(&frame, &end);
 
+		*count = is_end ? end.count : 0;
 		if (is_end)
 			code = status_exit(tool, &end);
 		else if (!msg_queue_entry_decode(&frame, &entry))
@@ -83,6 +78,49 @@ list_each(struct tool *tool, const struct msg_queue_list *ask, entry_visit *visi
 			break;
 	}
 	return code;
+}
+
+static int
+list_each(struct tool *tool, const struct msg_queue_list *ask, entry_visit *visit, void *context)
+{
+	uint64_t        count;
+	enum ipc_result result =
+		ipc_send(&tool->channel, queue_list, ask, clock_monotonic_ms() + ANSWER_MS);
+
+	return result == IPC_OK ? entries_receive(tool, visit, context, &count)
+	                        : lost(tool, result);
+}
+
+/* ---- by conditions ---- */
+
+static int
+select_send(struct tool *tool, const struct arguments *arguments, const struct step *step)
+{
+	struct msg_queue_select ask = { .want_recipients = true };
+	struct buf              list = BUF(60000);
+	enum ipc_result         result = IPC_MALFORMED;
+
+	if (step != NULL && !arguments->is_dry_run) {
+		ask.action = step->command->action;
+		ask.is_forced = step->command->is_release_first;
+	}
+	if (msg_queue_filter_append(&list, &arguments->filter)) {
+		ask.filter = buf_slice(&list);
+		result = ipc_send(&tool->channel, queue_select, &ask,
+		                  clock_monotonic_ms() + ANSWER_MS);
+	}
+	buf_free(&list);
+	return result == IPC_OK ? EX_OK : lost(tool, result);
+}
+
+int
+remote_entries(struct tool *tool, const struct arguments *arguments, entry_visit *visit,
+               void *context)
+{
+	uint64_t count;
+	int      code = select_send(tool, arguments, NULL);
+
+	return code == EX_OK ? entries_receive(tool, visit, context, &count) : code;
 }
 
 static bool
@@ -99,8 +137,12 @@ remote_list(struct tool *tool, const struct arguments *arguments)
 		                      .site = slice_from(arguments->site),
 		                      .want_recipients = true };
 	struct printer        printer = { .form = arguments->form };
-	int                   code = list_each(tool, &ask, visit_print, &printer);
+	int                   code;
 
+	if (arguments->is_selected)
+		code = remote_entries(tool, arguments, visit_print, &printer);
+	else
+		code = list_each(tool, &ask, visit_print, &printer);
 	if (code == EX_OK)
 		print_end(&printer);
 	return code;
@@ -261,5 +303,118 @@ remote_act(struct tool *tool, const struct arguments *arguments, const struct st
 	if (step->command->done != NULL && changed > 0)
 		fprintf(stderr, "%s: %s: %llu message%s\n", tool->name, step->command->done,
 		        (unsigned long long)changed, changed == 1 ? "" : "s");
+	return code;
+}
+
+int
+remote_select(struct tool *tool, const struct arguments *arguments, const struct step *step)
+{
+	struct printer printer = { .form = arguments->form };
+	const char    *done = step->command->done;
+	uint64_t       count = 0;
+	int            code = select_send(tool, arguments, step);
+
+	if (code == EX_OK)
+		code = entries_receive(tool, visit_print, &printer, &count);
+	if (code != EX_OK)
+		return code;
+	if (arguments->is_dry_run)
+		print_end(&printer);
+	else if (arguments->form == LIST_JSON)
+		printf("{\"action\": \"%s\", \"count\": %llu}\n", step->command->name,
+		       (unsigned long long)count);
+	fprintf(stderr, "%s: %s%s: %llu message%s\n", tool->name,
+	        arguments->is_dry_run ? "Dry run, nothing is done: " : "",
+	        done == NULL ? "Flushed" : done, (unsigned long long)count, count == 1 ? "" : "s");
+	return EX_OK;
+}
+
+/* ---- why, suspend ---- */
+
+int
+remote_why(struct tool *tool, const char *id, enum list_form form)
+{
+	struct msg_queue_why     ask = { .queue_id = slice_from(id) };
+	struct msg_queue_entry   entry;
+	struct msg_queue_outlook outlook;
+	struct msg_queue_end     end;
+	struct ipc_frame         frame;
+	struct buf               kept = BUF(64u << 20);
+
+	if (!queue_id_is_valid(ask.queue_id)) {
+		fprintf(stderr, "%s: %s is no queue id\n", tool->name, id);
+		return EX_USAGE;
+	}
+	enum ipc_result result =
+		ipc_send(&tool->channel, queue_why, &ask, clock_monotonic_ms() + ANSWER_MS);
+	if (result != IPC_OK)
+		return lost(tool, result);
+	int code = answer_receive(tool, &frame);
+	if (code != EX_OK)
+		return code;
+	if (msg_queue_end_decode(&frame, &end)) {
+		code = status_exit(tool, &end);
+		ipc_frame_close(&frame);
+		return code;
+	}
+	/* The next frame takes the place of this one. */
+	struct ipc_frame copy = { .type = frame.type };
+	buf_append(&kept, frame.payload);
+	copy.payload = buf_slice(&kept);
+	ipc_frame_close(&frame);
+	code = answer_receive(tool, &frame);
+	if (code == EX_OK) {
+		if (msg_queue_entry_decode(&copy, &entry) &&
+		    msg_queue_outlook_decode(&frame, &outlook))
+			print_outlook(form, &entry, &outlook);
+		else
+			code = lost(tool, IPC_MALFORMED);
+		ipc_frame_close(&frame);
+	}
+	buf_free(&kept);
+	return code;
+}
+
+int
+remote_suspend_ask(struct tool *tool, const struct msg_queue_suspend *question, uint64_t *count)
+{
+	struct msg_queue_end end;
+	struct ipc_frame     frame;
+	enum ipc_result      result =
+		ipc_send(&tool->channel, queue_suspend, question, clock_monotonic_ms() + ANSWER_MS);
+
+	if (result != IPC_OK)
+		return lost(tool, result);
+	int code = answer_receive(tool, &frame);
+	if (code != EX_OK)
+		return code;
+	code = msg_queue_end_decode(&frame, &end) ? status_exit(tool, &end)
+	                                          : lost(tool, IPC_MALFORMED);
+	*count = code == EX_OK ? end.count : 0;
+	ipc_frame_close(&frame);
+	return code;
+}
+
+int
+remote_suspended(struct tool *tool, enum list_form form)
+{
+	struct msg_queue_count  ask = msg_queue_count_clear();
+	struct msg_queue_totals totals;
+	struct msg_queue_end    end;
+	struct ipc_frame        frame;
+	enum ipc_result         result =
+		ipc_send(&tool->channel, queue_count, &ask, clock_monotonic_ms() + ANSWER_MS);
+
+	if (result != IPC_OK)
+		return lost(tool, result);
+	int code = answer_receive(tool, &frame);
+	if (code != EX_OK)
+		return code;
+	if (msg_queue_totals_decode(&frame, &totals))
+		print_suspended(form, &totals);
+	else
+		code = msg_queue_end_decode(&frame, &end) ? status_exit(tool, &end)
+		                                          : lost(tool, IPC_MALFORMED);
+	ipc_frame_close(&frame);
 	return code;
 }

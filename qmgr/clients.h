@@ -1,0 +1,59 @@
+/*
+ * clients.h - what the files that serve administrators share; they run in control.c's threads.
+ */
+#ifndef DAKIYA_QMGR_CLIENTS_H
+#define DAKIYA_QMGR_CLIENTS_H
+
+#include "lib/queue/stored.h"
+#include "qmgr/control.h"
+
+#define CLIENT_MS 60000        /* how long a client may take to ask or to read */
+#define OUT_MOST  (256u << 20) /* of an answer of the scheduler */
+
+struct client {
+	struct control    *control;
+	struct qmgr       *qmgr;
+	struct ipc_channel channel;
+	uint32_t           uid;
+	bool               is_owner; /* root or the queue's owner: may do everything */
+};
+
+/* Waits for the scheduler's answer, which comes until the last of these threads has ended. */
+void ask_wait(struct control *control, struct ask *ask);
+/* The last frame of an answer; false when the client is gone. */
+bool end_send(struct client *client, enum control_status status, uint64_t count,
+              const char *reason);
+/* Whether the list has this user; otherwise *is_good is what became of the answer. */
+bool client_may(struct client *client, struct match_list *list, const char *what, bool *is_good);
+/* A message's file wherever it lies: malloc'ed, with what is in it; NULL when there is none. */
+char *client_file(struct client *client, struct slice id, struct stored_file *file,
+                  enum queue_state *state, int64_t *mtime_us);
+
+/* ---- listing.c ---- */
+
+struct listing {
+	struct client          *client;
+	struct msg_queue_filter filter;
+	struct slice            only;   /* this id; empty = all */
+	enum queue_action       action; /* 0 = the entries are sent */
+	bool                    is_forced;
+	bool                    is_memory_only;
+	bool                    want_recipients;
+	uint64_t                count; /* listed, or acted upon */
+	bool                    has_failed;
+	/* its own */
+	struct hash in_memory;
+	struct buf  ids; /* to be acted upon, a line each */
+	size_t      id_count;
+};
+/* Lists or acts upon what the filter lets through, a few messages at a time. */
+void listing_run(struct listing *listing);
+/* On the ids, a line each; how many that concerned. */
+uint64_t listing_act(struct client *client, enum queue_action action, struct slice ids);
+
+/* ---- explain.c ---- */
+
+bool serve_why(struct client *client, struct ipc_frame *frame);
+bool serve_suspend(struct client *client, struct ipc_frame *frame);
+
+#endif

@@ -1,0 +1,50 @@
+/* retry.c - see retry.h. */
+#include "qmgr/retry.h"
+
+#define SECOND_US     INT64_C(1000000)
+#define FETCH_AT_ONCE 500
+
+int64_t
+retry_next_us(const struct parameters *p, int64_t arrival_us, int64_t now_us)
+{
+	int64_t least = p->minimal_backoff_time * SECOND_US;
+	int64_t most = p->maximal_backoff_time * SECOND_US;
+	int64_t pause = now_us - arrival_us;
+
+	if (pause > most)
+		pause = most;
+	if (pause < least)
+		pause = least;
+	return now_us + pause;
+}
+
+int64_t
+retry_until_us(const struct parameters *p, bool is_null_sender, int64_t arrival_us)
+{
+	int64_t lifetime_s = is_null_sender ? p->bounce_queue_lifetime : p->maximal_queue_lifetime;
+
+	return arrival_us + lifetime_s * SECOND_US;
+}
+
+bool
+retry_is_over(const struct parameters *p, bool is_null_sender, int64_t arrival_us, int64_t now_us)
+{
+	return now_us >= retry_until_us(p, is_null_sender, arrival_us);
+}
+
+bool
+retry_is_late(const struct parameters *p, int64_t arrival_us, int64_t now_us)
+{
+	return p->delay_warning_time > 0 &&
+	       now_us - arrival_us >= p->delay_warning_time * SECOND_US;
+}
+
+bool
+retry_has_room(const struct parameters *p, const struct active_count *active)
+{
+	size_t most = (size_t)p->qmgr_message_active_limit;
+
+	return active->messages + active->fetching < most &&
+	       active->retried + active->fetching < (most * 3 + 3) / 4 &&
+	       active->fetching < FETCH_AT_ONCE;
+}
