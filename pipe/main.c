@@ -10,7 +10,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
-#include "lib/base/number.h"
+#include "lib/daemon/command_service.h"
 
 #define JOBS_PATH       "private/jobs"
 #define CONNECT_WAIT_MS 20000 /* qmgr may be behind with accepting */
@@ -19,48 +19,13 @@
 /* ---- the beginning, as root ---- */
 
 static bool
-arguments_take(const struct daemon_context *context, struct pipe_room *room, struct error *error)
-{
-	struct report report = REPORT_NONE;
-	bool          is_good = pipe_arguments_parse(slice_from(context->arguments), "master.cf", 0,
-	                                             &room->arena, &room->arguments, &report);
-
-	if (!is_good)
-		error_set(error, "service %s: %s", context->service,
-		          report.list.count > 0 ? report.list.items[0].text : "out of memory");
-	report_free(&report);
-	return is_good;
-}
-
-static bool
 user_take(struct daemon_context *context, const struct pipe_room *room, struct error *error)
 {
-	const char  *root = room->arguments.root;
-	struct owner owner;
+	const char *root = room->arguments.root;
 
 	if (context->is_unprivileged)
 		return root == NULL || error_set(error, "chroot=%s needs root", root);
-	if (pipe_user_find(room->arguments.user, context->parameters, &owner, error) !=
-	    PIPE_USER_FOUND)
-		return error_prefix(error, "service %s: user=%s", context->service,
-		                    room->arguments.user);
-	daemon_run_as(context, owner.uid, owner.gid);
-	return true;
-}
-
-/* TRANSPORT_time_limit, or command_time_limit. */
-static int64_t
-time_limit_ms(const struct daemon_context *context)
-{
-	char    name[200];
-	int64_t seconds = context->parameters->command_time_limit;
-
-	snprintf(name, sizeof(name), "%.100s_time_limit", context->service);
-	const char *text = snapshot_value(context->snapshot, name);
-	if (text != NULL && text[0] != '\0' &&
-	    !number_parse_seconds(slice_from(text), 's', &seconds))
-		log_warning("%s = %.100s is no time: command_time_limit is used", name, text);
-	return (seconds > 0 ? seconds : 1) * 1000;
+	return command_service_user(context, &room->arguments, error);
 }
 
 /* The user has no right to the socket: so all channels are made now. */
@@ -98,10 +63,10 @@ prepare(struct daemon_context *context, struct error *error)
 	room->daemon = context;
 	room->arena = (struct arena){ 0 };
 	room->delimiters = context->parameters->recipient_delimiter;
-	if (!arguments_take(context, room, error) || !user_take(context, room, error) ||
-	    !agents_connect(context, room, error))
+	if (!command_service_arguments(context, &room->arena, &room->arguments, error) ||
+	    !user_take(context, room, error) || !agents_connect(context, room, error))
 		return false;
-	room->time_limit_ms = time_limit_ms(context);
+	room->time_limit_ms = command_service_time_limit_ms(context);
 	if (!environment_make(&room->environment, context->parameters->export_environment))
 		return error_set(error, "export_environment: out of memory");
 	const char *root = room->arguments.root;

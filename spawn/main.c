@@ -12,10 +12,9 @@
 #include <unistd.h>
 
 #include "lib/base/log.h"
-#include "lib/base/number.h"
 #include "lib/conf/environment.h"
-#include "lib/conf/pipe_arguments.h"
 #include "lib/daemon/command.h"
+#include "lib/daemon/command_service.h"
 #include "lib/daemon/daemon.h"
 
 struct room {
@@ -29,50 +28,6 @@ struct room {
 /* ---- the beginning, as root ---- */
 
 static bool
-arguments_take(const struct daemon_context *context, struct room *room, struct error *error)
-{
-	struct report report = REPORT_NONE;
-	bool          is_good = pipe_arguments_parse(slice_from(context->arguments), "master.cf", 0,
-	                                             &room->arena, &room->arguments, &report);
-
-	if (!is_good)
-		error_set(error, "service %s: %s", context->service,
-		          report.list.count > 0 ? report.list.items[0].text : "out of memory");
-	report_free(&report);
-	return is_good;
-}
-
-static bool
-user_take(struct daemon_context *context, const struct room *room, struct error *error)
-{
-	struct owner owner;
-
-	if (context->is_unprivileged)
-		return true;
-	if (pipe_user_find(room->arguments.user, context->parameters, &owner, error) !=
-	    PIPE_USER_FOUND)
-		return error_prefix(error, "service %s: user=%s", context->service,
-		                    room->arguments.user);
-	daemon_run_as(context, owner.uid, owner.gid);
-	return true;
-}
-
-/* SERVICE_time_limit, or command_time_limit. */
-static int64_t
-time_limit_ms(const struct daemon_context *context)
-{
-	char    name[200];
-	int64_t seconds = context->parameters->command_time_limit;
-
-	snprintf(name, sizeof(name), "%.100s_time_limit", context->service);
-	const char *text = snapshot_value(context->snapshot, name);
-	if (text != NULL && text[0] != '\0' &&
-	    !number_parse_seconds(slice_from(text), 's', &seconds))
-		log_warning("%s = %.100s is no time: command_time_limit is used", name, text);
-	return (seconds > 0 ? seconds : 1) * 1000;
-}
-
-static bool
 prepare(struct daemon_context *context, struct error *error)
 {
 	struct room *room = calloc(1, sizeof(*room));
@@ -82,9 +37,10 @@ prepare(struct daemon_context *context, struct error *error)
 	context->room = room;
 	if (context->listener_count != 1)
 		return error_set(error, "spawn listens on one socket");
-	if (!arguments_take(context, room, error) || !user_take(context, room, error))
+	if (!command_service_arguments(context, &room->arena, &room->arguments, error) ||
+	    (!context->is_unprivileged && !command_service_user(context, &room->arguments, error)))
 		return false;
-	room->time_limit_ms = time_limit_ms(context);
+	room->time_limit_ms = command_service_time_limit_ms(context);
 	return environment_make(&room->environment, context->parameters->export_environment) ||
 	       error_set(error, "export_environment: out of memory");
 }
