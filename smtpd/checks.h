@@ -78,6 +78,10 @@ struct slice domain_of(struct slice address);
 
 /* "192.0.2.1" of an A or AAAA record. */
 bool address_from_record(const struct dns_record *record, char *text, size_t size);
+/* What is known of a mail domain. */
+enum domain_state { DOMAIN_GOOD, DOMAIN_NOT_FOUND, DOMAIN_NULL_MX, DOMAIN_TRY_LATER };
+/* MX, else an address (RFC 5321 5.1); RFC 7505 for the null MX. */
+enum domain_state look_up_domain(struct session *session, struct slice domain);
 
 /* policy.c: NULL and *error for a service that cannot be. */
 struct policy_service *policy_open(const struct parameters *parameters, struct slice text,
@@ -85,7 +89,7 @@ struct policy_service *policy_open(const struct parameters *parameters, struct s
 /* access.c */
 enum verdict access_result(struct check *check, const char *table, struct slice value,
                            struct slice subject, const char *class);
-/* checks.c, for the parameters smtpd_reject_unlisted_* */
+/* addresses.c, for the parameters smtpd_reject_unlisted_* */
 check_function check_reject_unlisted_recipient, check_reject_unlisted_sender;
 
 #define RESTRICTION(name, needs, argument) check_function check_##name;
