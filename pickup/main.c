@@ -8,6 +8,20 @@
 #define THREADS_LEAST 10
 
 static bool
+open_milters(struct room *room, struct error *error)
+{
+	struct milter_settings settings = intake_milter_settings(room->parameters);
+
+	if (slice_list_has(slice_from(room->parameters->receive_override_options),
+	                   SLICE("no_milters")))
+		return true;
+	room->milters = milter_list_create(slice_from(room->parameters->non_smtpd_milters),
+	                                   &settings, error);
+	room->intake.milters = room->milters;
+	return room->milters != NULL || error_prefix(error, "non_smtpd_milters");
+}
+
+static bool
 prepare(struct daemon_context *context, struct error *error)
 {
 	struct room *room = calloc(1, sizeof(*room));
@@ -28,6 +42,10 @@ prepare(struct daemon_context *context, struct error *error)
 	room->intake.checks = checks_create(context->snapshot, error);
 	if (room->intake.checks == NULL)
 		return false;
+	if (!open_milters(room, error))
+		return false;
+	if (milter_list_needs_network(room->milters))
+		context->extra_doors |= DOOR_INET_CONNECT;
 	room->submit_users =
 		match_list_open(context->parameters->authorized_submit_users, MATCH_STRINGS, error);
 	if (room->submit_users == NULL)

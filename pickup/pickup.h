@@ -16,6 +16,7 @@
 struct room {
 	const struct parameters *parameters;
 	struct intake_context    intake;
+	struct milter_list      *milters;      /* non_smtpd_milters */
 	struct match_list       *submit_users; /* authorized_submit_users */
 	struct users            *users;
 	int                      watch_fd; /* inotify on maildrop/; -1 = looked at every second */

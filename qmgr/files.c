@@ -220,7 +220,7 @@ do_spool(struct files *files, struct file_task *task)
 
 	spool_path(path, task->id);
 	task->fd = openat(files->config.queue_fd, path,
-	                  O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	                  O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (task->fd < 0)
 		task_fail(task, "create", path);
 }

@@ -20,8 +20,9 @@ take_helo(struct session *session, struct slice name)
 		return false;
 	}
 	transaction_reset(session);
-	if (!session->parameters->smtpd_delay_reject &&
-	    !restrictions_evaluate(session, &question, &refusal)) {
+	if ((!session->parameters->smtpd_delay_reject &&
+	     !restrictions_evaluate(session, &question, &refusal)) ||
+	    !milters_helo(session, name, &refusal)) {
 		answer_reply(session, &refusal);
 		return false;
 	}
@@ -181,8 +182,9 @@ take_mail(struct session *session, const struct smtp_command *command)
 		                                 .has_sender = true,
 		                                 .sender = mail->sender,
 		                                 .sender_as_given = mail->mail.sender };
-	if (!session->parameters->smtpd_delay_reject &&
-	    !restrictions_evaluate(session, &question, &refusal)) {
+	if ((!session->parameters->smtpd_delay_reject &&
+	     !restrictions_evaluate(session, &question, &refusal)) ||
+	    !milters_mail(session, command, &refusal)) {
 		answer_reply(session, &refusal);
 		return false;
 	}
@@ -275,6 +277,7 @@ command_rcpt(struct session *session, const struct smtp_command *command)
 	} else if (recipient.address.data != NULL &&
 	           check_recipient(session, STAGE_RECIPIENT, &recipient, rcpt.recipient,
 	                           &refusal) &&
+	           milters_rcpt(session, command, &recipient, &refusal) &&
 	           transaction_open(session, &refusal) &&
 	           transaction_add_recipient(session, &recipient)) {
 		session->phase = PHASE_RCPT;

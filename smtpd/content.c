@@ -79,7 +79,8 @@ content_begin(struct session *session, bool is_bdat, struct smtp_reply *reply)
 {
 	struct transaction *mail = &session->mail;
 
-	if (!check_stage(session, STAGE_DATA, reply) || !transaction_begin_content(session, reply))
+	if (!check_stage(session, STAGE_DATA, reply) || !milters_data(session, reply) ||
+	    !transaction_begin_content(session, reply))
 		return false;
 	data_decoder_init(&mail->decoder, bare_newline_mode(session), is_bdat);
 	return true;

@@ -111,6 +111,8 @@ send_away(struct session *session, struct slice word)
 static void
 unknown_command(struct session *session, const struct smtp_command *command)
 {
+	struct smtp_reply refusal;
+
 	if (is_in_list(slice_from(session->parameters->smtpd_noop_commands), command->word)) {
 		answer(session, 250, "2.0.0", "Ok");
 		return;
@@ -119,7 +121,10 @@ unknown_command(struct session *session, const struct smtp_command *command)
 		send_away(session, command->word);
 		return;
 	}
-	answer(session, 500, "5.5.2", "Error: command not recognized");
+	if (milters_unknown(session, command->word, &refusal))
+		answer(session, 500, "5.5.2", "Error: command not recognized");
+	else
+		answer_reply(session, &refusal);
 }
 
 void

@@ -15,6 +15,7 @@ static const char *const readable[] = {
 	"$smtpd_data_restrictions",
 	"$smtpd_end_of_data_restrictions",
 	"$smtpd_discard_ehlo_keyword_address_maps",
+	"$smtpd_milter_maps",
 	"$smtpd_authorized_xclient_hosts",
 	"$smtpd_authorized_xforward_hosts",
 	"$smtpd_client_event_limit_exceptions",
@@ -31,7 +32,8 @@ prepare(struct daemon_context *context, struct error *error)
 	struct room *room = room_create(context, error);
 
 	context->room = room;
-	if (room != NULL && restrictions_need_network(room->restrictions))
+	if (room != NULL &&
+	    (restrictions_need_network(room->restrictions) || milters_need_network(room)))
 		context->extra_doors |= DOOR_INET_CONNECT;
 	return room != NULL;
 }

@@ -56,7 +56,7 @@ open_tables(struct room *room, struct error *error)
 	room->login_maps = table_list_open(room->parameters->smtpd_sender_login_maps, error);
 	if (room->login_maps == NULL)
 		return error_prefix(error, "smtpd_sender_login_maps");
-	return true;
+	return milters_open(room, error);
 }
 
 static bool
@@ -161,6 +161,8 @@ room_destroy(struct room **pointer)
 	checks_destroy(&room->intake.checks);
 	intake_client_destroy(&room->intake.queue);
 	tls_server_destroy(&room->tls);
+	milter_list_destroy(&room->milters);
+	table_list_close(&room->milter_maps);
 	table_list_close(&room->login_maps);
 	table_list_close(&room->discard_maps);
 	match_list_close(&room->sasl_filter);

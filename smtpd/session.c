@@ -31,6 +31,7 @@ static void
 session_free(struct session *session)
 {
 	transaction_reset(session);
+	milters_end(session);
 	login_turn_end(session);
 	if (session->exchange != NULL)
 		auth_end(&session->exchange);
@@ -79,8 +80,9 @@ session_greet(struct session *session)
 	struct restriction_question question = { .stage = STAGE_CLIENT };
 	struct smtp_reply           refusal;
 
-	if (!session->parameters->smtpd_delay_reject &&
-	    !restrictions_evaluate(session, &question, &refusal)) {
+	if ((!session->parameters->smtpd_delay_reject &&
+	     !restrictions_evaluate(session, &question, &refusal)) ||
+	    !milters_connect(session, &refusal)) {
 		session->is_denied = true;
 		answer_reply(session, &refusal);
 		return;

@@ -147,10 +147,11 @@ struct session {
 	bool              is_skipping_line; /* the rest of a line that was too long */
 	uint32_t          transactions;     /* so far */
 	/* for the postmaster */
-	unsigned           trouble;           /* classes of errors that he wants to hear of */
-	struct buf         transcript;        /* since the last message that went well */
-	bool               is_transcript_cut; /* its beginning was dropped */
-	struct transaction mail;
+	unsigned            trouble;           /* classes of errors that he wants to hear of */
+	struct buf          transcript;        /* since the last message that went well */
+	bool                is_transcript_cut; /* its beginning was dropped */
+	struct milter_talk *milters;           /* NULL: none, or not yet; see milters.c */
+	struct transaction  mail;
 };
 
 /* The functions of struct daemon. */
@@ -187,6 +188,28 @@ void notify_note_error(struct session *session, const struct smtp_reply *reply);
 void notify_forget(struct session *session);
 /* At the end of the session. */
 void notify_postmaster(struct session *session);
+
+/* ---- milters.c: filters of others ---- */
+
+/* Opens what smtpd_milters and smtpd_milter_maps name. */
+bool milters_open(struct room *room, struct error *error);
+bool milters_need_network(const struct room *room);
+/*
+ * What the milters of this client think; false: refused, *reply says how, and the log knows. Each
+ * stands where the command itself would have been carried out.
+ */
+bool milters_connect(struct session *session, struct smtp_reply *reply);
+bool milters_helo(struct session *session, struct slice name, struct smtp_reply *reply);
+bool milters_mail(struct session *session, const struct smtp_command *command,
+                  struct smtp_reply *reply);
+bool milters_rcpt(struct session *session, const struct smtp_command *command,
+                  const struct recipient *recipient, struct smtp_reply *reply);
+bool milters_data(struct session *session, struct smtp_reply *reply);
+bool milters_unknown(struct session *session, struct slice word, struct smtp_reply *reply);
+/* Those that content is shown to. NULL: none. */
+struct milter_session *milters_for_content(struct session *session);
+void                   milters_message_end(struct session *session);
+void                   milters_end(struct session *session);
 
 /* ---- transaction.c ---- */
 

@@ -33,6 +33,7 @@ transaction_reset(struct session *session)
 
 	if (mail->intake != NULL)
 		intake_end(&mail->intake);
+	milters_message_end(session);
 	/* Before MAIL it is about the message that is to come. */
 	if (mail->has_begun) {
 		arena_reset(&session->forwarded.arena);
@@ -290,6 +291,7 @@ transaction_begin_content(struct session *session, struct smtp_reply *reply)
 		return true;
 	mail->is_content_begun = true;
 	append_trace(session, &trace);
+	intake_set_milters(mail->intake, milters_for_content(session));
 	bool is_good = !trace.has_failed && give_recipients(mail) &&
 	               intake_set_trace(mail->intake, buf_slice(&trace));
 	buf_free(&trace);

@@ -154,6 +154,27 @@ slice_next_word(struct slice *rest, const char *separators, struct slice *word)
 }
 
 bool
+slice_next_item(struct slice *rest, const char *separators, struct slice *item)
+{
+	size_t   at = 0;
+	unsigned depth = 0;
+
+	while (rest->length > 0 && (ascii_is_space(rest->data[0]) || rest->data[0] == ','))
+		*rest = slice_from_offset(*rest, 1);
+	for (; at < rest->length; at++) {
+		depth += rest->data[at] == '{';
+		depth -= rest->data[at] == '}' && depth > 0;
+		if (depth == 0 && strchr(separators, rest->data[at]) != NULL)
+			break;
+	}
+	*item = slice_trim(slice_first(*rest, at));
+	*rest = slice_from_offset(*rest, at);
+	if (item->length > 1 && item->data[0] == '{' && item->data[item->length - 1] == '}')
+		*item = slice_trim(slice_of(item->data + 1, item->length - 2));
+	return at > 0;
+}
+
+bool
 slice_list_has(struct slice list, struct slice word)
 {
 	struct slice one;

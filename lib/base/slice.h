@@ -82,6 +82,12 @@ struct slice slice_trim(struct slice s);
 bool slice_next_part(struct slice *rest, char separator, struct slice *part);
 /* The same with any byte of separators, empty parts skipped (white-space and comma lists). */
 bool slice_next_word(struct slice *rest, const char *separators, struct slice *word);
+/*
+ * The next item of "a, b = c, { d = e, f }", without the braces around it, trimmed; separators do
+ * not count inside of braces, and blanks and commas in front are skipped. False at the end; "{}" is
+ * an empty item.
+ */
+bool slice_next_item(struct slice *rest, const char *separators, struct slice *item);
 /* Whether a list separated by blanks or commas has the word, without regard to case. */
 bool slice_list_has(struct slice list, struct slice word);
 

@@ -31,6 +31,8 @@ static const struct {
 	[CHECK_NESTED] = { "nested_header_checks",
 	                   offsetof(struct parameters, nested_header_checks), "header" },
 	[CHECK_BODY] = { "body_checks", offsetof(struct parameters, body_checks), "body" },
+	[CHECK_MILTER] = { "milter_header_checks",
+	                   offsetof(struct parameters, milter_header_checks), "milter-header" },
 };
 
 struct checks *

@@ -13,7 +13,8 @@ struct checks;
 
 /* For struct daemon.readable. */
 #define CHECKS_READABLE                                                                            \
-	"$header_checks", "$mime_header_checks", "$nested_header_checks", "$body_checks"
+	"$header_checks", "$mime_header_checks", "$nested_header_checks", "$body_checks",          \
+		"$milter_header_checks"
 
 /*
  * The tables that the parameters name; none with no_header_body_checks in

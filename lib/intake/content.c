@@ -75,8 +75,8 @@ spool_write(struct intake *intake, struct slice bytes)
 	return true;
 }
 
-static bool
-spool_flush(struct intake *intake)
+bool
+content_flush(struct intake *intake)
 {
 	bool ok = spool_write(intake, buf_slice(&intake->content));
 
@@ -102,7 +102,7 @@ spool_begin(struct intake *intake)
 bool
 content_spool_end(struct intake *intake)
 {
-	bool ok = spool_flush(intake);
+	bool ok = content_flush(intake);
 
 	/* Errors that come this late (NFS) are errors of the write. */
 	if (close(intake->spool_fd) != 0 && ok) {
@@ -125,7 +125,7 @@ content_store(struct intake *intake, struct slice bytes)
 	    !spool_begin(intake))
 		return false;
 	if (intake->is_spooled && intake->content.length + bytes.length > SPOOL_CHUNK) {
-		if (!spool_flush(intake))
+		if (!content_flush(intake))
 			return false;
 		if (bytes.length > SPOOL_CHUNK)
 			return spool_write(intake, bytes);
@@ -187,6 +187,7 @@ end_header(struct intake *intake, struct slice rest)
 	buf_truncate(&intake->content, intake->line_start);
 	if (!intake_run_header_steps(intake))
 		return false;
+	intake->header_length = intake->content.length;
 	if (!buf_append(&intake->content, SLICE("\r\n")))
 		return out_of_memory(intake);
 	intake->part = PART_BODY;
@@ -261,4 +262,96 @@ content_end(struct intake *intake)
 	if (intake->last[0] == '\r' && intake->last[1] == '\n')
 		return true;
 	return content_store(intake, intake->last[1] == '\r' ? SLICE("\n") : SLICE("\r\n"));
+}
+
+/* ---- changed by steps at the end ---- */
+
+static bool
+spool_failed(struct intake *intake)
+{
+	struct error error = ERROR_NONE;
+	bool         is_full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
+
+	error_set_errno(&error, "change the content");
+	return intake_fail_error(intake, is_full ? INTAKE_NO_SPACE : INTAKE_TRY_LATER, &error);
+}
+
+bool
+content_replace(struct intake *intake, struct slice header, struct slice body)
+{
+	buf_clear(&intake->content);
+	intake->total = 0;
+	intake->header_length = header.length;
+	if (intake->is_spooled &&
+	    (ftruncate(intake->spool_fd, 0) != 0 || lseek(intake->spool_fd, 0, SEEK_SET) != 0))
+		return spool_failed(intake);
+	if (!content_store(intake, header) || !content_store(intake, SLICE("\r\n")) ||
+	    !content_store(intake, body))
+		return false;
+	return (intake->last[0] == '\r' && intake->last[1] == '\n') ||
+	       content_store(intake, SLICE("\r\n"));
+}
+
+static bool
+move_piece(int fd, char *bytes, size_t length, off_t from, off_t to)
+{
+	for (size_t done = 0; done < length;) {
+		ssize_t got = pread(fd, bytes + done, length - done, from + (off_t)done);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got == 0)
+			errno = EIO; /* nobody else writes there */
+		if (got <= 0)
+			return false;
+		done += (size_t)got;
+	}
+	for (size_t done = 0; done < length;) {
+		ssize_t put = pwrite(fd, bytes + done, length - done, to + (off_t)done);
+
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put < 0)
+			return false;
+		done += (size_t)put;
+	}
+	return true;
+}
+
+/* Within one file, as memmove does it: from the end when it moves back, else from the front. */
+static bool
+move_within(int fd, struct buf *room, off_t from, off_t to, off_t length)
+{
+	for (off_t done = 0; done < length;) {
+		off_t size =
+			length - done < (off_t)SPOOL_CHUNK ? length - done : (off_t)SPOOL_CHUNK;
+		off_t at = to > from ? length - done - size : done;
+
+		if (!move_piece(fd, room->data, (size_t)size, from + at, to + at))
+			return false;
+		done += size;
+	}
+	return true;
+}
+
+bool
+content_replace_header(struct intake *intake, struct slice header)
+{
+	struct buf room = BUF(SPOOL_CHUNK);
+	off_t      from = (off_t)intake->header_length, to = (off_t)header.length;
+	off_t      rest = (off_t)intake->total - from;
+	bool       ok = buf_reserve(&room, SPOOL_CHUNK) || out_of_memory(intake);
+
+	if (ok && from != to && !move_within(intake->spool_fd, &room, from, to, rest))
+		ok = spool_failed(intake);
+	if (ok && to < from && ftruncate(intake->spool_fd, to + rest) != 0)
+		ok = spool_failed(intake);
+	if (ok && lseek(intake->spool_fd, 0, SEEK_SET) != 0)
+		ok = spool_failed(intake);
+	ok = ok && spool_write(intake, header);
+	intake->header_length = header.length;
+	intake->total = (uint64_t)(to + rest);
+	intake->has_8bit = intake->has_8bit || has_high_bit(header);
+	buf_free(&room);
+	return ok;
 }

@@ -31,7 +31,8 @@ static const struct {
 	{ "rewrite fields", AT_END_OF_HEADER, step_rewrite_fields },
 	{ "add missing fields", AT_END_OF_HEADER, step_add_missing_fields },
 	{ "note message-id", AT_END_OF_HEADER, step_note_message_id },
-	/* body_checks see the body as it comes (walk.c); milters and signing come here. */
+	/* body_checks see the body as it comes (walk.c). */
+	{ "ask milters", AT_END_OF_CONTENT, step_ask_milters }, /* they see what will be stored */
 	{ "rewrite recipients", AT_END_OF_CONTENT, step_rewrite_recipients },
 	{ "automatic copies", AT_END_OF_CONTENT, step_add_copies },
 	{ "redirect and copies of checks", AT_END_OF_CONTENT, step_apply_checks },
@@ -101,24 +102,21 @@ intake_fail_error(struct intake *intake, enum intake_status status, const struct
 }
 
 /* In the shape that log readers know refusals by (FACTS 2.9). */
-static void
-log_refusal(const struct intake *intake)
+void
+intake_log(const struct intake *intake, const char *word, struct slice text)
 {
 	const struct msg_envelope *envelope = &intake->envelope;
-	const struct smtp_reply   *reply = &intake->failure;
 	bool                       is_local = envelope->client_address.length == 0;
 	struct slice               client = is_local ? SLICE("local") : envelope->client_name;
 	struct slice address = is_local ? envelope->service : envelope->client_address;
 	struct buf   line = BUF(8192);
 
-	buf_append_format(&line, "%s: reject: END-OF-MESSAGE from ", intake->id);
+	buf_append_format(&line, "%s: %s: END-OF-MESSAGE from ", intake->id, word);
 	buf_append_printable(&line, client);
 	buf_append_byte(&line, '[');
 	buf_append_printable(&line, address);
-	buf_append_format(&line, "]: %d ", reply->code);
-	enhanced_status_append(&line, reply->status);
-	buf_append_byte(&line, ' ');
-	buf_append_printable(&line, reply->text);
+	buf_append_text(&line, "]: ");
+	buf_append_printable(&line, text);
 	buf_append_text(&line, "; from=<");
 	address_append_external(&line, envelope->sender);
 	buf_append_text(&line, "> proto=");
@@ -128,6 +126,20 @@ log_refusal(const struct intake *intake)
 	buf_append_byte(&line, '>');
 	log_info_as("cleanup", "%s", buf_text(&line));
 	buf_free(&line);
+}
+
+static void
+log_refusal(const struct intake *intake)
+{
+	const struct smtp_reply *reply = &intake->failure;
+	struct buf               text = BUF(4096);
+
+	buf_append_format(&text, "%d ", reply->code);
+	enhanced_status_append(&text, reply->status);
+	buf_append_byte(&text, ' ');
+	buf_append(&text, reply->text);
+	intake_log(intake, "reject", buf_slice(&text));
+	buf_free(&text);
 }
 
 /* ---- life ---- */
@@ -269,6 +281,8 @@ finish(struct intake *intake)
 		return true;
 	if (!run_steps(intake, AT_END_OF_CONTENT))
 		return false;
+	if (intake->is_discarded)
+		return true;
 	intake->envelope.size = intake->total;
 	if (intake->is_spooled && !content_spool_end(intake))
 		return false;

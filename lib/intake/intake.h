@@ -12,6 +12,7 @@
 #include "lib/base/arena.h"
 #include "lib/conf/snapshot.h"
 #include "lib/intake/checks.h"
+#include "lib/milter/milter.h"
 #include "lib/queue/intake.h"
 #include "lib/route/route.h"
 #include "lib/smtp/reply.h"
@@ -24,6 +25,8 @@ struct intake_context {
 	struct intake_client    *queue;
 	struct router           *router;
 	struct checks           *checks; /* NULL: content is not looked at */
+	/* That see mail for which nobody has called intake_set_milters; NULL: none. */
+	const struct milter_list *milters;
 };
 
 /*
@@ -49,6 +52,12 @@ bool intake_set_full_name(struct intake *intake, struct slice name);
  * (ENVELOPE_HOLD), and a filter (borrowed; empty = as it was).
  */
 void intake_amend(struct intake *intake, uint32_t flags, struct slice filter);
+/* Filters of others, which see the content at its end and may change it; borrowed. */
+void intake_set_milters(struct intake *intake, struct milter_session *milters);
+/* The parameters milter_*, for milter_list_create; borrows them. */
+struct milter_settings intake_milter_settings(const struct parameters *parameters);
+/* The macros that are the same for every message: j, v, {daemon_name}. data NULL: another one. */
+struct slice intake_milter_macro(const struct parameters *parameters, struct slice name);
 /*
  * Content as it comes, cut anywhere. False when a limit or a write failed; the reason comes with
  * intake_finish, more content may be given and is ignored.

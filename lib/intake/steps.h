@@ -33,10 +33,11 @@ struct intake {
 
 	struct buf       content;
 	enum intake_part part;
-	size_t           header_start; /* in content: behind the trace fields */
-	size_t           field_start;  /* of the field that is being collected */
-	size_t           line_start;   /* of the line that is being collected */
-	uint64_t         received;     /* bytes of the sender's content so far */
+	size_t           header_start;  /* in content: behind the trace fields */
+	size_t           field_start;   /* of the field that is being collected */
+	size_t           line_start;    /* of the line that is being collected */
+	uint64_t         received;      /* bytes of the sender's content so far */
+	size_t           header_length; /* trace fields and header, once it has ended */
 	uint64_t         total;   /* bytes of the finished content: spooled and in the buffer */
 	char             last[2]; /* its last bytes */
 	bool             has_8bit, has_8bit_header;
@@ -56,6 +57,8 @@ struct intake {
 	struct slice      redirect;     /* empty = none */
 	ARRAY(struct slice) copies;     /* BCC */
 
+	struct milter_session *milters; /* NULL: none */
+
 	struct smtp_reply failure; /* code 0 = none; the first one counts */
 };
 
@@ -68,6 +71,12 @@ bool intake_fail_error(struct intake *intake, enum intake_status status, const s
 bool content_write(struct intake *intake, struct slice content);
 /* Body as it will be stored. */
 bool content_store(struct intake *intake, struct slice bytes);
+/* What is in the buffer goes to the spool file. */
+bool content_flush(struct intake *intake);
+/* The content anew, when steps have changed it: what was stored before is forgotten. */
+bool content_replace(struct intake *intake, struct slice header, struct slice body);
+/* A header of another length in front of the body in the spool file. */
+bool content_replace_header(struct intake *intake, struct slice header);
 /* Completes the last line and, when there was none, the end of the header. */
 bool content_end(struct intake *intake);
 /* Writes what is left to the spool file and closes it. */
@@ -81,7 +90,14 @@ bool step_add_missing_fields(struct intake *intake);
 bool step_note_message_id(struct intake *intake);
 
 /* ---- checks.c ---- */
-enum check_class { CHECK_HEADER, CHECK_MIME, CHECK_NESTED, CHECK_BODY, CHECK_COUNT };
+enum check_class {
+	CHECK_HEADER,
+	CHECK_MIME,
+	CHECK_NESTED,
+	CHECK_BODY,
+	CHECK_MILTER, /* fields that milters add */
+	CHECK_COUNT,
+};
 enum check_fate {
 	CHECK_KEPT,
 	CHECK_REPLACED, /* *out stands for it, which may be nothing */
@@ -128,7 +144,23 @@ bool step_add_copies(struct intake *intake);
 bool step_expand_aliases(struct intake *intake);
 bool step_set_flags(struct intake *intake);
 
+/* ---- milters.c: at the end of the content ---- */
+bool step_ask_milters(struct intake *intake);
+
+/* ---- localmilters.c: for mail without an SMTP session ---- */
+struct local_milters {
+	struct intake         *intake;
+	struct milter_session *session;
+	struct slice           recipient; /* at RCPT; data NULL otherwise */
+};
+/* False: no memory. */
+bool                  local_milters_begin(struct local_milters *local, struct intake *intake);
+struct milter_verdict local_milters_envelope(struct local_milters *local);
+void                  local_milters_end(struct local_milters *local);
+
 /* ---- intake.c ---- */
+/* "ID: WORD: END-OF-MESSAGE from ...: TEXT; from=<> proto= helo=<>" as "cleanup". */
+void intake_log(const struct intake *intake, const char *word, struct slice text);
 /* Whether local_header_rewrite_clients names the client; asked once. False: failed. */
 bool intake_client_is_local(struct intake *intake, bool *is_local);
 bool intake_run_header_steps(struct intake *intake);

@@ -35,28 +35,6 @@ struct policy_service {
 
 /* ---- making one ---- */
 
-/* The next item of "a, b = c, { d = e f }" without its braces; blanks separate only outside. */
-static bool
-next_item(struct slice *rest, struct slice *item)
-{
-	size_t   at = 0;
-	unsigned depth = 0;
-
-	while (rest->length > 0 && (ascii_is_space(rest->data[0]) || rest->data[0] == ','))
-		*rest = slice_from_offset(*rest, 1);
-	for (; at < rest->length; at++) {
-		depth += rest->data[at] == '{';
-		depth -= rest->data[at] == '}' && depth > 0;
-		if (depth == 0 && rest->data[at] == ',')
-			break;
-	}
-	*item = slice_trim(slice_first(*rest, at));
-	*rest = slice_from_offset(*rest, at);
-	if (item->length > 1 && item->data[0] == '{' && item->data[item->length - 1] == '}')
-		*item = slice_trim(slice_of(item->data + 1, item->length - 2));
-	return item->length > 0;
-}
-
 static bool
 set_text(char **kept, const char **setting, struct slice value, struct error *error)
 {
@@ -111,11 +89,11 @@ parse(struct policy_service *service, struct slice text, struct error *error)
 	text = slice_trim(text);
 	if (text.length > 1 && text.data[0] == '{' && text.data[text.length - 1] == '}')
 		text = slice_of(text.data + 1, text.length - 2);
-	if (text.length > SETTING_MOST || !next_item(&text, &item))
+	if (text.length > SETTING_MOST || !slice_next_item(&text, ",", &item))
 		return error_set(error, "which policy server?");
 	if (!endpoint_parse(&service->endpoint, item, error))
 		return false;
-	while (next_item(&text, &item)) {
+	while (slice_next_item(&text, ",", &item)) {
 		size_t equals = slice_find_byte(item, '=');
 
 		if (equals == SLICE_NOT_FOUND)

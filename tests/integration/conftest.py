@@ -21,10 +21,10 @@ def make_host(authority):
     """A function that makes hosts (not yet started) which are stopped after the test."""
     hosts = []
 
-    def make(**options):
+    def make(kind=dakiya.Host, **options):
         directory = dakiya.new_directory("host")
         options.setdefault("authority", authority)
-        host = dakiya.Host(directory, **options)
+        host = kind(directory, **options)
         hosts.append(host)
         return host
 

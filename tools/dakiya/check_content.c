@@ -5,6 +5,7 @@
 #include "lib/base/number.h"
 #include "lib/conf/check.h"
 #include "lib/conf/restrictions.h"
+#include "lib/intake/intake.h"
 #include "tools/dakiya/check.h"
 
 /* Findings of one table; more would hide what matters. */
@@ -438,9 +439,40 @@ check_catch_alls(const struct configuration *configuration, struct report *repor
 	table_list_close(&catch_all.aliases);
 }
 
+/* ---- milters ---- */
+
+/* As smtpd and pickup will read them; who answers there, nobody can know before. */
+static void
+check_milters(const struct configuration *configuration, struct report *report)
+{
+	const struct parameters *parameters = &configuration->parameters;
+	const struct {
+		const char *name, *value;
+	} rows[] = {
+		{ "smtpd_milters", parameters->smtpd_milters },
+		{ "non_smtpd_milters", parameters->non_smtpd_milters },
+	};
+	struct milter_settings settings = intake_milter_settings(parameters);
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct error        error = ERROR_NONE;
+		const char         *file;
+		unsigned            line;
+		struct milter_list *list =
+			milter_list_create(slice_from(rows[i].value), &settings, &error);
+
+		check_place(&configuration->settings, rows[i].name, &file, &line);
+		if (list == NULL)
+			report_add(report, PROBLEM_ERROR, file, line, "%s: %s", rows[i].name,
+			           error.text);
+		milter_list_destroy(&list);
+	}
+}
+
 void
 check_content(const struct configuration *configuration, struct report *report)
 {
+	check_milters(configuration, report);
 	check_all_tables(configuration, report);
 	check_relay_password(configuration, report);
 	check_catch_alls(configuration, report);
