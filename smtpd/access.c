@@ -491,6 +491,30 @@ check_check_sasl_access(struct check *check, const struct entry *entry)
 	                check->session->sasl_user, "SASL login name");
 }
 
+/* The certificate's fingerprint, then its key's; or in the order of search_order. */
+enum verdict
+check_check_ccert_access(struct check *check, const struct entry *entry)
+{
+	struct search   search = SEARCH(check, entry->table);
+	struct slice    order = slice_from(entry->order == NULL ? "" : entry->order), name;
+	struct tls_peer peer;
+	enum lookup     found = LOOKUP_NOT_FOUND;
+
+	if (order.length == 0)
+		order = SLICE("cert_fingerprint pubkey_fingerprint");
+	if (!tls_peer_get(check->session->stream, check->parameters->smtpd_tls_fingerprint_digest,
+	                  &peer))
+		return VERDICT_DUNNO;
+	while (found == LOOKUP_NOT_FOUND && slice_next_word(&order, ", \t\r\n", &name)) {
+		bool is_key = slice_equal_fold(name, SLICE("pubkey_fingerprint"));
+
+		found = try_key(&search,
+		                slice_from(is_key ? peer.key_fingerprint : peer.fingerprint));
+	}
+	return conclude(&search, found, slice_from(client_label(check->session)),
+	                "Client certificate");
+}
+
 enum verdict
 check_check_helo_access(struct check *check, const struct entry *entry)
 {

@@ -4,7 +4,9 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "lib/base/log.h"
 #include "lib/smtp/extensions.h"
+#include "lib/tls/tls.h"
 #include "smtpd/checks.h"
 
 /* ---- anywhere ---- */
@@ -107,6 +109,33 @@ check_permit_tls_all_clientcerts(struct check *check, const struct entry *entry)
 	(void)entry;
 	return tls_info_get(check->session->stream, &info) && info.is_trusted ? VERDICT_PERMIT
 	                                                                      : VERDICT_DUNNO;
+}
+
+/* By fingerprint: who has signed the certificate does not matter. */
+enum verdict
+check_permit_tls_clientcerts(struct check *check, const struct entry *entry)
+{
+	struct tls_peer peer;
+	struct buf      value = BUF(1000);
+	struct error    error = ERROR_NONE;
+	enum lookup     found = LOOKUP_NOT_FOUND;
+
+	(void)entry;
+	if (!tls_peer_get(check->session->stream, check->parameters->smtpd_tls_fingerprint_digest,
+	                  &peer))
+		return VERDICT_DUNNO;
+	const char *const keys[] = { peer.fingerprint, peer.key_fingerprint };
+	for (size_t i = 0; i < 2 && found == LOOKUP_NOT_FOUND; i++)
+		if (keys[i][0] != '\0')
+			found = table_list_lookup(check->session->room->client_certificates,
+			                          slice_from(keys[i]), &value, &error);
+	buf_free(&value);
+	if (found == LOOKUP_TRY_LATER) {
+		log_warning("relay_clientcerts: %s", error.text);
+		return refuse(check, 451, "4.3.0", "<%s>: Temporary lookup failure",
+		              client_label(check->session));
+	}
+	return found == LOOKUP_FOUND ? VERDICT_PERMIT : VERDICT_DUNNO;
 }
 
 enum verdict

@@ -20,12 +20,13 @@ typedef enum verdict check_function(struct check *check, const struct entry *ent
 
 /* One restriction as it stands in a list. */
 struct entry {
-	check_function          *function;
-	const char              *name;
-	const char              *text; /* argument as written */
-	int64_t                  number;
-	struct table            *table;
-	struct policy_service   *policy;
+	check_function        *function;
+	const char            *name;
+	const char            *text;  /* argument as written */
+	const char            *order; /* search_order of check_ccert_access; NULL: the usual one */
+	int64_t                number;
+	struct table          *table;
+	struct policy_service *policy;
 	const struct entry_list *list;       /* of a restriction class */
 	bool                     is_warning; /* warn_if_reject stood before it */
 };

@@ -159,6 +159,36 @@ restriction_next_item(struct slice *rest, struct slice *item)
 	return true;
 }
 
+/* "search_order = pubkey_fingerprint, cert_fingerprint" behind the table of check_ccert_access. */
+static bool
+compile_order(struct restrictions *restrictions, struct slice settings, struct entry *entry,
+              struct error *error)
+{
+	struct slice item, name;
+
+	while (slice_next_item(&settings, ",", &item)) {
+		size_t equals = slice_find_byte(item, '=');
+
+		if (equals == SLICE_NOT_FOUND ||
+		    !slice_equal(slice_trim(slice_first(item, equals)), SLICE("search_order")))
+			return error_set(error, "check_ccert_access: %.*s: not search_order = ...",
+			                 SLICE_ARGS(slice_first(item, 60)));
+		struct slice order = slice_trim(slice_from_offset(item, equals + 1));
+		entry->order = arena_text(&restrictions->arena, order);
+		if (entry->order == NULL)
+			return error_set(error, "out of memory");
+		while (slice_next_word(&order, ", \t\r\n", &name))
+			if (!slice_equal_fold(name, SLICE("cert_fingerprint")) &&
+			    !slice_equal_fold(name, SLICE("pubkey_fingerprint")))
+				return error_set(
+					error,
+					"check_ccert_access: search_order has "
+					"cert_fingerprint and pubkey_fingerprint, not %.*s",
+					SLICE_ARGS(slice_first(name, 60)));
+	}
+	return true;
+}
+
 static bool
 compile_argument(struct restrictions *restrictions, const struct restriction_row *row,
                  struct slice *rest, struct entry *entry, struct error *error)
@@ -173,8 +203,14 @@ compile_argument(struct restrictions *restrictions, const struct restriction_row
 	if (entry->text == NULL)
 		return error_set(error, "out of memory");
 	if (row->argument == WITH_TABLE) {
+		struct slice settings = item, table;
+
+		if (row->function != check_check_ccert_access)
+			settings = SLICE_EMPTY;
+		else if (slice_next_item(&settings, ",", &table))
+			item = table;
 		entry->table = open_table(restrictions, item, error);
-		return entry->table != NULL;
+		return entry->table != NULL && compile_order(restrictions, settings, entry, error);
 	}
 	if (row->argument == WITH_SERVICE) {
 		entry->policy = open_policy(restrictions, entry->text, error);

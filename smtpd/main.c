@@ -12,6 +12,7 @@ static const char *const readable[] = {
 	"$smtpd_relay_restrictions",
 	"$smtpd_recipient_restrictions",
 	"$smtpd_sender_login_maps",
+	"$relay_clientcerts",
 	"$smtpd_data_restrictions",
 	"$smtpd_end_of_data_restrictions",
 	"$smtpd_discard_ehlo_keyword_address_maps",

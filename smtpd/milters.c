@@ -21,6 +21,7 @@ struct milter_talk {
 	struct buf              value;     /* of the macro that was asked for last */
 	const struct recipient *recipient; /* at RCPT */
 	struct tls_info         tls;
+	struct tls_peer         peer;
 };
 
 static bool
@@ -151,6 +152,24 @@ macro_cipher_bits(struct session *session, struct milter_talk *talk)
 }
 
 static struct slice
+macro_cert_subject(struct session *session, struct milter_talk *talk)
+{
+	return tls_peer_get(session->stream, session->parameters->smtpd_tls_fingerprint_digest,
+	                    &talk->peer)
+	               ? slice_from(talk->peer.subject)
+	               : NONE;
+}
+
+static struct slice
+macro_cert_issuer(struct session *session, struct milter_talk *talk)
+{
+	return tls_peer_get(session->stream, session->parameters->smtpd_tls_fingerprint_digest,
+	                    &talk->peer)
+	               ? slice_from(talk->peer.issuer)
+	               : NONE;
+}
+
+static struct slice
 macro_auth_type(struct session *session, struct milter_talk *talk)
 {
 	(void)talk;
@@ -250,6 +269,8 @@ static const struct {
 	{ SLICE("tls_version"), macro_tls_version },
 	{ SLICE("cipher"), macro_cipher },
 	{ SLICE("cipher_bits"), macro_cipher_bits },
+	{ SLICE("cert_subject"), macro_cert_subject },
+	{ SLICE("cert_issuer"), macro_cert_issuer },
 	{ SLICE("auth_type"), macro_auth_type },
 	{ SLICE("auth_authen"), macro_auth_authen },
 	{ SLICE("auth_author"), macro_auth_author },

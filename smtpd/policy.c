@@ -95,16 +95,21 @@ static void
 append_security(struct buf *request, const struct session *session)
 {
 	struct tls_info info = { 0 };
+	struct tls_peer peer = { .subject = "" };
 	bool            has_tls = tls_info_get(session->stream, &info);
+
+	if (!tls_peer_get(session->stream, session->parameters->smtpd_tls_fingerprint_digest,
+	                  &peer))
+		peer = (struct tls_peer){ .subject = "" };
 
 	policy_append(request, "sasl_method", session->sasl_method);
 	policy_append(request, "sasl_username", session->sasl_user);
 	policy_append(request, "sasl_sender", session->sasl_sender);
-	/* Certificates of clients are not looked at yet. */
-	policy_append(request, "ccert_subject", SLICE_EMPTY);
-	policy_append(request, "ccert_issuer", SLICE_EMPTY);
-	policy_append(request, "ccert_fingerprint", SLICE_EMPTY);
-	policy_append(request, "ccert_pubkey_fingerprint", SLICE_EMPTY);
+	/* The fingerprints are anybody's; the names only those of whom an authority knows. */
+	policy_append(request, "ccert_subject", slice_from(info.is_trusted ? peer.subject : ""));
+	policy_append(request, "ccert_issuer", slice_from(info.is_trusted ? peer.issuer : ""));
+	policy_append(request, "ccert_fingerprint", slice_from(peer.fingerprint));
+	policy_append(request, "ccert_pubkey_fingerprint", slice_from(peer.key_fingerprint));
 	policy_append(request, "encryption_protocol", slice_from(info.protocol));
 	policy_append(request, "encryption_cipher", slice_from(info.cipher));
 	append_number(request, "encryption_keysize", has_tls ? (uint64_t)info.bits : 0);

@@ -56,6 +56,9 @@ open_tables(struct room *room, struct error *error)
 	room->login_maps = table_list_open(room->parameters->smtpd_sender_login_maps, error);
 	if (room->login_maps == NULL)
 		return error_prefix(error, "smtpd_sender_login_maps");
+	room->client_certificates = table_list_open(room->parameters->relay_clientcerts, error);
+	if (room->client_certificates == NULL)
+		return error_prefix(error, "relay_clientcerts");
 	return milters_open(room, error);
 }
 
@@ -163,6 +166,7 @@ room_destroy(struct room **pointer)
 	tls_server_destroy(&room->tls);
 	milter_list_destroy(&room->milters);
 	table_list_close(&room->milter_maps);
+	table_list_close(&room->client_certificates);
 	table_list_close(&room->login_maps);
 	table_list_close(&room->discard_maps);
 	match_list_close(&room->sasl_filter);

@@ -57,6 +57,7 @@ struct room {
 	struct milter_list      *milters;     /* NULL: none, see milters.c */
 	struct table_list       *milter_maps; /* smtpd_milter_maps */
 	struct table_list       *login_maps;
+	struct table_list       *client_certificates; /* relay_clientcerts */
 };
 
 /* NULL and *error when the configuration cannot work. */

@@ -25,6 +25,21 @@ command_starttls(struct session *session, const struct smtp_command *command)
 	}
 }
 
+/* What an administrator copies into a table for permit_tls_clientcerts. */
+static void
+log_certificate(struct session *session, const struct tls_info *info)
+{
+	struct tls_peer peer;
+
+	if (session->parameters->smtpd_tls_loglevel < 1 || info->is_resumed ||
+	    !tls_peer_get(session->stream, session->parameters->smtpd_tls_fingerprint_digest,
+	                  &peer))
+		return;
+	log_info("%s: %s: subject_CN=%s, issuer=%s, fingerprint=%s, pkey_fingerprint=%s",
+	         client_label(session), info->is_trusted ? "Trusted" : "Untrusted", peer.subject,
+	         peer.issuer, peer.fingerprint, peer.key_fingerprint);
+}
+
 void
 secure_done(struct session *session)
 {
@@ -45,6 +60,7 @@ secure_done(struct session *session)
 		         info.protocol, info.cipher, info.bits, info.algorithm_bits,
 		         info.details[0] == '\0' || info.details[0] == ' ' ? "" : " ",
 		         info.details);
+	log_certificate(session, &info);
 	if (!info.is_resumed &&
 	    !client_may(session, LIMIT_TLS_SESSIONS,
 	                session->parameters->smtpd_client_new_tls_session_rate_limit,

@@ -200,6 +200,21 @@ append_from(struct session *session, struct buf *out)
 }
 
 static void
+append_certificate(struct session *session, const struct tls_info *info, struct buf *out)
+{
+	struct tls_peer peer;
+
+	if (!tls_peer_get(session->stream, session->parameters->smtpd_tls_fingerprint_digest,
+	                  &peer))
+		return;
+	buf_append_text(out, "(Client CN \"");
+	append_harmless(out, slice_from(peer.subject));
+	buf_append_text(out, "\", Issuer \"");
+	append_harmless(out, slice_from(peer.issuer));
+	buf_append_format(out, "\" (%s))\r\n\t", info->is_trusted ? "verified OK" : "not verified");
+}
+
+static void
 append_tls(struct session *session, struct buf *out)
 {
 	struct tls_info info;
@@ -218,8 +233,7 @@ append_tls(struct session *session, struct buf *out)
 		                          ? "Client did not present a certificate"
 		                          : "No client certificate requested");
 	else
-		buf_append_format(out, "(Client certificate %s)\r\n\t",
-		                  info.is_trusted ? "verified" : "not verified");
+		append_certificate(session, &info, out);
 }
 
 static void

@@ -103,6 +103,20 @@ struct tls_info {
 /* False when the stream has no finished TLS. */
 bool tls_info_get(const struct stream *stream, struct tls_info *info);
 bool tls_is_active(const struct stream *stream);
+
+/* Who the other side's certificate says it is; printable UTF-8, cut to fit, "" = it does not say.
+ */
+struct tls_peer {
+	char subject[256]; /* CommonName */
+	char issuer[256];  /* CommonName of its authority, else the organisation */
+	/* "AB:CD:...", of the certificate and of its public key (SubjectPublicKeyInfo) */
+	char fingerprint[200], key_fingerprint[200];
+};
+/*
+ * digest is OpenSSL's name of one. False: there is no certificate, or no such digest. It says
+ * nothing about trust: see tls_info.
+ */
+bool tls_peer_get(const struct stream *stream, const char *digest, struct tls_peer *peer);
 /* tls-exporter channel binding (RFC 9266), 32 bytes; false under TLS 1.2 without EMS. */
 bool tls_channel_binding(const struct stream *stream, struct buf *out);
 
