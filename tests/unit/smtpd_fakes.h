@@ -131,6 +131,25 @@ intake_end(struct intake **intake)
 	*intake = NULL;
 }
 
+void
+intake_set_milters(struct intake *intake, struct milter_session *milters)
+{
+	(void)intake;
+	(void)milters;
+}
+struct milter_settings
+intake_milter_settings(const struct parameters *parameters)
+{
+	return (struct milter_settings){ .default_action = parameters->milter_default_action };
+}
+struct slice
+intake_milter_macro(const struct parameters *parameters, struct slice name)
+{
+	(void)parameters;
+	(void)name;
+	return (struct slice){ NULL, 0 };
+}
+
 struct intake_client {
 	int unused;
 };
@@ -377,6 +396,14 @@ tls_info_get(const struct stream *stream, struct tls_info *info)
 		                   .bits = 256,
 		                   .algorithm_bits = 256 };
 	return fake_world.has_tls;
+}
+bool
+tls_peer_get(const struct stream *stream, const char *digest, struct tls_peer *peer)
+{
+	(void)stream;
+	(void)digest;
+	*peer = (struct tls_peer){ .subject = "" };
+	return false;
 }
 bool
 tls_channel_binding(const struct stream *stream, struct buf *out)
