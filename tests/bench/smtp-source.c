@@ -1,12 +1,12 @@
 /*
  * smtp-source.c - sends many messages over many SMTP sessions at once; prints the rate.
  *
- *   smtp-source -s SESSIONS -m MESSAGES -l BYTES [-r RECIPIENTS] [-u USERS] [-p] [-1]
+ *   smtp-source -s SESSIONS -m MESSAGES -l BYTES [-r RECIPIENTS] [-u USERS] [-p] [-b] [-1]
  *               [-f FROM] [-t PATTERN] ADDRESS:PORT
  *
  * One thread around epoll, so that what is measured is the server. PATTERN holds %d for the number
  * of a user, 0 .. USERS-1, taken in turn. -p sends MAIL, RCPT and DATA in one write (PIPELINING),
- * -1 makes a new connection for each message. Ends with "MESSAGES SECONDS RATE".
+ * -b sends the content by BDAT, in one chunk, -1 makes a new connection for each message. Ends with "MESSAGES SECONDS RATE".
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -34,7 +34,7 @@ struct session {
 
 static struct {
 	int                sessions, messages, length, recipients, users;
-	bool               is_pipelined, is_single;
+	bool               is_pipelined, is_bdat, is_single;
 	const char        *from, *to;
 	struct sockaddr_in server;
 	char              *content;
@@ -80,7 +80,7 @@ make_content(void)
 		at += 78;
 	}
 	memcpy(run.content + at, ".\r\n", 4);
-	run.content_length = at + 3;
+	run.content_length = run.is_bdat ? at : at + 3;
 }
 
 static void
@@ -125,9 +125,14 @@ begin_message(struct session *session)
 	if (run.is_pipelined) {
 		for (int i = 0; i < run.recipients && used < sizeof(text) - 400; i++)
 			used += (size_t)format_recipient(text + used, sizeof(text) - used);
-		used += (size_t)snprintf(text + used, sizeof(text) - used, "DATA\r\n");
-		session->step = DATA;
-		session->replies_due = run.recipients + 2;
+		session->step = RCPT;
+		session->recipients_sent = run.recipients;
+		session->replies_due = run.recipients + 1;
+		if (!run.is_bdat) {
+			used += (size_t)snprintf(text + used, sizeof(text) - used, "DATA\r\n");
+			session->step = DATA;
+			session->replies_due++;
+		}
 	}
 	send_text(session, text, used);
 }
@@ -161,6 +166,14 @@ send_content(struct session *session)
 		}
 		session->content_sent += (size_t)sent;
 	}
+}
+
+static void
+begin_content(struct session *session)
+{
+	session->step = CONTENT;
+	session->content_sent = 0;
+	send_content(session);
 }
 
 static void
@@ -208,14 +221,17 @@ advance(struct session *session)
 			send_text(session, text, (size_t)format_recipient(text, sizeof(text)));
 			return;
 		}
+		if (run.is_bdat) {
+			send_text(session, text,
+			          (size_t)snprintf(text, sizeof(text), "BDAT %zu LAST\r\n",
+			                           run.content_length));
+			begin_content(session);
+			return;
+		}
 		session->step = DATA;
 		send_text(session, "DATA\r\n", 6);
 		return;
-	case DATA:
-		session->step = CONTENT;
-		session->content_sent = 0;
-		send_content(session);
-		return;
+	case DATA: begin_content(session); return;
 	case CONTENT:
 		run.done++;
 		if (run.is_single) {
@@ -294,7 +310,7 @@ main(int argc, char **argv)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "s:m:l:r:u:p1f:t:")) != -1) {
+	while ((option = getopt(argc, argv, "s:m:l:r:u:pb1f:t:")) != -1) {
 		switch (option) {
 		case 's': run.sessions = (int)strtol(optarg, NULL, 10); break;
 		case 'm': run.messages = (int)strtol(optarg, NULL, 10); break;
@@ -302,6 +318,7 @@ main(int argc, char **argv)
 		case 'r': run.recipients = (int)strtol(optarg, NULL, 10); break;
 		case 'u': run.users = (int)strtol(optarg, NULL, 10); break;
 		case 'p': run.is_pipelined = true; break;
+		case 'b': run.is_bdat = true; break;
 		case '1': run.is_single = true; break;
 		case 'f': run.from = optarg; break;
 		case 't': run.to = optarg; break;
