@@ -3,7 +3,6 @@
 #include "lib/smtp/data.h"
 #include "smtp/smtp.h"
 
-#define PIECE_BYTES     (16u * 1024)
 #define DATA_RATE_LEAST 500 /* bytes a second, smtp_min_data_rate */
 
 /* Where the folding is: bytes of the line so far, over the pieces of the content. */
@@ -19,24 +18,31 @@ struct folder {
 static bool
 fold(struct folder *folder, struct slice piece, struct data_encoder *encoder, struct buf *out)
 {
-	size_t start = 0;
-	bool   ok = true;
+	const char *start = piece.data, *at = piece.data, *end = piece.data + piece.length;
+	bool        ok = true;
 
-	for (size_t i = 0; folder->limit > 0 && i < piece.length; i++) {
-		char c = piece.data[i];
+	while (folder->limit > 0 && at < end) {
+		const char *newline = memchr(at, '\n', (size_t)(end - at));
+		const char *stop = newline == NULL ? end : newline;
+		size_t      length = (size_t)(stop - at), fits = length;
 
-		if (c == '\n') {
-			folder->column = 0;
-		} else if (c != '\r' && folder->column >= folder->limit) {
-			ok = data_encode(encoder, slice_of(piece.data + start, i - start), out) &&
-			     data_encode(encoder, SLICE("\r\n "), out) && ok;
-			start = i;
-			folder->column = 2; /* the space and this byte */
-		} else {
-			folder->column++;
+		if (folder->column + length > folder->limit) {
+			fits = folder->column < folder->limit ? folder->limit - folder->column : 0;
+			while (fits < length && at[fits] == '\r')
+				fits++;
 		}
+		if (fits < length) {
+			at += fits;
+			ok = data_encode(encoder, slice_of(start, (size_t)(at - start)), out) &&
+			     data_encode(encoder, SLICE("\r\n "), out) && ok;
+			start = at++;
+			folder->column = 2; /* the space and this byte */
+			continue;
+		}
+		folder->column = newline == NULL ? folder->column + length : 0;
+		at = newline == NULL ? end : newline + 1;
 	}
-	return data_encode(encoder, slice_from_offset(piece, start), out) && ok;
+	return data_encode(encoder, slice_of(start, (size_t)(end - start)), out) && ok;
 }
 
 /* An answer before the end was sent: a refusal in advance, or a server that is out of step. */
@@ -76,7 +82,7 @@ write_out(struct session *session, struct buf *out, struct verdict *verdict)
 		*verdict = verdict_make(session->words, OUTCOME_DEFERRED, "4.3.0", "out of memory");
 		return false;
 	}
-	result = stream_write(session->stream, buf_slice(out));
+	result = stream_send(session->stream, buf_slice(out));
 	buf_clear(out);
 	if (result == STREAM_OK)
 		return true;
@@ -101,7 +107,7 @@ send_pieces(struct session *session, const struct delivery *delivery, struct buf
 
 	data_encoder_init(&encoder, true);
 	for (;;) {
-		if (!delivery_content(delivery, offset, PIECE_BYTES, &piece, &error)) {
+		if (!delivery_content(delivery, offset, DELIVERY_PIECE, &piece, &error)) {
 			session->is_dead = true; /* half a message must not get a final dot */
 			*verdict = verdict_make(session->words, OUTCOME_DEFERRED, "4.3.0",
 			                        "cannot read the queue file: %s", error.text);
@@ -127,7 +133,7 @@ content_send(struct session *session, const struct delivery *delivery, struct ve
 {
 	int64_t    timeout_ms = session->agent->parameters->smtp_data_xfer_timeout * 1000;
 	uint64_t   size = delivery_size(delivery);
-	struct buf out = BUF(8 * PIECE_BYTES);
+	struct buf out = BUF(8 * DELIVERY_PIECE);
 	bool       ok;
 
 	stream_set_timeout(session->stream, timeout_ms);

@@ -6,9 +6,8 @@
 #include "lib/base/log.h"
 #include "smtp/smtp.h"
 
-#define WORDS_MOST    (4u * 1024 * 1024) /* verdicts and routes of one job */
-#define SCRATCH_BYTES (16u * 1024)
-#define SEPARATORS    " \t\r\n,"
+#define WORDS_MOST (4u * 1024 * 1024) /* verdicts and routes of one job */
+#define SEPARATORS " \t\r\n,"
 
 /* ---- the job ---- */
 
@@ -30,7 +29,7 @@ delivery_begin(struct delivery *delivery, const struct smtp_agent *agent,
 	delivery->recipients =
 		arena_alloc_array(&delivery->arena, count + 1, sizeof(*delivery->recipients));
 	if (job->message.file >= 0)
-		delivery->scratch = arena_alloc(&delivery->arena, SCRATCH_BYTES);
+		delivery->scratch = arena_alloc(&delivery->arena, DELIVERY_PIECE);
 	if (delivery->queue_id == NULL || delivery->recipients == NULL ||
 	    (job->message.file >= 0 && delivery->scratch == NULL))
 		return false;

@@ -2,7 +2,6 @@
 #include "lib/mail/addrlist.h"
 #include "smtp/smtp.h"
 
-#define PIECE_BYTES (16u * 1024) /* as delivery->scratch */
 #define HEADER_MOST (64u * 1024 * 1024)
 
 /* ---- the content as it leaves ---- */
@@ -102,7 +101,7 @@ read_header(const struct delivery *delivery, struct buf *read, struct error *err
 
 	do {
 		before = read->length;
-		if (!delivery_content(delivery, before, PIECE_BYTES, &piece, error))
+		if (!delivery_content(delivery, before, DELIVERY_PIECE, &piece, error))
 			return false;
 		if (!buf_append(read, piece)) {
 			error_set(error, "out of memory for the header");

@@ -255,6 +255,8 @@ struct delivery_recipient {
 	int64_t                  connected_us;
 	unsigned                 connection_use;
 };
+#define DELIVERY_PIECE (64u * 1024) /* bytes of content that are read and sent at a time */
+
 struct delivery {
 	const struct smtp_agent *agent;
 	const struct agent_job  *job;
@@ -268,7 +270,7 @@ struct delivery {
 	int64_t                    connected_us; /* of the session in use; 0 = it was kept */
 	bool                       has_spoken;   /* some host took part: the destination lives */
 	const char                *spent;   /* relay of the kept connection, when it has answered */
-	char                      *scratch; /* for content from a file */
+	char                      *scratch; /* DELIVERY_PIECE, for content from a file */
 };
 
 /* Decodes the job's recipients. False: malformed or out of memory. */

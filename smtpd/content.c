@@ -262,23 +262,39 @@ command_bdat(struct session *session, const struct smtp_command *command)
 
 /* ---- input ---- */
 
+/* What is content as it stands goes on from where it lies; only the rest is decoded into a copy. */
+static enum data_result
+content_decode(struct session *session, struct slice input, size_t *consumed)
+{
+	struct transaction *mail = &session->mail;
+	size_t              clean = data_decode_clean(&mail->decoder, input), more = 0;
+	struct slice        rest = slice_from_offset(input, clean);
+	struct buf          out = BUF(2 * rest.length + 16);
+	enum data_result    result = DATA_MORE;
+	bool                ok = true;
+
+	content_store(session, slice_first(input, clean));
+	if (rest.length > 0) {
+		result = data_decode(&mail->decoder, rest, &more, &out, &ok);
+		mail->is_out_of_memory |= !ok;
+		content_store(session, buf_slice(&out));
+		buf_free(&out);
+	}
+	*consumed = clean + more;
+	return result;
+}
+
 static enum session_next
 chunk_input(struct session *session, struct slice input)
 {
 	struct transaction *mail = &session->mail;
-	struct buf          out = BUF(2 * input.length + 16);
-	size_t              consumed = input.length;
-	bool                ok = true;
+	size_t              consumed;
 
 	if (mail->chunk_left < input.length)
 		input = slice_first(input, (size_t)mail->chunk_left);
 	consumed = input.length;
-	if (!mail->is_chunk_skipped) {
-		data_decode(&mail->decoder, input, &consumed, &out, &ok);
-		mail->is_out_of_memory |= !ok;
-		content_store(session, buf_slice(&out));
-	}
-	buf_free(&out);
+	if (!mail->is_chunk_skipped)
+		content_decode(session, input, &consumed);
 	stream_consume(session->stream, consumed);
 	mail->chunk_left -= consumed;
 	extend_deadline(session, consumed);
@@ -290,20 +306,14 @@ chunk_input(struct session *session, struct slice input)
 enum session_next
 content_input(struct session *session)
 {
-	struct slice     input = stream_input(session->stream);
-	size_t           consumed = 0;
-	bool             ok = true;
-	enum data_result result;
+	struct slice input = stream_input(session->stream);
+	size_t       consumed;
 
 	if (input.length == 0)
 		return SESSION_WAIT;
 	if (session->state == STATE_BDAT)
 		return chunk_input(session, input);
-	struct buf out = BUF(2 * input.length + 16);
-	result = data_decode(&session->mail.decoder, input, &consumed, &out, &ok);
-	session->mail.is_out_of_memory |= !ok;
-	content_store(session, buf_slice(&out));
-	buf_free(&out);
+	enum data_result result = content_decode(session, input, &consumed);
 	stream_consume(session->stream, consumed);
 	extend_deadline(session, consumed);
 	if (result == DATA_END)

@@ -10,7 +10,9 @@
 
 #include "lib/mail/header.h"
 
-#define SPOOL_CHUNK (256u * 1024) /* bytes that are written to the spool file at a time */
+/* Small pieces are collected up to so much; a piece that is no smaller is written as it lies. */
+#define SPOOL_CHUNK (64u * 1024)
+#define SPOOL_PIECE (16u * 1024)
 
 static const struct enhanced_status too_large = { 5, 3, 4 };
 
@@ -19,9 +21,13 @@ static const struct enhanced_status too_large = { 5, 3, 4 };
 static bool
 has_high_bit(struct slice bytes)
 {
-	uint64_t seen = 0, word;
+	uint64_t seen = 0, word, words[4];
 	size_t   i = 0;
 
+	for (; i + sizeof(words) <= bytes.length; i += sizeof(words)) {
+		memcpy(words, bytes.data + i, sizeof(words));
+		seen |= words[0] | words[1] | words[2] | words[3];
+	}
 	for (; i + sizeof(word) <= bytes.length; i += sizeof(word)) {
 		memcpy(&word, bytes.data + i, sizeof(word));
 		seen |= word;
@@ -124,12 +130,12 @@ content_store(struct intake *intake, struct slice bytes)
 	if (!intake->is_spooled && intake->content.length + bytes.length > INLINE_CONTENT_MOST &&
 	    !spool_begin(intake))
 		return false;
-	if (intake->is_spooled && intake->content.length + bytes.length > SPOOL_CHUNK) {
-		if (!content_flush(intake))
-			return false;
-		if (bytes.length > SPOOL_CHUNK)
-			return spool_write(intake, bytes);
-	}
+	bool is_large = bytes.length >= SPOOL_PIECE ||
+	                intake->content.length + bytes.length > SPOOL_CHUNK;
+	if (intake->is_spooled && is_large && !content_flush(intake))
+		return false;
+	if (intake->is_spooled && bytes.length >= SPOOL_PIECE)
+		return spool_write(intake, bytes);
 	return buf_append(&intake->content, bytes) || out_of_memory(intake);
 }
 

@@ -15,15 +15,17 @@
 #define INPUT_LIMIT_DEFAULT (64u * 1024)
 #define OUTPUT_HELD_MOST    (32u * 1024)
 #define OUTPUT_LIMIT        (OUTPUT_HELD_MOST + 4096u)
-/* What buf makes of it is 16 KB; longer reads once input has piled up. */
+/* What buf makes of it is 16 KB; up to the limit once a read was full: more has piled up. */
 #define READ_STEP (16u * 1024 - 64)
 
+#define SEND_LEAST   (16u * 1024) /* less is copied and sent with what follows */
 #define SHRINK_ABOVE 4096u
 
 struct stream {
 	int                            fd;
 	short                          wants;             /* what the last STREAM_AGAIN waits for */
 	bool                           is_answer_awaited; /* sent since the last read */
+	bool                           is_piled_up;       /* the last read was full */
 	const struct stream_transport *transport;
 	void                          *state;
 	struct buf                     in;
@@ -357,7 +359,7 @@ read_room(const struct stream *stream)
 {
 	size_t room = stream->in.limit - stream->in.length;
 
-	return room > READ_STEP ? READ_STEP : room;
+	return room > READ_STEP && !stream->is_piled_up ? READ_STEP : room;
 }
 
 enum stream_result
@@ -383,6 +385,7 @@ stream_fill_now(struct stream *stream)
 	enum stream_result result = stream->transport->read(stream->state, stream->fd,
 	                                                    stream->in.data + stream->in.length,
 	                                                    room, &got, &wants, &error);
+	stream->is_piled_up = result == STREAM_OK && got == room && room >= READ_STEP;
 	if (result == STREAM_OK)
 		stream->in.length += got;
 	else if (result == STREAM_AGAIN)
@@ -524,6 +527,37 @@ stream_write(struct stream *stream, struct slice bytes)
 		bytes = slice_from_offset(bytes, piece.length);
 	}
 	return STREAM_OK;
+}
+
+/* Once, from the caller's memory, or a wait: *bytes is what is left. */
+static enum stream_result
+write_through(struct stream *stream, struct slice *bytes)
+{
+	struct error error = ERROR_NONE;
+	size_t       sent = 0;
+	short        wants = POLLOUT;
+
+	enum stream_result result = stream->transport->write(stream->state, stream->fd, *bytes,
+	                                                     &sent, &wants, &error);
+	if (result == STREAM_AGAIN)
+		return stream_wait(stream, wants);
+	if (result == STREAM_ERROR && stream_error_make(stream) != NULL)
+		*stream->error = error;
+	if (result != STREAM_OK)
+		return result;
+	*bytes = slice_from_offset(*bytes, sent);
+	stream->is_answer_awaited = true;
+	return STREAM_OK;
+}
+
+enum stream_result
+stream_send(struct stream *stream, struct slice bytes)
+{
+	enum stream_result result = bytes.length < SEND_LEAST ? STREAM_OK : stream_flush(stream);
+
+	while (result == STREAM_OK && bytes.length >= SEND_LEAST)
+		result = write_through(stream, &bytes);
+	return result == STREAM_OK ? stream_write(stream, bytes) : result;
 }
 
 enum stream_result

@@ -91,6 +91,8 @@ bool stream_drop_input(struct stream *stream);
 
 /* Buffers; flushes by itself, waiting, when more than 32 KB are held. */
 enum stream_result stream_write(struct stream *stream, struct slice bytes);
+/* The same, for much at once: sent from where it lies, not copied, waiting as often as it takes. */
+enum stream_result stream_send(struct stream *stream, struct slice bytes);
 enum stream_result stream_write_text(struct stream *stream, const char *text);
 /* Sends all that is buffered, waiting. */
 enum stream_result stream_flush(struct stream *stream);

@@ -41,26 +41,41 @@ content_measure(struct content_count *count, struct slice stored)
 bool
 content_convert(struct content_count *count, struct slice input, struct buf *out)
 {
+	const char *at = input.data, *end = input.data + input.length;
+
 	if (input.length == 0)
 		return true;
-	if (count->holds_cr && input.data[0] != '\n' && !give_out(count, SLICE("\r"), out))
+	if (!buf_reserve(out, input.length + 1))
 		return false;
+	if (count->holds_cr && *at != '\n')
+		give_out(count, SLICE("\r"), out);
 	count->holds_cr = false;
-	while (input.length > 0) {
-		size_t newline = slice_find_byte(input, '\n');
+	/* The hot path of large messages: one look at a line, one copy. */
+	char *put = out->data + out->length;
+	while (at < end) {
+		const char *newline = memchr(at, '\n', (size_t)(end - at));
+		const char *stop = newline == NULL ? end : newline;
+		bool        has_cr = stop > at && stop[-1] == '\r';
+		size_t      text = (size_t)(stop - at) - has_cr;
 
-		if (newline == SLICE_NOT_FOUND) {
-			count->holds_cr = input.data[input.length - 1] == '\r';
-			return give_out(count, slice_first(input, input.length - count->holds_cr),
-			                out);
+		memcpy(put, at, text);
+		put += text;
+		if (text > 0)
+			count->after_cr = at[text - 1] == '\r';
+		count->ends_line = newline != NULL || (text == 0 && count->ends_line);
+		if (newline == NULL) {
+			count->holds_cr = has_cr;
+			break;
 		}
-		size_t text =
-			newline > 0 && input.data[newline - 1] == '\r' ? newline - 1 : newline;
-		if (!give_out(count, slice_first(input, text), out) ||
-		    !give_out(count, SLICE("\n"), out))
-			return false;
-		input = slice_from_offset(input, newline + 1);
+		*put++ = '\n';
+		count->virtual_size += !count->after_cr;
+		count->after_cr = false;
+		at = newline + 1;
 	}
+	size_t given = (size_t)(put - out->data) - out->length;
+	count->size += given;
+	count->virtual_size += given;
+	out->length += given;
 	return true;
 }
 

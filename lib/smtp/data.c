@@ -153,6 +153,27 @@ decode_byte(struct data_decoder *decoder, char byte, struct buf *out)
 	return DATA_MORE;
 }
 
+static void
+note_nul(struct data_decoder *decoder, struct slice taken)
+{
+	if (!decoder->has_nul && taken.length > 0 && memchr(taken.data, '\0', taken.length) != NULL)
+		decoder->has_nul = true;
+}
+
+size_t
+data_decode_clean(struct data_decoder *decoder, struct slice input)
+{
+	bool is_at_start = decoder->state != AT_TEXT;
+
+	if (decoder->state > AT_TEXT || input.length == 0)
+		return 0;
+	size_t run = clean_run(input.data, input.length, !decoder->is_bdat, &is_at_start);
+	if (run > 0)
+		decoder->state = is_at_start ? AT_START : AT_TEXT;
+	note_nul(decoder, slice_first(input, run));
+	return run;
+}
+
 enum data_result
 data_decode(struct data_decoder *decoder, struct slice input, size_t *consumed, struct buf *out,
             bool *ok)
@@ -174,8 +195,7 @@ data_decode(struct data_decoder *decoder, struct slice input, size_t *consumed, 
 		}
 		result = decode_byte(decoder, input.data[at++], out);
 	}
-	if (!decoder->has_nul && at > 0 && memchr(input.data, '\0', at) != NULL)
-		decoder->has_nul = true;
+	note_nul(decoder, slice_first(input, at));
 	*consumed = at;
 	*ok = !out->has_failed;
 	return result;

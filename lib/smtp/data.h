@@ -42,6 +42,11 @@ void data_decoder_init(struct data_decoder *decoder, enum bare_newline bare_newl
  */
 enum data_result data_decode(struct data_decoder *decoder, struct slice input, size_t *consumed,
                              struct buf *out, bool *ok);
+/*
+ * How many bytes at the start of input are content as they stand, which spares their copy; the
+ * decoder has taken them. 0: only data_decode can tell.
+ */
+size_t data_decode_clean(struct data_decoder *decoder, struct slice input);
 /* After the last BDAT chunk: completes a last line that has no line end. */
 bool data_decode_end(struct data_decoder *decoder, struct buf *out);
 

@@ -35,7 +35,7 @@ def print_processes(before, after, messages):
 def sample_place(frames):
     """Where a sample belongs: the system call it came through, or the library it was in."""
     for function, _ in reversed(frames):
-        called = re.match(r"__x64_sys_(\w+)$", function)
+        called = re.match(r"(?:__x64_sys|__sys|ksys)_(\w+)$", function)
         if called:
             return called.group(1)
     function, library = frames[0]

@@ -200,6 +200,57 @@ more_than_the_socket_holds_arrives_whole(void **unused)
 }
 
 static void
+what_is_sent_at_once_stays_in_order_and_arrives_whole(void **unused)
+{
+	static char many[3 << 20];
+	struct buf  got = BUF(4u << 20);
+	int         pair[2];
+	pthread_t   reader;
+	void       *total;
+
+	(void)unused;
+	memset(many, 'y', sizeof(many));
+	struct stream *stream = stream_from_memory(SLICE_EMPTY, 0, &got);
+	assert_int_equal(stream_write_text(stream, "first "), STREAM_OK);
+	assert_int_equal(stream_send(stream, slice_of(many, 100000)), STREAM_OK);
+	assert_int_equal(got.length, 6 + 100000);
+	assert_int_equal(stream_send(stream, SLICE(" last")), STREAM_OK);
+	assert_int_equal(stream_flush(stream), STREAM_OK);
+	assert_int_equal(got.length, 6 + 100000 + 5);
+	assert_memory_equal(got.data, "first y", 7);
+	assert_memory_equal(got.data + 6 + 100000 - 1, "y last", 6);
+	stream_destroy(&stream);
+	buf_free(&got);
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	stream = stream_from_socket(pair[0]);
+	pthread_create(&reader, NULL, read_slowly, &pair[1]);
+	assert_int_equal(stream_send(stream, slice_of(many, sizeof(many))), STREAM_OK);
+	assert_int_equal(stream_flush(stream), STREAM_OK);
+	stream_destroy(&stream);
+	pthread_join(reader, &total);
+	assert_int_equal((size_t)total, sizeof(many));
+	close(pair[1]);
+}
+
+static void
+what_is_sent_to_nobody_ends_in_a_timeout_or_an_error(void **unused)
+{
+	static char many[8 << 20];
+	int         pair[2];
+
+	(void)unused;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	struct stream *stream = stream_from_socket(pair[0]);
+	stream_set_timeout(stream, 20);
+	assert_int_equal(stream_send(stream, slice_of(many, sizeof(many))), STREAM_TIMEOUT);
+	close(pair[1]);
+	assert_int_equal(stream_send(stream, slice_of(many, sizeof(many))), STREAM_ERROR);
+	assert_non_null(strstr(stream_error(stream), "lost connection"));
+	stream_destroy(&stream);
+}
+
+static void
 a_peer_that_does_not_read_ends_in_a_timeout(void **unused)
 {
 	static char many[8 << 20];
@@ -335,6 +386,8 @@ main(void)
 		cmocka_unit_test(a_silent_peer_ends_in_a_timeout),
 		cmocka_unit_test(a_dripping_peer_does_not_pass_the_deadline),
 		cmocka_unit_test(more_than_the_socket_holds_arrives_whole),
+		cmocka_unit_test(what_is_sent_at_once_stays_in_order_and_arrives_whole),
+		cmocka_unit_test(what_is_sent_to_nobody_ends_in_a_timeout_or_an_error),
 		cmocka_unit_test(a_peer_that_does_not_read_ends_in_a_timeout),
 		cmocka_unit_test(a_closed_peer_is_eof_when_reading_and_an_error_when_writing),
 		cmocka_unit_test(shutdown_from_outside_ends_the_conversation),
