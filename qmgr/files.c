@@ -452,6 +452,40 @@ removal_keep(struct files *files, struct file_task *task)
 	return true;
 }
 
+/* What needs no sync does not wait for others': clients send their bodies meanwhile. */
+static void
+ready_give(struct files *files, struct task_list *list)
+{
+	struct task_list all = *list, ready;
+	struct task     *task;
+
+	if (all.first == NULL)
+		return;
+	task_list_init(list);
+	task_list_init(&ready);
+	while ((task = task_list_take(&all)) != NULL) {
+		enum file_verb verb = ((struct file_task *)(void *)task)->verb;
+		bool           is_ready = verb == FILE_SPOOL || verb == FILE_LOAD;
+
+		if (is_ready)
+			atomic_fetch_sub(&files->pending, 1);
+		task_list_append(is_ready ? &ready : list, task);
+	}
+	handoff_give(files->config.inbox, &ready);
+}
+
+/* Writing begins for all, so that the first sync does not wait for its file alone. */
+static void
+syncs_begin(const struct task_list *list)
+{
+	for (const struct task *task = list->first; task != NULL; task = task->next) {
+		int fd = ((const struct file_task *)(const void *)task)->work_fd;
+
+		if (fd >= 0 && list->first->next != NULL)
+			(void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE); /* fsync tells */
+	}
+}
+
 /* In the order given, so that two tasks for one file do not overtake each other. */
 static void
 files_work(struct files *files, struct task_list *list)
@@ -462,6 +496,8 @@ files_work(struct files *files, struct task_list *list)
 
 	for (task = list->first; task != NULL; task = task->next)
 		task_begin(files, (struct file_task *)(void *)task);
+	ready_give(files, list);
+	syncs_begin(list);
 	for (task = list->first; task != NULL; task = task->next)
 		task_sync(files, (struct file_task *)(void *)task);
 	bool is_synced = directories_sync(files, files->has_gained, &error);
