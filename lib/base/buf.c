@@ -76,11 +76,17 @@ buf_append_byte(struct buf *buf, char byte)
 bool
 buf_append_vformat(struct buf *buf, const char *format, va_list arguments)
 {
+	size_t  room = buf->has_failed ? 0 : buf->capacity - buf->length;
 	va_list again;
 
+	/* Mostly there is room; otherwise this tells how much it takes. */
 	va_copy(again, arguments);
-	int need = vsnprintf(NULL, 0, format, again);
+	int need = vsnprintf(room > 0 ? buf->data + buf->length : NULL, room, format, again);
 	va_end(again);
+	if (need >= 0 && (size_t)need < room) {
+		buf->length += (size_t)need;
+		return true;
+	}
 	if (need < 0 || !buf_reserve(buf, (size_t)need)) {
 		buf->has_failed = true;
 		return false;

@@ -15,7 +15,8 @@
 #include "lib/base/clock.h"
 #include "lib/base/mutex.h"
 
-#define LINE_MOST 4000
+#define LINE_MOST  4000
+#define LINE_USUAL 512
 
 /* Written once by log_open before threads start, read-only afterwards. */
 static struct {
@@ -122,6 +123,8 @@ write_line_as(const char *program, int severity, const char *label, const char *
 	struct buf line = BUF(LINE_MOST + 200);
 	struct buf text = BUF(LINE_MOST * 4);
 
+	buf_reserve(&line, LINE_USUAL);
+	buf_reserve(&text, LINE_USUAL);
 	append_head(&line, severity, program);
 	buf_append_text(&line, label);
 	if (!buf_append_vformat(&text, format, arguments)) {
