@@ -22,8 +22,9 @@ MESSAGES = int(os.environ.get("MESSAGES", "4000"))
 USERS = 100
 BENCH = dakiya.BUILD / "bench"
 NAMES = [f"user{number}" for number in range(USERS)]
-SINK = "127.0.0.1:2626"
-NEXT_HOST = "[127.0.0.1]:2626"
+SINK_PORT = 2626
+SINK = f"127.0.0.1:{SINK_PORT}"
+NEXT_HOST = f"[127.0.0.1]:{SINK_PORT}"
 SETTINGS = {
     "smtpd_client_connection_count_limit": 0,
     "mynetworks": "127.0.0.0/8",
@@ -75,7 +76,7 @@ class PostfixPeer(peers.Postfix):
 
 
 def count_sent(side, counted):
-    """How many status=sent the log holds; counted = [offset, count] goes on where it was."""
+    """How many deliveries the log holds; counted = [offset, count] goes on where it was."""
     try:
         with open(side.log_file, "rb") as log:
             log.seek(counted[0])
@@ -84,7 +85,7 @@ def count_sent(side, counted):
         return 0
     end = text.rfind(b"\n") + 1
     counted[0] += end
-    counted[1] += text[:end].count(b" status=sent ")
+    counted[1] += text[:end].count(getattr(side, "sent", b" status=sent "))
     return counted[1]
 
 
