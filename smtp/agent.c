@@ -165,6 +165,7 @@ smtp_agent_create(const struct daemon_context *context, bool is_lmtp, struct err
 	         !add_addresses(agent, parameters->proxy_interfaces))
 		error_set(error, "out of memory");
 	else if (open_tables(agent, error) && open_generic(agent, context->snapshot, error) &&
+	         notify_open(agent, context, error) &&
 	         (agent->tls = tls_client_create(parameters, error)) != NULL)
 		return agent;
 	smtp_agent_destroy(&agent);
@@ -184,6 +185,7 @@ smtp_agent_destroy(struct smtp_agent **pointer)
 	table_list_close(&agent->tls_policies);
 	table_list_close(&agent->passwords);
 	router_destroy(&agent->generic);
+	notify_close(agent);
 	tls_client_destroy(&agent->tls);
 	ARRAY_FREE(&agent->own);
 	free(agent);

@@ -45,6 +45,7 @@ session_command(struct session *session, enum step step, struct slice line, stru
 		                        "a command would hold a control character");
 		return false;
 	}
+	notify_command(session, step, line);
 	begin_step(session, step);
 	result = stream_write(session->stream, line);
 	if (result == STREAM_OK)
@@ -83,9 +84,12 @@ session_reply(struct session *session, enum step step, struct smtp_reply *reply,
 	}
 	if (result != STREAM_OK) {
 		session->is_dead = true;
+		if (result == STREAM_FULL)
+			notify_reply(session, step, stream_input(session->stream));
 		*verdict = verdict_of_loss(session, step, result);
 		return false;
 	}
+	notify_reply(session, step, slice_first(stream_input(session->stream), consumed));
 	stream_consume(session->stream, consumed);
 	session->has_reply = true;
 	/* RFC 5321 3.8: the server closes the connection now. */

@@ -109,6 +109,7 @@ send_pieces(struct session *session, const struct delivery *delivery, struct buf
 	for (;;) {
 		if (!delivery_content(delivery, offset, DELIVERY_PIECE, &piece, &error)) {
 			session->is_dead = true; /* half a message must not get a final dot */
+			notify_trouble(session, TROUBLE_DATA);
 			*verdict = verdict_make(session->words, OUTCOME_DEFERRED, "4.3.0",
 			                        "cannot read the queue file: %s", error.text);
 			return false;

@@ -51,6 +51,15 @@ delivery_end(struct delivery *delivery)
 	arena_reset(&delivery->arena);
 }
 
+bool
+delivery_is_notice(const struct delivery *delivery)
+{
+	const struct msg_envelope *envelope = &delivery->job->envelope;
+
+	return envelope->sender.length == 0 ||
+	       (envelope->flags & (ENVELOPE_IS_NOTICE | ENVELOPE_DOUBLE_BOUNCE)) != 0;
+}
+
 size_t
 delivery_todo(const struct delivery *delivery)
 {
@@ -104,6 +113,7 @@ put_away(struct session **session, struct session **kept)
 		!(tls_is_active((*session)->stream) && !parameters->smtp_tls_connection_reuse) &&
 		!((*session)->has_auth && parameters->smtp_sender_dependent_authentication);
 
+	notify_postmaster(*session);
 	(*session)->words = NULL;
 	(*session)->queue_id = "";
 	if (may_keep && session_reset(*session)) {
@@ -145,6 +155,7 @@ open_session(struct attempt *attempt, const struct host *host, const struct tls_
 	}
 	session->words = &delivery->arena;
 	session->queue_id = delivery->queue_id;
+	session->carries_notice = delivery_is_notice(delivery);
 	*start = session_begin(session, &plan, &verdict);
 	delivery->connected_us = clock_wall_us();
 	if (*start == SESSION_READY)

@@ -32,7 +32,7 @@ run(struct daemon_context *context)
 
 static const char *const readable[] = {
 	"$smtp_tls_policy_maps", "$smtp_sasl_password_maps", "$smtp_generic_maps",
-	"$lmtp_generic_maps",    "$mydestination",           NULL,
+	"$lmtp_generic_maps",    ROUTER_READABLE,           NULL,
 };
 
 static const struct daemon smtp = {

@@ -41,6 +41,7 @@ session_create(const struct smtp_agent *agent, struct stream *stream, const stru
 	session->stream = stream;
 	session->host = *host;
 	session->replies = ARENA(REPLY_MEMORY_MOST);
+	transcript_init(&session->transcript);
 	session->opened_ms = clock_monotonic_ms();
 	return session;
 }
@@ -51,6 +52,7 @@ session_destroy(struct session **session)
 	if (*session == NULL)
 		return;
 	stream_destroy(&(*session)->stream);
+	notify_postmaster(*session);
 	arena_reset(&(*session)->replies);
 	free(*session);
 	*session = NULL;
@@ -328,6 +330,7 @@ starttls(struct session *session, const struct session_plan *plan, struct verdic
 	/* Whoever sits on the line could have put replies there for us to believe later. */
 	if (stream_has_pending(session->stream)) {
 		session->is_dead = true;
+		notify_trouble(session, TROUBLE_PROTOCOL);
 		*verdict = verdict_make(session->words, OUTCOME_DEFERRED, "4.7.5",
 		                        "host %s sent plain text before the TLS handshake",
 		                        session->host.place);

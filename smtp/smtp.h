@@ -14,6 +14,7 @@
 #include "lib/conf/snapshot.h"
 #include "lib/daemon/daemon.h"
 #include "lib/dns/dns.h"
+#include "lib/intake/transcript.h"
 #include "lib/io/stream.h"
 #include "lib/queue/job.h"
 #include "lib/route/route.h"
@@ -44,6 +45,9 @@ struct smtp_agent {
 	struct router           *generic;   /* NULL without smtp_generic_maps (lmtp_...) */
 	name_lookup             *lookup;
 	void                    *lookup_context;
+	unsigned                 notify_classes; /* enum trouble; 0: what is below is not there */
+	struct intake_context    intake;
+	struct transcript_limit *notify_limit;
 	ARRAY(struct own_address) own; /* an MX host at one of them is this host */
 };
 
@@ -185,6 +189,10 @@ struct session {
 	bool                     needs_reset; /* a transaction was left open */
 	bool                     has_auth;
 	bool                     has_reply; /* the peer has said something of this transaction */
+	/* for the postmaster */
+	unsigned          trouble;        /* enum trouble that he wants to hear of */
+	bool              carries_notice; /* the message in hand is one itself */
+	struct transcript transcript;     /* since the last message */
 };
 
 /* Takes the stream over. NULL when memory is out. */
@@ -232,6 +240,24 @@ const char *reply_text(struct arena *arena, const struct smtp_reply *reply);
 /* AUTH by smtp_sasl_password_maps, when there is a password for this host. False: *verdict. */
 bool session_authenticate(struct session *session, const struct session_plan *plan,
                           struct verdict *verdict);
+
+/* ---- notify.c: what the postmaster is told, with a transcript (notify_classes) ---- */
+
+enum trouble {
+	TROUBLE_PROTOCOL = 1 << 0, /* one of the two does not speak it */
+	TROUBLE_DATA = 1 << 1,     /* a file of ours could not be read in a session */
+};
+/* When notify_classes has one of them. */
+bool notify_open(struct smtp_agent *agent, const struct daemon_context *context,
+                 struct error *error);
+void notify_close(struct smtp_agent *agent);
+void notify_command(struct session *session, enum step step, struct slice line);
+void notify_reply(struct session *session, enum step step, struct slice bytes);
+void notify_trouble(struct session *session, enum trouble trouble);
+/* A reply with this code refused something. */
+void notify_refusal(struct session *session, int code);
+/* A message is through, or the session ends: tells him if there was trouble, and forgets. */
+void notify_postmaster(struct session *session);
 
 struct agent_job;
 /* XFORWARD with what is known of the job's client, when it is wanted. False (is_dead): *verdict. */
@@ -288,6 +314,8 @@ bool     delivery_content(const struct delivery *delivery, uint64_t offset, size
  * stays as it is. False: *verdict (a lookup failed).
  */
 bool delivery_rewrite(struct delivery *delivery, struct verdict *verdict);
+/* A notice of ours or another's: it has no sender, or that of double bounces. */
+bool delivery_is_notice(const struct delivery *delivery);
 /* Recipients that are still to do, and the same verdict for all of them. */
 size_t delivery_todo(const struct delivery *delivery);
 void delivery_all(struct delivery *delivery, const struct session *session, struct verdict verdict);

@@ -104,6 +104,7 @@ verdict_of_reply(struct session *session, enum step step, const struct smtp_repl
 	char           status[24];
 	struct verdict verdict;
 
+	notify_refusal(session, reply->code);
 	verdict = verdict_make(session->words, action_of(reply),
 	                       status_of(session->words, reply, status, sizeof(status)),
 	                       "host %s said: %s (in reply to %s)", session->host.place, text,
@@ -119,6 +120,7 @@ verdict_of_refusal(struct session *session, const struct smtp_reply *reply)
 	char           status[24];
 	struct verdict verdict;
 
+	notify_refusal(session, reply->code);
 	verdict = verdict_make(session->words, action_of(reply),
 	                       status_of(session->words, reply, status, sizeof(status)),
 	                       "host %s refused to talk to me: %s", session->host.place, text);
@@ -134,10 +136,12 @@ verdict_of_loss(struct session *session, enum step step, enum stream_result resu
 	if (result == STREAM_TIMEOUT)
 		return verdict_make(session->words, OUTCOME_DEFERRED, "4.4.2",
 		                    "conversation with %s timed out while %s", place, activity);
-	if (result == STREAM_FULL)
+	if (result == STREAM_FULL) {
+		notify_trouble(session, TROUBLE_PROTOCOL);
 		return verdict_make(session->words, OUTCOME_DEFERRED, "4.5.0",
 		                    "host %s sent a reply that cannot be understood while %s",
 		                    place, activity);
+	}
 	return verdict_make(session->words, OUTCOME_DEFERRED, "4.4.2",
 	                    "lost connection with %s while %s", place, activity);
 }

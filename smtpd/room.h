@@ -11,7 +11,7 @@
 #include "lib/conf/snapshot.h"
 #include "lib/daemon/daemon.h"
 #include "lib/dns/dns.h"
-#include "lib/intake/intake.h"
+#include "lib/intake/transcript.h"
 #include "lib/milter/milter.h"
 #include "lib/route/route.h"
 #include "lib/sasl/auth.h"
@@ -21,13 +21,6 @@
 #include "lib/tls/tls.h"
 #include "smtpd/limits.h"
 #include "smtpd/restrictions.h"
-
-/* So that no stranger floods the postmaster: see notify.c. */
-struct notify_limit {
-	struct mutex lock; /* guards what is below */
-	int64_t      since_ms;
-	unsigned     count;
-};
 
 struct room {
 	const char              *service;
@@ -41,7 +34,7 @@ struct room {
 	struct restrictions     *restrictions;
 	struct limits           *limits;
 	unsigned                 notify_classes; /* see notify.c */
-	struct notify_limit      notify_limit;
+	struct transcript_limit  notify_limit;
 	size_t                   session_limit;
 	unsigned                 extensions; /* SMTP_*: offered before clients are looked at */
 	bool                     is_tls_required;

@@ -41,7 +41,7 @@ session_free(struct session *session)
 	arena_reset(&session->arena);
 	buf_free(&session->held);
 	buf_free(&session->helo_text);
-	buf_free(&session->transcript);
+	transcript_free(&session->transcript);
 	free(session);
 }
 
@@ -106,7 +106,7 @@ session_begin(struct daemon_context *context, struct stream *stream,
 	session->arena = ARENA(SESSION_ARENA_MOST);
 	session->held = BUF(HELD_MOST);
 	session->helo_text = BUF(HELO_MOST);
-	session->transcript = BUF(TRANSCRIPT_MOST);
+	transcript_init(&session->transcript);
 	session->helo = SLICE_EMPTY;
 	session->sasl_method = session->sasl_user = session->sasl_sender = SLICE_EMPTY;
 	session->verb = SMTP_VERB_UNKNOWN;

@@ -15,9 +15,6 @@
 /* Longest name in HELO and EHLO that is taken. */
 #define HELO_MOST 512
 
-/* What is kept of what was said, for the postmaster. */
-#define TRANSCRIPT_MOST (16u * 1024)
-
 /* What the next input is. */
 enum session_state {
 	STATE_COMMAND,
@@ -147,10 +144,9 @@ struct session {
 	bool              is_skipping_line; /* the rest of a line that was too long */
 	uint32_t          transactions;     /* so far */
 	/* for the postmaster */
-	unsigned            trouble;           /* classes of errors that he wants to hear of */
-	struct buf          transcript;        /* since the last message that went well */
-	bool                is_transcript_cut; /* its beginning was dropped */
-	struct milter_talk *milters;           /* NULL: none, or not yet; see milters.c */
+	unsigned            trouble;    /* classes of errors that he wants to hear of */
+	struct transcript   transcript; /* since the last message that went well */
+	struct milter_talk *milters;    /* NULL: none, or not yet; see milters.c */
 	struct transaction  mail;
 };
 

@@ -359,6 +359,63 @@ def client_name(host):
     return found.group(1)
 
 
+@pytest.mark.parametrize("lmtp", [False, True])
+def test_hosts_that_break_the_protocol_are_told_of(make_host, lmtp):
+    """As Postfix's class protocol has it: x0z and 555, what is no reply, what has no place."""
+    breaks = {"syntax": {"RCPT": "501 5.5.4 you speak strangely"},
+              "option": {"MAIL": "555 5.5.4 no such option"},
+              "nonsense": {"MAIL": "what?"},
+              "go": {"RCPT": "354 go"},
+              "data": {"DATA": "250 2.0.0 no need"},
+              "bare": {"GREETING": "500 go away"},
+              "notice": {"RCPT": "501 5.5.4 you speak strangely"},
+              "fine": {"RCPT": "550 5.1.1 no such user"}}
+    peers = {name: Peer(dakiya.new_address(), lmtp=lmtp, offers=["PIPELINING"] * (name != "option"),
+                        **handlers) for name, handlers in breaks.items()}
+    way = "lmtp" if lmtp else "smtp"
+    host = make_host(users=["alice", "e"], settings={
+        "mynetworks": "127.0.0.0/8", "notify_classes": "protocol",
+        "error_notice_recipient": "errors@example.test",
+        "virtual_alias_maps": "inline:{ { errors@example.test = e@example.test } }",
+        "transport_maps": "inline:{ " + ", ".join(
+            f"{{ {name}.test = {way}:[{peer.address}]:2525 }}"
+            for name, peer in peers.items()) + " }"}).start()
+    try:
+        for name in breaks:
+            host.send("" if name == "notice" else SENDER, f"x@{name}.test", message(subject=name))
+        host.wait_messages("e", count=6, timeout=30)
+        for name in breaks:
+            host.wait_log(rf"to=<x@{name}\.test>.*status=(bounced|deferred)")
+    finally:
+        for peer in peers.values():
+            peer.close()
+    told = {}
+    for stored in host.messages("e"):
+        one = email.message_from_bytes(stored, policy=email.policy.default)
+        name = [name for name, peer in peers.items()
+                if one["Subject"].endswith(f"errors from {peer.address}[{peer.address}]:2525")][0]
+        assert name not in told
+        told[name] = one
+    assert set(told) == {"syntax", "option", "nonsense", "go", "data", "bare"}
+    one = told["syntax"]
+    assert one["Subject"].startswith(f"Dakiya {way.upper()} client: errors from ")
+    assert one["To"] == "errors@example.test"
+    assert one["Return-Path"] == f"<double-bounce@{host.name}>"
+    assert one["Auto-Submitted"] == "auto-generated"
+    address = peers["syntax"].address
+    verb = "LHLO" if lmtp else "EHLO"
+    assert one.get_content().splitlines() == [
+        f"Unexpected response from {address}[{address}]:2525.", "",
+        "Transcript of session follows.", "",
+        " In:  220 peer.test ESMTP", f" Out: {verb} {host.name}", " In:  250-peer.test",
+        " In:  250 PIPELINING", f" Out: MAIL FROM:<{SENDER}>", " Out: RCPT TO:<x@syntax.test>",
+        " Out: DATA", " In:  250 2.1.0 Ok", " In:  501 5.5.4 you speak strangely",
+        *one.get_content().splitlines()[13:-2],
+        "", "For other details, see the local mail logfile"]
+    assert " In:  what?" in told["nonsense"].get_content().splitlines()
+    host.wait_log(rf"{way}\[\d+\]: \w+: postmaster notification of errors from {address}\[")
+
+
 def test_by_default_the_postmaster_hears_nothing_of_clients(make_host):
     host = make_host(users=["alice", "postmaster"]).start()
     with host.smtp() as client:

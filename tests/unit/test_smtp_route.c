@@ -1,5 +1,5 @@
 /* test_smtp_route.c - next hops as text, and the order in which hosts are tried. */
-/* links: smtp/route.c smtp/verdict.c */
+/* links: smtp/route.c smtp/verdict.c smtp/notify.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -49,13 +49,13 @@ host_open(struct host *host, const char *settings)
 	mutex_init(&host->room.notify_limit.lock);
 	host->session.room = &host->room;
 	host->session.parameters = host->room.parameters;
-	host->session.transcript = BUF(TRANSCRIPT_MOST);
+	transcript_init(&host->session.transcript);
 }
 
 static void
 host_close(struct host *host)
 {
-	buf_free(&host->session.transcript);
+	transcript_free(&host->session.transcript);
 	mutex_destroy(&host->room.notify_limit.lock);
 	router_destroy(&host->room.intake.router);
 	intake_client_destroy(&host->room.intake.queue);
@@ -168,15 +168,15 @@ a_session_without_trouble_is_not_told_and_forgotten(void **state)
 	host_open(&host, "notify_classes = policy\n");
 	notify_note_command(&host.session, SLICE("NOOP"));
 	refuse(&host, 500, 5, 2, "another class");
-	assert_true(host.session.transcript.length > 0);
+	assert_true(host.session.transcript.lines.length > 0);
 	notify_forget(&host.session);
-	assert_int_equal(host.session.transcript.length, 0);
+	assert_int_equal(host.session.transcript.lines.length, 0);
 	notify_postmaster(&host.session);
 	assert_int_equal(host.queue.commits, 0);
 	host_close(&host);
 	host_open(&host, "notify_classes =\n");
 	notify_note_command(&host.session, SLICE("NOOP"));
-	assert_int_equal(host.session.transcript.length, 0);
+	assert_int_equal(host.session.transcript.lines.length, 0);
 	host_close(&host);
 }
 
@@ -191,8 +191,8 @@ a_long_session_keeps_its_last_lines(void **state)
 	memset(line, '\xff', sizeof(line)); /* the worst: each byte may take more than one */
 	for (int i = 0; i < 1000; i++) {
 		notify_note_command(&host.session, slice_of(line, (size_t)(i * 7 % 2000)));
-		assert_true(host.session.transcript.length <= TRANSCRIPT_MOST);
-		assert_false(host.session.transcript.has_failed);
+		assert_true(host.session.transcript.lines.length <= TRANSCRIPT_MOST);
+		assert_false(host.session.transcript.lines.has_failed);
 	}
 	notify_note_command(&host.session, SLICE("the last"));
 	refuse(&host, 554, 7, 1, "no");
