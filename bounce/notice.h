@@ -58,7 +58,9 @@ struct notice {
 	/* Those that this one tells of: all, unless it would be too large. */
 	size_t               first, end;
 	struct slice         to; /* internal form */
-	bool                 is_utf8;
+	bool                 is_utf8;        /* its words and the message may hold UTF-8 */
+	bool                 is_global;      /* and the way back takes it: see send.c */
+	bool                 has_utf8_field; /* the message's header holds UTF-8 */
 	bool                 needs_no_tls; /* the message says TLS-Required: no (RFC 8689 5) */
 	enum notice_returned returned;
 	const char          *id; /* of the notice itself */
@@ -98,6 +100,7 @@ void notice_system_name(const struct parameters *parameters, char name[40]);
 /* ---- returned.c: part 3 and the end ---- */
 /* The message's header without the empty line. */
 bool notice_read_header(const struct agent_job *job, struct buf *header, struct error *error);
+bool notice_returns_8bit(const struct notice *notice);
 bool notice_write_returned(const struct notice *notice, struct intake *intake, struct error *error);
 
 /* ---- send.c ---- */

@@ -32,17 +32,17 @@ append_message_fields(const struct notice *notice, struct buf *out)
 
 	notice_system_name(notice->parameters, system);
 	dsn_append_field(out, "Reporting-MTA", "dns", slice_from(notice->parameters->myhostname),
-	                 notice->is_utf8);
+	                 notice->is_global);
 	if (envelope->dsn_envid.length > 0)
 		dsn_append_field(out, "Original-Envelope-Id", NULL, envelope->dsn_envid,
-		                 notice->is_utf8);
+		                 notice->is_global);
 	buf_append_format(out, "X-%s-Queue-ID: %.*s\r\n", system,
 	                  SLICE_ARGS(notice->job->message.queue_id));
 	if (envelope->sender.length > 0) {
 		struct buf name = BUF(sizeof(field));
 
 		buf_append_format(&name, "X-%s-Sender", system);
-		dsn_append_address(out, buf_text(&name), envelope->sender, notice->is_utf8);
+		dsn_append_address(out, buf_text(&name), envelope->sender, notice->is_global);
 		buf_free(&name);
 	}
 	append_date_field(out, "Arrival-Date", envelope->arrival_us);
@@ -74,11 +74,11 @@ append_diagnostic(const struct notice *notice, const struct notice_recipient *en
 
 	if (entry->outcome.diagnostic.length > 0)
 		return dsn_append_field(out, "Diagnostic-Code", "smtp", entry->outcome.diagnostic,
-		                        notice->is_utf8);
+		                        notice->is_global);
 	notice_system_name(notice->parameters, system);
 	memcpy(type + 2, system, strlen(system) + 1);
 	return dsn_append_field(out, "Diagnostic-Code", type, entry->outcome.reason,
-	                        notice->is_utf8);
+	                        notice->is_global);
 }
 
 /* RFC 3464 2.3: of one recipient. */
@@ -89,15 +89,15 @@ append_recipient_fields(const struct notice *notice, const struct notice_recipie
 	const struct msg_job_recipient *recipient = &entry->recipient;
 
 	if (recipient->dsn_orcpt.length > 0)
-		dsn_append_typed(out, "Original-Recipient", recipient->dsn_orcpt, notice->is_utf8);
+		dsn_append_typed(out, "Original-Recipient", recipient->dsn_orcpt, notice->is_global);
 	else if (recipient->original.length > 0)
-		dsn_append_address(out, "Original-Recipient", recipient->original, notice->is_utf8);
-	dsn_append_address(out, "Final-Recipient", recipient->address, notice->is_utf8);
+		dsn_append_address(out, "Original-Recipient", recipient->original, notice->is_global);
+	dsn_append_address(out, "Final-Recipient", recipient->address, notice->is_global);
 	buf_append_format(out, "Action: %s\r\n", action_of(notice, entry));
 	dsn_append_field(out, "Status", NULL, entry->outcome.status, false);
 	if (entry->outcome.remote_mta.length > 0)
 		dsn_append_field(out, "Remote-MTA", "dns", entry->outcome.remote_mta,
-		                 notice->is_utf8);
+		                 notice->is_global);
 	append_diagnostic(notice, entry, out);
 	if (notice->kind->kind == JOB_NOTICE_DELAY && notice->job->message.retry_until_us > 0)
 		append_date_field(out, "Will-Retry-Until", notice->job->message.retry_until_us);
@@ -110,8 +110,8 @@ notice_append_report(const struct notice *notice, struct buf *out)
 	buf_append_format(out,
 	                  "--%s\r\nContent-Description: Delivery report\r\n"
 	                  "Content-Type: message/%sdelivery-status\r\n",
-	                  notice->boundary, notice->is_utf8 ? "global-" : "");
-	if (notice->is_utf8)
+	                  notice->boundary, notice->is_global ? "global-" : "");
+	if (notice->is_global)
 		buf_append_text(out, "Content-Transfer-Encoding: 8bit\r\n");
 	buf_append_text(out, "\r\n");
 	append_message_fields(notice, out);

@@ -1,9 +1,27 @@
 /* returned.c - what a notice returns of the message it is about, and its end. See notice.h. */
 #include "bounce/notice.h"
 
+#include "lib/base/encode.h"
 #include "lib/mail/header.h"
 
 #define PIECE_BYTES 16384
+
+/*
+ * RFC 6533 4.1: where the way back may not take UTF-8 in header fields, the message's are encoded;
+ * so is then its whole text.
+ */
+static bool
+is_quoted(const struct notice *notice)
+{
+	return notice->returned != RETURN_NOTHING && !notice->is_global && notice->has_utf8_field;
+}
+
+bool
+notice_returns_8bit(const struct notice *notice)
+{
+	return notice->returned != RETURN_NOTHING && !is_quoted(notice) &&
+	       (notice->is_global || (notice->job->envelope.flags & ENVELOPE_8BIT) != 0);
+}
 
 static bool
 write_part_header(const struct notice *notice, struct intake *intake)
@@ -13,13 +31,14 @@ write_part_header(const struct notice *notice, struct intake *intake)
 		[RETURN_HEADER] = { "text/rfc822-headers", "message/global-headers" },
 	};
 	struct buf head = BUF(1024);
-	bool       is_8bit = (notice->job->envelope.flags & ENVELOPE_8BIT) != 0;
 
 	buf_append_format(&head, "--%s\r\nContent-Description: %s%s\r\nContent-Type: %s\r\n",
 	                  notice->boundary, notice->kind->description,
 	                  notice->returned == RETURN_HEADER ? " Headers" : "",
-	                  types[notice->returned][notice->is_utf8]);
-	if (is_8bit || notice->is_utf8)
+	                  types[notice->returned][notice->is_global || is_quoted(notice)]);
+	if (is_quoted(notice))
+		buf_append_text(&head, "Content-Transfer-Encoding: quoted-printable\r\n");
+	else if (notice_returns_8bit(notice))
 		buf_append_text(&head, "Content-Transfer-Encoding: 8bit\r\n");
 	buf_append_text(&head, "\r\n");
 	bool ok = !head.has_failed && intake_write(intake, buf_slice(&head));
@@ -27,9 +46,44 @@ write_part_header(const struct notice *notice, struct intake *intake)
 	return ok;
 }
 
+/* What is returned, on its way into the notice. */
+struct returning {
+	struct intake *intake;
+	bool           is_quoted;
+	struct quoted  quoted;
+};
+
+/* False: no more of it is wanted; intake_finish says why. */
+static bool
+write_piece(struct returning *returning, struct slice piece)
+{
+	struct buf encoded = BUF(8 * PIECE_BYTES); /* at worst three bytes each and soft breaks */
+	bool       ok = true;
+
+	if (!returning->is_quoted)
+		return intake_write(returning->intake, piece);
+	for (; ok && piece.length > 0; piece = slice_from_offset(piece, PIECE_BYTES)) {
+		buf_clear(&encoded);
+		ok = quoted_encode(&returning->quoted, slice_first(piece, PIECE_BYTES), &encoded) &&
+		     intake_write(returning->intake, buf_slice(&encoded));
+	}
+	buf_free(&encoded);
+	return ok;
+}
+
+static void
+write_last(struct returning *returning)
+{
+	struct buf encoded = BUF(100);
+
+	if (returning->is_quoted && quoted_end(&returning->quoted, &encoded))
+		intake_write(returning->intake, buf_slice(&encoded));
+	buf_free(&encoded);
+}
+
 /* The message from its first to its last byte. */
 static bool
-write_message(const struct notice *notice, struct intake *intake, char *scratch,
+write_message(const struct notice *notice, struct returning *returning, char *scratch,
               struct error *error)
 {
 	uint64_t     offset = 0;
@@ -38,8 +92,8 @@ write_message(const struct notice *notice, struct intake *intake, char *scratch,
 	do {
 		if (!agent_job_content(notice->job, offset, scratch, PIECE_BYTES, &piece, error))
 			return false;
-		if (piece.length > 0 && !intake_write(intake, piece))
-			return true; /* intake_finish will say why */
+		if (piece.length > 0 && !write_piece(returning, piece))
+			return true;
 		offset += piece.length;
 	} while (piece.length > 0);
 	return true;
@@ -67,13 +121,13 @@ notice_read_header(const struct agent_job *job, struct buf *header, struct error
 }
 
 static bool
-write_header(const struct notice *notice, struct intake *intake, struct error *error)
+write_header(const struct notice *notice, struct returning *returning, struct error *error)
 {
 	struct buf header = BUF(NOTICE_HEADER_MOST);
 	bool       ok = notice_read_header(notice->job, &header, error);
 
 	if (ok)
-		intake_write(intake, buf_slice(&header));
+		write_piece(returning, buf_slice(&header));
 	buf_free(&header);
 	return ok;
 }
@@ -81,15 +135,17 @@ write_header(const struct notice *notice, struct intake *intake, struct error *e
 bool
 notice_write_returned(const struct notice *notice, struct intake *intake, struct error *error)
 {
-	char *scratch = malloc(PIECE_BYTES);
-	bool  ok = true;
+	struct returning returning = { .intake = intake, .is_quoted = is_quoted(notice) };
+	char            *scratch = malloc(PIECE_BYTES);
+	bool             ok = true;
 
 	if (scratch == NULL)
 		return error_set(error, "out of memory for a notice");
 	if (notice->returned != RETURN_NOTHING && write_part_header(notice, intake)) {
 		ok = notice->returned == RETURN_MESSAGE
-		             ? write_message(notice, intake, scratch, error)
-		             : write_header(notice, intake, error);
+		             ? write_message(notice, &returning, scratch, error)
+		             : write_header(notice, &returning, error);
+		write_last(&returning);
 	}
 	free(scratch);
 	struct buf end = BUF(200);

@@ -5,6 +5,7 @@
 #include "lib/base/encode.h"
 #include "lib/base/log.h"
 #include "lib/base/random.h"
+#include "lib/mail/address.h"
 #include "lib/mail/header.h"
 
 #define NOTICE_MOST (32u << 20) /* text and report of some 10,000 recipients */
@@ -149,23 +150,45 @@ submit(const struct intake_context *context, struct notice *notice, struct error
 	return ok ? NOTICE_DONE : NOTICE_LATER;
 }
 
-/* Who wanted the message delivered rather than encrypted wants so for what comes back. */
-static bool
-needs_no_tls(const struct agent_job *job)
+/*
+ * Who wanted the message delivered rather than encrypted wants so for what comes back. Only a
+ * message that came with SMTPUTF8 has fields of which RFC 6533 speaks.
+ */
+static void
+look_at_header(struct notice *notice)
 {
 	struct buf          header = BUF(NOTICE_HEADER_MOST);
 	struct slice        rest;
 	struct header_field field;
-	bool                is_asked = false;
 
-	if (notice_read_header(job, &header, NULL)) {
+	if (notice_read_header(notice->job, &header, NULL)) {
 		rest = buf_slice(&header);
-		while (!is_asked && header_next(&rest, &field))
-			is_asked = slice_equal_fold(field.name, SLICE("TLS-Required")) &&
-			           slice_equal_fold(slice_trim(field.value), SLICE("no"));
+		notice->has_utf8_field = notice->is_utf8 && !slice_is_ascii(rest);
+		while (!notice->needs_no_tls && header_next(&rest, &field))
+			notice->needs_no_tls =
+				slice_equal_fold(field.name, SLICE("TLS-Required")) &&
+				slice_equal_fold(slice_trim(field.value), SLICE("no"));
 	}
 	buf_free(&header);
-	return is_asked;
+}
+
+/*
+ * The forms of RFC 6533 in UTF-8 go where they are certain to be taken: to an address that needs
+ * SMTPUTF8 itself, or into a mailbox of ours. What another host offers is not known yet, and a
+ * notice that it refuses would be lost: it gets the forms in ASCII, which all take.
+ */
+static bool
+way_back_is_utf8(const struct notice_room *room, const struct notice *notice)
+{
+	struct error     error = ERROR_NONE;
+	struct address   parts;
+	enum route_class class;
+
+	if (!slice_is_ascii(notice->to))
+		return true;
+	return address_split(notice->to, &parts) &&
+	       route_classify(room->intake.router, parts.domain, &class, &error) == LOOKUP_FOUND &&
+	       (class == ROUTE_LOCAL || class == ROUTE_VIRTUAL_MAILBOX);
 }
 
 enum notice_result
@@ -175,16 +198,17 @@ notice_send(const struct notice_room *room, const struct agent_job *job, struct 
 		.parameters = room->intake.parameters,
 		.job = job,
 		.is_utf8 = (job->envelope.flags & ENVELOPE_SMTPUTF8) != 0,
-		.needs_no_tls = needs_no_tls(job),
 	};
 	enum notice_result result = NOTICE_DONE;
 	size_t             row = 0, made = 0;
 
+	look_at_header(&notice);
 	while (result == NOTICE_DONE) {
 		if (!notice_next(&notice, &row, error))
 			result = NOTICE_LATER;
 		if (result != NOTICE_DONE || notice.kind == NULL)
 			break;
+		notice.is_global = notice.is_utf8 && way_back_is_utf8(room, &notice);
 		notice.template = &room->templates.items[notice.kind->text];
 		result = submit(&room->intake, &notice, error);
 		if (result == NOTICE_LATER && notice.kind->audience == FOR_POSTMASTER_COPY) {

@@ -14,8 +14,7 @@ text_is_8bit(const struct notice *notice)
 static bool
 has_8bit(const struct notice *notice)
 {
-	return text_is_8bit(notice) || (notice->returned != RETURN_NOTHING &&
-	                                (notice->job->envelope.flags & ENVELOPE_8BIT) != 0);
+	return text_is_8bit(notice) || notice_returns_8bit(notice);
 }
 
 /* References and In-Reply-To, when asked for and the id is one: "<...>" without blanks. */
@@ -97,7 +96,7 @@ notice_append_header(const struct notice *notice, struct buf *out)
 	buf_append_format(out,
 	                  "Content-Type: multipart/report; report-type=%sdelivery-status;\r\n"
 	                  "\tboundary=\"%s\"\r\n",
-	                  notice->is_utf8 ? "global-" : "", notice->boundary);
+	                  notice->is_global ? "global-" : "", notice->boundary);
 	if (has_8bit(notice))
 		buf_append_text(out, "Content-Transfer-Encoding: 8bit\r\n");
 	return buf_append_text(out, "\r\nThis is a MIME-encapsulated message.\r\n\r\n");

@@ -9,6 +9,7 @@
 #include "lib/base/encode.h"
 #include "lib/base/log.h"
 #include "lib/mail/address.h"
+#include "lib/mail/dsn.h"
 #include "smtp/smtp.h"
 
 #define COMMAND_MOST 4096
@@ -104,8 +105,16 @@ append_rcpt(struct buf *line, const struct session *session,
 	append_notify(line, row->dsn_notify);
 	if (semicolon != SLICE_NOT_FOUND) {
 		buf_append_text(line, " ORCPT=");
-		buf_append(line, slice_first(row->dsn_orcpt, semicolon + 1));
-		xtext_encode(slice_from_offset(row->dsn_orcpt, semicolon + 1), line);
+		struct slice type = slice_first(row->dsn_orcpt, semicolon);
+		struct slice address = slice_from_offset(row->dsn_orcpt, semicolon + 1);
+
+		buf_append(line, type);
+		buf_append_byte(line, ';');
+		/* RFC 6533 3: its own escapes take the place of xtext's. */
+		if (slice_equal_fold(type, SLICE("utf-8")))
+			dsn_append_utf8_original(line, address);
+		else
+			xtext_encode(address, line);
 	}
 	return !line->has_failed;
 }

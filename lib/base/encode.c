@@ -125,6 +125,70 @@ hex_decode(struct slice text, struct buf *out)
 	return true;
 }
 
+/* ---- quoted-printable ---- */
+
+#define QUOTED_LINE_MOST 76
+
+static void
+quoted_put(struct quoted *quoted, char c, bool is_literal, struct buf *out)
+{
+	size_t width = is_literal ? 1 : 3;
+
+	if (quoted->column + width >= QUOTED_LINE_MOST) { /* with room for the soft break's = */
+		buf_append_text(out, "=\r\n");
+		quoted->column = 0;
+	}
+	quoted->column += width;
+	if (is_literal) {
+		buf_append_byte(out, c);
+		return;
+	}
+	buf_append_byte(out, '=');
+	buf_append_byte(out, hex_upper[(unsigned char)c >> 4]);
+	buf_append_byte(out, hex_upper[(unsigned char)c & 15]);
+}
+
+/* What was held is no end of a line after all, unless is_end. */
+static void
+quoted_release(struct quoted *quoted, bool is_end, struct buf *out)
+{
+	if (quoted->held != 0)
+		quoted_put(quoted, quoted->held, quoted->held != '\r' && !is_end, out);
+	quoted->held = 0;
+}
+
+static void
+quoted_byte(struct quoted *quoted, char c, struct buf *out)
+{
+	if (c == '\n' && quoted->held == '\r') {
+		buf_append_text(out, "\r\n");
+		*quoted = (struct quoted){ 0 };
+	} else if (c == ' ' || c == '\t' || c == '\r') {
+		quoted_release(quoted, c == '\r', out);
+		quoted->held = c;
+	} else {
+		quoted_release(quoted, false, out);
+		quoted_put(quoted, c, c > ' ' && c < 127 && c != '=', out);
+	}
+}
+
+bool
+quoted_encode(struct quoted *quoted, struct slice bytes, struct buf *out)
+{
+	for (size_t i = 0; i < bytes.length; i++)
+		quoted_byte(quoted, bytes.data[i], out);
+	return !out->has_failed;
+}
+
+bool
+quoted_end(struct quoted *quoted, struct buf *out)
+{
+	quoted_release(quoted, true, out);
+	return !out->has_failed;
+}
+
+/* ---- xtext ---- */
+
 bool
 xtext_encode(struct slice bytes, struct buf *out)
 {

@@ -129,15 +129,16 @@ code_point(struct slice text, size_t *length)
 	return value;
 }
 
-/* utf-8-addr-xtext of RFC 6533 3. */
+/* utf-8-addr-xtext of RFC 6533 3; bytes in `kept` stay as they are. */
 static bool
-append_escaped(struct buf *out, struct slice text)
+append_escaped(struct buf *out, struct slice text, const char *kept)
 {
 	while (text.length > 0) {
 		size_t        length;
 		unsigned long value = code_point(text, &length);
 
-		if (value > ' ' && value < 127 && value != '\\' && value != '+' && value != '=')
+		if (value > ' ' && value < 127 &&
+		    (strchr("\\+=", (int)value) == NULL || strchr(kept, (int)value) != NULL))
 			buf_append_byte(out, (char)value);
 		else
 			buf_append_format(out, "\\x{%lX}", value);
@@ -154,7 +155,7 @@ dsn_append_address(struct buf *out, const char *name, struct slice address, bool
 	bool       is_utf8 = !slice_is_ascii(address) && slice_is_utf8(buf_slice(&external));
 
 	if (ok && is_utf8 && !allow_utf8)
-		ok = append_escaped(&escaped, buf_slice(&external)) &&
+		ok = append_escaped(&escaped, buf_slice(&external), "") &&
 		     dsn_append_field(out, name, "utf-8", buf_slice(&escaped), false);
 	else if (ok)
 		ok = dsn_append_field(out, name, is_utf8 ? "utf-8" : "rfc822", buf_slice(&external),
@@ -162,6 +163,13 @@ dsn_append_address(struct buf *out, const char *name, struct slice address, bool
 	buf_free(&external);
 	buf_free(&escaped);
 	return ok;
+}
+
+bool
+dsn_append_utf8_original(struct buf *out, struct slice address)
+{
+	return slice_is_utf8(address) ? append_escaped(out, address, "\\")
+	                              : append_clean(out, address, false);
 }
 
 bool
@@ -178,6 +186,13 @@ dsn_append_typed(struct buf *out, const char *name, struct slice typed, bool all
 		type[i] = ascii_is_alnum(c) || c == '-' ? c : '?';
 	}
 	type[semicolon] = '\0';
-	return dsn_append_field(out, name, type,
-	                        slice_trim(slice_from_offset(typed, semicolon + 1)), allow_utf8);
+	typed = slice_trim(slice_from_offset(typed, semicolon + 1));
+	if (allow_utf8 || slice_is_ascii(typed) ||
+	    !slice_equal_fold(slice_from(type), SLICE("utf-8")))
+		return dsn_append_field(out, name, type, typed, allow_utf8);
+	struct buf escaped = BUF(DSN_VALUE_MOST * 4);
+	bool       ok = dsn_append_utf8_original(&escaped, bounded(typed)) &&
+	          dsn_append_field(out, name, type, buf_slice(&escaped), false);
+	buf_free(&escaped);
+	return ok;
 }

@@ -20,8 +20,16 @@ bool dsn_append_field(struct buf *out, const char *name, const char *type, struc
  * when it is not ASCII, with its characters as \x{HEX} unless allow_utf8 (RFC 6533 3).
  */
 bool dsn_append_address(struct buf *out, const char *name, struct slice address, bool allow_utf8);
-/* "type;address" as ORCPT gave it, xtext decoded, to "Name: type; address". */
+/*
+ * "type;address" as ORCPT gave it, xtext decoded, to "Name: type; address"; of the type utf-8
+ * likewise without UTF-8 unless allow_utf8.
+ */
 bool dsn_append_typed(struct buf *out, const char *name, struct slice typed, bool allow_utf8);
+/*
+ * An address of ORCPT's type utf-8 in ASCII alone, for servers without SMTPUTF8, too. What the
+ * client escaped stays as it is.
+ */
+bool dsn_append_utf8_original(struct buf *out, struct slice address);
 /*
  * Text for people, wrapped at 78 columns; lines but the first are indented by hang blanks. Ends
  * with CRLF. column: what stands on the first line already.

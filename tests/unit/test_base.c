@@ -499,6 +499,41 @@ an_encoder_does_not_pass_the_outputs_limit(void **unused)
 	buf_free(&out);
 }
 
+/* RFC 2045 6.7, wherever the pieces are cut. */
+static void
+quoted_printable_keeps_lines_and_loses_nothing(void **unused)
+{
+	static const struct {
+		const char *text, *expected;
+	} cases[] = {
+		{ "a=b\r\n", "a=3Db\r\n" },
+		{ "\xc3\xbc \r\n\t\r\nx ", "=C3=BC=20\r\n=09\r\nx=20" },
+		{ "a  b\r\n.\r\n", "a  b\r\n.\r\n" },
+		{ "a\rb\nc\r", "a=0Db=0Ac=0D" },
+		{ "a \r\r\n", "a=20=0D\r\n" },
+		{ "123456789 123456789 123456789 123456789 123456789 123456789 123456789 123456",
+		  "123456789 123456789 123456789 123456789 123456789 123456789 123456789 12345=\r\n6" },
+		{ "123456789 123456789 123456789 123456789 123456789 123456789 123456789 123=\r\n",
+		  "123456789 123456789 123456789 123456789 123456789 123456789 123456789 123=\r\n"
+		  "=3D\r\n" },
+		{ "", "" },
+	};
+
+	(void)unused;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		for (size_t piece = 1; piece < 100; piece += 33) {
+			struct slice  rest = slice_from(cases[i].text);
+			struct quoted quoted = { 0 };
+			struct buf    out = BUF(500);
+
+			for (; rest.length > 0; rest = slice_from_offset(rest, piece))
+				assert_true(quoted_encode(&quoted, slice_first(rest, piece), &out));
+			assert_true(quoted_end(&quoted, &out));
+			assert_string_equal(buf_text(&out), cases[i].expected);
+			buf_free(&out);
+		}
+}
+
 static void
 hexadecimal_and_xtext_go_there_and_back(void **unused)
 {
@@ -635,6 +670,7 @@ main(void)
 		cmocka_unit_test(times_have_units),
 		cmocka_unit_test(base64_is_rfc_4648_and_nothing_else),
 		cmocka_unit_test(an_encoder_does_not_pass_the_outputs_limit),
+		cmocka_unit_test(quoted_printable_keeps_lines_and_loses_nothing),
 		cmocka_unit_test(hexadecimal_and_xtext_go_there_and_back),
 		cmocka_unit_test(any_bytes_become_valid_json),
 		cmocka_unit_test(errors_carry_context_and_the_systems_words),

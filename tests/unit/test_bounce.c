@@ -412,6 +412,60 @@ utf8_mail_gets_the_global_forms(void **state)
 	host_close(&host);
 }
 
+/* RFC 6533 4.1: what every host on the way back takes, since nobody knows what it offers. */
+static void
+an_ascii_sender_elsewhere_gets_the_forms_in_ascii(void **state)
+{
+	struct msg_job_recipient recipient = { .address = SLICE("r\xc3\xbc@far.example"),
+		                               .dsn_orcpt = SLICE("utf-8;\xc3\xbc=@x.example") };
+	struct host              host;
+
+	(void)state;
+	host_open(&host, "");
+	host.job.envelope.flags = ENVELOPE_SMTPUTF8 | ENVELOPE_8BIT;
+	host.job.message.content = SLICE("Subject: \xc3\xbc=1\r\n\r\nThe \xc3\xbc. \r\n");
+	add(&host, &recipient, &unknown_user);
+	tell(&host, NOTICE_DONE);
+	assert_true((host.queue.envelope.flags & ENVELOPE_SMTPUTF8) == 0);
+	assert_has(&host, "report-type=delivery-status;");
+	assert_has(&host, "text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n");
+	assert_has(&host, "<r\xc3\xbc@far.example>:");
+	assert_has(&host, "Content-Type: message/delivery-status\r\n\r\n");
+	assert_has(&host, "Original-Recipient: utf-8; \\x{FC}\\x{3D}@x.example\r\n"
+	                  "Final-Recipient: utf-8; r\\x{FC}@far.example\r\n");
+	assert_has(&host, "Content-Type: message/global\r\n"
+	                  "Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+	                  "Subject: =C3=BC=3D1\r\n\r\nThe =C3=BC.=20\r\n\r\n--=_");
+	/* Only its addresses were UTF-8: the message is one that everybody takes. */
+	host.job.message.content = SLICE("Subject: u\r\n\r\nThe \xc3\xbc.\r\n");
+	host.job.envelope.dsn_ret = DSN_RET_HDRS;
+	tell(&host, NOTICE_DONE);
+	assert_has(&host, "Content-Type: text/rfc822-headers\r\n");
+	host.job.message.content = SLICE("Subject: \xc3\xbc\r\n\r\nText\r\n");
+	tell(&host, NOTICE_DONE);
+	assert_has(&host, "Content-Type: message/global-headers\r\n"
+	                  "Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+	                  "Subject: =C3=BC\r\n\r\n--=_");
+	host_close(&host);
+}
+
+/* A mailbox of ours takes all. */
+static void
+an_ascii_sender_of_ours_gets_the_global_forms(void **state)
+{
+	struct host host;
+
+	(void)state;
+	host_open(&host, "mydestination = far.example\nalias_maps =\n");
+	host.job.envelope.flags = ENVELOPE_SMTPUTF8;
+	host.job.message.content = SLICE("Subject: \xc3\xbc\r\n\r\nText\r\n");
+	add_simple(&host, "r\xc3\xbc@far.example", 0);
+	tell(&host, NOTICE_DONE);
+	assert_has(&host, "Content-Type: message/global-delivery-status\r\n");
+	assert_has(&host, "Content-Transfer-Encoding: 8bit\r\n\r\nSubject: \xc3\xbc\r\n");
+	host_close(&host);
+}
+
 static void
 eight_bit_content_is_declared_at_every_level(void **state)
 {
@@ -663,7 +717,7 @@ names_bring_nothing_that_the_template_cannot_hold(void **state)
 	tell(&host, NOTICE_DONE);
 	assert_has(&host, "charset=iso-8859-1\r\n");
 	assert_has(&host, "\xfc\r\n\r\n<r??@far.example>:");
-	assert_has(&host, "Final-Recipient: utf-8; r\xc3\xbc@far.example\r\n");
+	assert_has(&host, "Final-Recipient: utf-8; r\\x{FC}@far.example\r\n");
 	host_close(&host);
 }
 
@@ -816,6 +870,8 @@ main(void)
 		cmocka_unit_test(a_double_bounce_and_the_delay_of_a_notice_end_here),
 		cmocka_unit_test(ret_and_size_decide_what_comes_back),
 		cmocka_unit_test(utf8_mail_gets_the_global_forms),
+		cmocka_unit_test(an_ascii_sender_elsewhere_gets_the_forms_in_ascii),
+		cmocka_unit_test(an_ascii_sender_of_ours_gets_the_global_forms),
 		cmocka_unit_test(eight_bit_content_is_declared_at_every_level),
 		cmocka_unit_test(threads_are_kept_when_asked_for),
 		cmocka_unit_test(the_postmaster_gets_copies_of_what_he_asked_for),

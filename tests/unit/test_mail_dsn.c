@@ -105,6 +105,9 @@ original_recipients_keep_their_type(void **state)
 		{ "no type", "O: rfc822; no type\r\n" },
 		{ "b\r\nX: y;z", "O: b??X??y; z\r\n" },
 		{ ";x", "O: rfc822; ;x\r\n" },
+		{ "utf-8;j\\x{FC}r@x", "O: utf-8; j\\x{FC}r@x\r\n" },
+		{ "UTF-8;j" U_UMLAUT "r+@x", "O: UTF-8; j\\x{FC}r\\x{2B}@x\r\n" },
+		{ "utf-8;j\xc3r@x", "O: utf-8; j?r@x\r\n" },
 	};
 
 	(void)state;
