@@ -2,8 +2,8 @@
  * notice.h - one delivery status notification: what it is about, and its parts.
  *
  * RFC 3461 (who gets one), 3464 (what it holds), 6522 (multipart/report), 6533 (UTF-8), 3834
- * (Auto-Submitted). FACTS 2.10. The parts are appended to one buffer; what is returned of the
- * original message is streamed behind it.
+ * (Auto-Submitted). FACTS 2.10. All is streamed into the new message: memory does not grow with the
+ * message that is returned, nor by what is said of each recipient.
  */
 #ifndef DAKIYA_BOUNCE_NOTICE_H
 #define DAKIYA_BOUNCE_NOTICE_H
@@ -90,10 +90,10 @@ void notice_log_discarded(const struct notice *notice);
 
 /* ---- text.c: header and part 1 ---- */
 bool notice_append_header(const struct notice *notice, struct buf *out);
-bool notice_append_text(const struct notice *notice, struct buf *out);
+bool notice_write_text(const struct notice *notice, struct intake *intake);
 
 /* ---- report.c: part 2 ---- */
-bool notice_append_report(const struct notice *notice, struct buf *out);
+bool notice_write_report(const struct notice *notice, struct intake *intake);
 /* mail_name as a part of field names and types: letters, digits and '-' only. */
 void notice_system_name(const struct parameters *parameters, char name[40]);
 
@@ -104,6 +104,13 @@ bool notice_returns_8bit(const struct notice *notice);
 bool notice_write_returned(const struct notice *notice, struct intake *intake, struct error *error);
 
 /* ---- send.c ---- */
+
+/* What is composed before it is written: something of any size that a part begins with, or so much
+ * that a few recipients have said. */
+#define NOTICE_PIECE_MOST (1u << 20)
+#define NOTICE_PIECE_FULL (32u * 1024)
+/* Writes and empties the piece; intake_finish tells of what goes wrong there. False: no memory. */
+bool notice_write_piece(struct intake *intake, struct buf *piece);
 
 enum notice_result {
 	NOTICE_DONE,  /* committed, or nothing to send; *error untouched */

@@ -104,8 +104,8 @@ append_recipient_fields(const struct notice *notice, const struct notice_recipie
 	return buf_append_text(out, "\r\n");
 }
 
-bool
-notice_append_report(const struct notice *notice, struct buf *out)
+static bool
+append_beginning(const struct notice *notice, struct buf *out)
 {
 	buf_append_format(out,
 	                  "--%s\r\nContent-Description: Delivery report\r\n"
@@ -114,9 +114,21 @@ notice_append_report(const struct notice *notice, struct buf *out)
 	if (notice->is_global)
 		buf_append_text(out, "Content-Transfer-Encoding: 8bit\r\n");
 	buf_append_text(out, "\r\n");
-	append_message_fields(notice, out);
-	for (size_t i = notice->first; i < notice->end; i++)
-		if (!append_recipient_fields(notice, &notice->recipients.items[i], out))
-			return false;
-	return !out->has_failed;
+	return append_message_fields(notice, out);
+}
+
+bool
+notice_write_report(const struct notice *notice, struct intake *intake)
+{
+	struct buf piece = BUF(NOTICE_PIECE_MOST);
+	bool       ok = append_beginning(notice, &piece);
+
+	for (size_t i = notice->first; ok && i < notice->end; i++) {
+		ok = append_recipient_fields(notice, &notice->recipients.items[i], &piece);
+		if (ok && piece.length > NOTICE_PIECE_FULL)
+			ok = notice_write_piece(intake, &piece);
+	}
+	ok = ok && notice_write_piece(intake, &piece);
+	buf_free(&piece);
+	return ok;
 }

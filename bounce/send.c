@@ -8,8 +8,6 @@
 #include "lib/mail/address.h"
 #include "lib/mail/header.h"
 
-#define NOTICE_MOST (32u << 20) /* text and report of some 10,000 recipients */
-
 /* Made of chance after the message was written, so nothing in it can end the part. */
 static bool
 make_boundary(struct notice *notice)
@@ -53,21 +51,30 @@ append_trace(const struct notice *notice, struct buf *out)
 	return buf_append_text(out, "\r\n");
 }
 
+bool
+notice_write_piece(struct intake *intake, struct buf *piece)
+{
+	if (piece->has_failed)
+		return false;
+	intake_write(intake, buf_slice(piece));
+	buf_clear(piece);
+	return true;
+}
+
 /* Writes all of the notice; false with *error when it cannot be composed. */
 static bool
 write_notice(const struct notice *notice, struct intake *intake, struct error *error)
 {
 	struct msg_recipient to = { .address = notice->to };
-	struct buf           trace = BUF(4096), head = BUF(NOTICE_MOST);
+	struct buf           trace = BUF(4096), head = BUF(NOTICE_PIECE_MOST);
 	bool                 ok;
 
 	ok = intake_add_recipient(intake, &to) && append_trace(notice, &trace) &&
 	     intake_set_trace(intake, buf_slice(&trace)) && notice_append_header(notice, &head) &&
-	     notice_append_text(notice, &head) && notice_append_report(notice, &head);
+	     notice_write_piece(intake, &head) && notice_write_text(notice, intake) &&
+	     notice_write_report(notice, intake);
 	if (!ok)
 		error_set(error, "no room to compose a notice");
-	else
-		intake_write(intake, buf_slice(&head)); /* intake_finish tells of a failure */
 	buf_free(&trace);
 	buf_free(&head);
 	return ok && notice_write_returned(notice, intake, error);

@@ -152,8 +152,8 @@ append_words(const struct notice *notice, struct buf *out)
 	buf_append_text(out, "\r\n");
 }
 
-bool
-notice_append_text(const struct notice *notice, struct buf *out)
+static bool
+append_beginning(const struct notice *notice, struct buf *out)
 {
 	buf_append_format(out,
 	                  "--%s\r\nContent-Description: Notification\r\n"
@@ -167,8 +167,21 @@ notice_append_text(const struct notice *notice, struct buf *out)
 		buf_append_text(out, "\r\n");
 	}
 	append_words(notice, out);
-	for (size_t i = notice->first; i < notice->end; i++)
-		if (!append_recipient(notice, &notice->recipients.items[i], out))
-			return false;
 	return !out->has_failed;
+}
+
+bool
+notice_write_text(const struct notice *notice, struct intake *intake)
+{
+	struct buf piece = BUF(NOTICE_PIECE_MOST);
+	bool       ok = append_beginning(notice, &piece);
+
+	for (size_t i = notice->first; ok && i < notice->end; i++) {
+		ok = append_recipient(notice, &notice->recipients.items[i], &piece);
+		if (ok && piece.length > NOTICE_PIECE_FULL)
+			ok = notice_write_piece(intake, &piece);
+	}
+	ok = ok && notice_write_piece(intake, &piece);
+	buf_free(&piece);
+	return ok;
 }
