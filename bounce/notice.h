@@ -90,6 +90,9 @@ void notice_log_discarded(const struct notice *notice);
 
 /* ---- text.c: header and part 1 ---- */
 bool notice_append_header(const struct notice *notice, struct buf *out);
+/* What befell him; of a success also who took it. */
+bool notice_append_reason(const struct notice *notice, const struct notice_recipient *entry,
+                          struct buf *out);
 bool notice_write_text(const struct notice *notice, struct intake *intake);
 
 /* ---- report.c: part 2 ---- */

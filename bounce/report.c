@@ -1,6 +1,8 @@
 /* report.c - the part of a notice for programs: message/delivery-status. See notice.h. */
 #include "bounce/notice.h"
 
+#include <arpa/inet.h>
+
 #include "lib/mail/dsn.h"
 #include "lib/mail/header.h"
 
@@ -70,15 +72,41 @@ static bool
 append_diagnostic(const struct notice *notice, const struct notice_recipient *entry,
                   struct buf *out)
 {
-	char system[40], type[44] = "X-";
+	char       system[40], type[44] = "X-";
+	struct buf reason = BUF(2 * DSN_VALUE_MOST + 100);
 
 	if (entry->outcome.diagnostic.length > 0)
 		return dsn_append_field(out, "Diagnostic-Code", "smtp", entry->outcome.diagnostic,
 		                        notice->is_global);
 	notice_system_name(notice->parameters, system);
 	memcpy(type + 2, system, strlen(system) + 1);
-	return dsn_append_field(out, "Diagnostic-Code", type, entry->outcome.reason,
-	                        notice->is_global);
+	bool ok = notice_append_reason(notice, entry, &reason) &&
+	          dsn_append_field(out, "Diagnostic-Code", type, buf_slice(&reason),
+	                           notice->is_global);
+	buf_free(&reason);
+	return ok;
+}
+
+/* RFC 3464 2.1.2: a domain name, or an address literal (RFC 5321 4.1.3). */
+static bool
+append_remote_mta(const struct notice *notice, struct slice name, struct buf *out)
+{
+	struct buf      literal = BUF(100);
+	struct in_addr  in;
+	struct in6_addr in6;
+	char            text[64] = "";
+
+	if (name.length < sizeof(text))
+		memcpy(text, name.data, name.length);
+	if (inet_pton(AF_INET, text, &in) == 1)
+		buf_append_format(&literal, "[%s]", text);
+	else if (inet_pton(AF_INET6, text, &in6) == 1)
+		buf_append_format(&literal, "[IPv6:%s]", text);
+	bool ok = dsn_append_field(out, "Remote-MTA", "dns",
+	                           literal.length > 0 ? buf_slice(&literal) : name,
+	                           notice->is_global);
+	buf_free(&literal);
+	return ok;
 }
 
 /* RFC 3464 2.3: of one recipient. */
@@ -96,8 +124,7 @@ append_recipient_fields(const struct notice *notice, const struct notice_recipie
 	buf_append_format(out, "Action: %s\r\n", action_of(notice, entry));
 	dsn_append_field(out, "Status", NULL, entry->outcome.status, false);
 	if (entry->outcome.remote_mta.length > 0)
-		dsn_append_field(out, "Remote-MTA", "dns", entry->outcome.remote_mta,
-		                 notice->is_global);
+		append_remote_mta(notice, entry->outcome.remote_mta, out);
 	append_diagnostic(notice, entry, out);
 	if (notice->kind->kind == JOB_NOTICE_DELAY && notice->job->message.retry_until_us > 0)
 		append_date_field(out, "Will-Retry-Until", notice->job->message.retry_until_us);

@@ -89,7 +89,9 @@ notice_append_header(const struct notice *notice, struct buf *out)
 	message_id_append(out, notice->now_s, notice->id, parameters->myhostname);
 	buf_append_text(out, "\r\n");
 	append_thread(notice, out);
-	buf_append_text(out, "Auto-Submitted: auto-replied\r\n");
+	/* RFC 3834 5: what the postmaster gets answers nothing of his. */
+	buf_append_format(out, "Auto-Submitted: auto-%s\r\n",
+	                  notice->kind->audience == FOR_SENDER ? "replied" : "generated");
 	if (notice->needs_no_tls)
 		buf_append_text(out, "TLS-Required: no\r\n");
 	buf_append_text(out, "MIME-Version: 1.0\r\n");
@@ -115,6 +117,19 @@ charset_of(const struct notice *notice)
 	return charset;
 }
 
+bool
+notice_append_reason(const struct notice *notice, const struct notice_recipient *entry,
+                     struct buf *out)
+{
+	struct slice relay = entry->outcome.relay;
+
+	if (notice->kind->kind == JOB_NOTICE_SUCCESS && relay.length > 0 &&
+	    !slice_equal(relay, SLICE("none")))
+		buf_append_format(out, "delivery via %.*s: ",
+		                  SLICE_ARGS(slice_first(relay, DSN_VALUE_MOST)));
+	return buf_append(out, slice_first(entry->outcome.reason, DSN_VALUE_MOST));
+}
+
 /* "<r> (expanded from <o>): reason" */
 static bool
 append_recipient(const struct notice *notice, const struct notice_recipient *entry, struct buf *out)
@@ -132,7 +147,7 @@ append_recipient(const struct notice *notice, const struct notice_recipient *ent
 		buf_append_text(&line, ">)");
 	}
 	buf_append_text(&line, ": ");
-	buf_append(&line, slice_first(entry->outcome.reason, DSN_VALUE_MOST));
+	notice_append_reason(notice, entry, &line);
 	bool ok = !line.has_failed && dsn_append_text(out, buf_slice(&line), 0, 4, is_utf8) &&
 	          buf_append_text(out, "\r\n");
 	buf_free(&line);

@@ -92,6 +92,22 @@ append_notify(struct buf *line, uint32_t notify)
 }
 
 static bool
+append_original(struct buf *line, struct slice original)
+{
+	struct buf external = BUF(COMMAND_MOST);
+	bool       ok = address_append_external(&external, original);
+
+	buf_append_text(line, slice_is_ascii(original) ? " ORCPT=rfc822;" : " ORCPT=utf-8;");
+	if (slice_is_ascii(original))
+		xtext_encode(buf_slice(&external), line);
+	else
+		ok = slice_is_utf8(original) &&
+		     dsn_append_utf8_original(line, buf_slice(&external)) && ok;
+	buf_free(&external);
+	return ok && !line->has_failed;
+}
+
+static bool
 append_rcpt(struct buf *line, const struct session *session,
             const struct delivery_recipient *recipient)
 {
@@ -103,6 +119,9 @@ append_rcpt(struct buf *line, const struct session *session,
 	if ((session->offers & OFFER_DSN) == 0)
 		return true;
 	append_notify(line, row->dsn_notify);
+	/* RFC 3461 5.2.1: who asked for no other is known by the address that came in. */
+	if (semicolon == SLICE_NOT_FOUND && row->original.length > 0)
+		return append_original(line, row->original);
 	if (semicolon != SLICE_NOT_FOUND) {
 		buf_append_text(line, " ORCPT=");
 		struct slice type = slice_first(row->dsn_orcpt, semicolon);

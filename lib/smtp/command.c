@@ -208,8 +208,15 @@ take_orcpt(struct parameter_target *target, struct slice value)
 
 	for (size_t i = 0; is_good && i < colon; i++)
 		is_good = ascii_is_alnum(value.data[i]) || value.data[i] == '-';
-	if (!is_good || !take_xtext(slice_from_offset(value, colon + 1), SMTP_ORCPT_MOST,
-	                            target->arena, &address))
+	address = slice_from_offset(value, colon + 1);
+	/* UTF-8 as it is has no xtext (RFC 6533 3, utf-8-addr-unitext). */
+	if (is_good && !slice_is_ascii(address) &&
+	    slice_equal_fold(slice_first(value, colon), SLICE("utf-8")))
+		is_good = address.length <= SMTP_ORCPT_MOST && slice_is_utf8(address) &&
+		          !slice_has_control(address);
+	else
+		is_good = is_good && take_xtext(address, SMTP_ORCPT_MOST, target->arena, &address);
+	if (!is_good)
 		return refuse_syntax(target->refusal, "Bad ORCPT parameter syntax");
 	char *text = arena_alloc(target->arena, colon + 1 + address.length);
 	if (text == NULL)

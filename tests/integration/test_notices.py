@@ -4,6 +4,7 @@ import email
 import email.policy
 import itertools
 import os
+import quopri
 import re
 import signal
 
@@ -32,12 +33,21 @@ OUTCOMES = {
     "x@later.test": ("DELAY", "delayed", "4.4.1"),
 }
 DEFAULT = {"FAILURE", "DELAY"}
+GONE = {"mynetworks": "127.0.0.0/8", "smtpd_reject_unlisted_recipient": "no",
+        "transport_maps": "inline:{ { gone.test = error:5.1.6 gone for good } }"}
+
+
+def parse_top(stored):
+    """The notice; what it returns may be encoded, in which the email package does not look."""
+    notice = email.message_from_bytes(stored, policy=email.policy.default)
+    assert not notice.defects and not any(part.defects for part in notice.iter_parts())
+    return notice
 
 
 def parse(stored):
     """The notice, which must be one that the email package has nothing to say against."""
-    notice = email.message_from_bytes(stored, policy=email.policy.default)
-    assert not notice.defects and not any(part.defects for part in notice.walk())
+    notice = parse_top(stored)
+    assert not any(part.defects for part in notice.walk())
     assert notice.get_content_type() == "multipart/report"
     return notice
 
@@ -528,11 +538,144 @@ def test_the_example_in_the_manual_is_a_good_template(make_host):
     assert "\n4 hour(s). You need not send it again" in shown
 
 
+# ---- lifetimes, soft_bounce, senders ----
+
+@pytest.mark.parametrize("setting, sender, log, told", [
+    ("maximal_queue_lifetime", SENDER, "status=expired, returned to sender", "failed"),
+    ("bounce_queue_lifetime", "", "undeliverable notification without a sender discarded", None)])
+def test_a_lifetime_of_nothing_is_one_attempt(make_host, setting, sender, log, told):
+    host = make_host(users=["alice"], settings={
+        "mynetworks": "127.0.0.0/8", "smtpd_reject_unlisted_recipient": "no",
+        "delay_warning_time": "1s", setting: "0",
+        "transport_maps": "inline:{ { later.test = retry:4.4.1 come back later } }"}).start()
+    host.send(sender, "x@later.test", message(subject="once"))
+    host.wait_log(log)
+    host.wait_queue_empty()
+    actions = [report_of(parse(stored))[1][0] for stored in host.messages("alice")]
+    assert [(block["Action"], block["Status"], block["Will-Retry-Until"])
+            for block in actions] == ([(told, "4.4.1", None)] if told else [])
+    assert len(re.findall(r"status=deferred", host.log())) == 1
+
+
+def test_with_soft_bounce_a_failure_is_a_delay_until_it_is_switched_off(make_host):
+    host = make_host(users=["alice"], settings=GONE | {
+        "soft_bounce": "yes", "delay_warning_time": "1s", "minimal_backoff_time": "1s",
+        "maximal_backoff_time": "1s"}).start()
+    host.send(SENDER, "x@gone.test", message(subject="soft"))
+    notice = parse(host.wait_messages("alice", timeout=30)[0])
+    (block,) = report_of(notice)[1]
+    assert (block["Action"], block["Status"]) == ("delayed", "4.1.6")
+    assert failures(notice) == ({"x@gone.test"}, set())
+    host.settings["soft_bounce"] = "no"
+    host.write_config()
+    host.tool("dakiya", "reload")
+    notice = parse(host.wait_messages("alice", count=2, timeout=30)[1])
+    assert [(block["Action"], block["Status"]) for block in report_of(notice)[1]] == [
+        ("failed", "5.1.6")]
+    host.wait_queue_empty()
+
+
+@pytest.mark.parametrize("sender, to", [
+    ("list+owner=x=far.test@back.test", "list+owner=x=far.test@back.test"),
+    ("postmaster@back.test", "postmaster@back.test"), ('"odd one"@back.test', '"odd one"@back.test'),
+    ("", None), ("double-bounce@mail.example.test", None), ("Double-Bounce@back.test", None)])
+def test_each_kind_of_sender_gets_his_notice_and_nobody_one_for_a_notice(way_back, sender, to):
+    """The way back refuses: what is sent there ends there, whatever notify_classes says."""
+    host, peers = way_back
+    envid = f"from {len(peers['refusing'].commands)}+{sender}"
+    with host.smtp() as client:
+        client.ehlo("client.test")
+        options = "ENVID=" + "".join(c if c.isalnum() else f"+{ord(c):02X}" for c in envid)
+        assert client.docmd("MAIL", f"FROM:<{sender}> {options}")[0] == 250
+        assert client.rcpt("x@gone.test", ["ORCPT=x400;/C=DE/S=x/", "NOTIFY=FAILURE"])[0] == 250
+        code, reply = client.data(message(subject=envid))
+        assert code == 250, reply
+    queue_id = re.search(r"queued as (\w+)", reply.decode()).group(1)
+    if to is None:
+        host.wait_log(rf"{queue_id}: undeliverable (postmaster )?notification")
+        assert f"{queue_id}: sender non-delivery" not in host.log()
+        return
+    told = host.wait_log(rf"{queue_id}: sender non-delivery notification: (\w+)").group(1)
+    host.wait_log(rf"{told}: to=<.*status=bounced")
+    host.wait_log(rf"{told}: undeliverable notification without a sender discarded")
+    assert f"RCPT TO:<{to}>" in peers["refusing"].commands
+    assert not re.search(rf"{told}: \w+ non-delivery", host.log())
+
+
+@pytest.fixture(scope="module")
+def way_back(authority):
+    """A host from which mail for back.test and others goes to peers, and for gone.test nowhere."""
+    directory = dakiya.new_directory("wayback")
+    peers = {name: Peer(dakiya.new_address(), offers=offers, **handlers)
+             for name, offers, handlers in (
+                 ("refusing", [], {"RCPT": "550 5.1.1 no such user"}),
+                 ("plain", ["PIPELINING"], {}),
+                 ("utf8", ["SMTPUTF8", "8BITMIME", "DSN"], {}))}
+    host = dakiya.Host(directory, authority=authority, users=["alice"], settings=GONE | {
+        "transport_maps": "inline:{ { gone.test = error:5.1.6 gone for good }, "
+                          f"{{ back.test = smtp:[{peers['refusing'].address}]:2525 }}, "
+                          f"{{ plain.test = smtp:[{peers['plain'].address}]:2525 }}, "
+                          f"{{ utf8.test = smtp:[{peers['utf8'].address}]:2525 }} }}"})
+    host.start()
+    yield host, peers
+    host.stop(check=False)
+    for peer in peers.values():
+        peer.close()
+    try:
+        host.check_log()
+    finally:
+        dakiya.remove_directory(directory)
+
+
+@pytest.mark.parametrize("ret", ["FULL", "HDRS"])
+def test_a_way_back_without_smtputf8_gets_the_forms_in_ascii(way_back, ret):
+    host, peers = way_back
+    text = ("Subject: \u00fc=1\r\nX-Long: " + "\u00fc" * 100 + "\r\n\r\nHello \u00fc.\r\n")
+    with host.smtp() as client:
+        client.ehlo("client.test")
+        client.command_encoding = "utf-8"
+        client.mail("alice@plain.test", ["SMTPUTF8", f"RET={ret}", "ENVID=plain" + ret])
+        client.rcpt("j\u00fcrgen@gone.test", ["ORCPT=utf-8;j\u00fcrgen@else.test"])
+        assert client.data(text.encode())[0] == 250
+    stored = dakiya.wait_for("the notice", lambda: [
+        content for _, content in peers["plain"].messages if f"plain{ret}".encode() in content])[0]
+    assert not any(command.endswith("SMTPUTF8") for command in peers["plain"].commands)
+    notice = parse_top(stored)
+    assert notice.get_param("report-type") == "delivery-status"
+    part, status, returned = notice.iter_parts()
+    assert "<j\u00fcrgen@gone.test>: gone for good" in part.get_content()
+    (block,) = report_of(notice)[1]
+    assert block["Final-Recipient"] == "utf-8; j\\x{FC}rgen@gone.test"
+    assert block["Original-Recipient"] == "utf-8; j\\x{FC}rgen@else.test"
+    assert returned.get_content_type() == (
+        "message/global" if ret == "FULL" else "message/global-headers")
+    assert returned["Content-Transfer-Encoding"] == "quoted-printable"
+    encoded = stored[stored.rindex(b"quoted-printable\r\n\r\n") + 20:]
+    encoded = encoded[:encoded.rindex(b"\r\n--=_")]
+    assert encoded.isascii() and max(map(len, encoded.split(b"\r\n"))) <= 76
+    original = quopri.decodestring(encoded).decode("utf-8")
+    assert text.split("\r\n\r\n")[0].split("\r\n")[1] in original
+    assert original.endswith("\r\n\r\nHello \u00fc.\r\n") == (ret == "FULL")
+
+
+def test_an_address_that_needs_smtputf8_gets_the_global_forms(way_back):
+    host, peers = way_back
+    with host.smtp() as client:
+        client.ehlo("client.test")
+        client.command_encoding = "utf-8"
+        client.mail("j\u00fcrgen@utf8.test", ["SMTPUTF8"])
+        client.rcpt("x@gone.test")
+        assert client.data(message(subject="global"))[0] == 250
+    dakiya.wait_for("the notice", lambda: peers["utf8"].messages)
+    (recipients, content), = peers["utf8"].messages
+    assert recipients == ["TO:<j\u00fcrgen@utf8.test>".encode().decode("latin-1")]
+    assert "MAIL FROM:<> BODY=8BITMIME SMTPUTF8" in [
+        re.sub(r" SIZE=\d+", "", command) for command in peers["utf8"].commands]
+    assert b"Content-Type: message/global-delivery-status\r\n" in content
+    assert "X-Dakiya-Sender: utf-8; j\u00fcrgen@utf8.test\r\n".encode() in content
+
+
 # ---- threads, sizes, deaths ----
-
-GONE = {"mynetworks": "127.0.0.0/8", "smtpd_reject_unlisted_recipient": "no",
-        "transport_maps": "inline:{ { gone.test = error:5.1.6 gone for good } }"}
-
 
 def test_notices_stand_in_the_thread_of_their_message(make_host):
     host = make_host(users=["alice"], settings=GONE | {"enable_threaded_bounces": "yes"}).start()
@@ -554,6 +697,47 @@ def test_a_notice_that_is_too_large_becomes_several(make_host):
     assert sorted(told) == sorted(names)
     assert 2 <= len(notices) <= 8
     assert all(len(stored) < 20500 for stored in host.messages("alice"))
+
+
+def memory_kb(host, name):
+    """What the daemon had at most."""
+    return max(int(re.search(r"VmHWM:\s+(\d+)", open(f"/proc/{pid}/status").read()).group(1))
+               for pid in host.processes()[name])
+
+
+def test_a_message_with_ten_thousand_failed_recipients_has_one_notice(make_host):
+    host = make_host(users=["alice"], settings=GONE | {"smtpd_recipient_limit": "20000"}).start()
+    names = [f"recipient{number}@gone.test" for number in range(10000)]
+    with host.smtp() as client:
+        client.ehlo("client.test")
+        client.mail(SENDER, ["ENVID=crowd"])
+        for start in range(0, len(names), 500):
+            client.send("".join(f"RCPT TO:<{name}>\r\n" for name in names[start:start + 500]))
+            assert {client.getreply()[0] for _ in range(500)} == {250}
+        assert client.data(message(subject="crowd"))[0] == 250
+    host.wait_queue_empty(60)
+    (stored,) = host.messages("alice")
+    notice = parse(stored)
+    assert [block["Final-Recipient"] for block in report_of(notice)[1]] == [
+        f"rfc822; {name}" for name in names]
+    assert failures(notice) == (set(), set(names))
+    assert len(re.findall("sender non-delivery notification", host.log())) == 1
+
+
+@pytest.mark.parametrize("limit, whole", [("50000", False), ("20000000", True)])
+def test_a_message_of_twelve_megabytes_is_returned_as_a_stream(make_host, limit, whole):
+    host = make_host(users=["alice"], settings=GONE | {
+        "message_size_limit": "30000000", "bounce_size_limit": limit}).start()
+    before = {name: memory_kb(host, name) for name in ("bounce", "qmgr")}
+    body = "A line of text, as long as lines are.\n" * (12000000 // 38)
+    host.send(SENDER, "x@gone.test", message(subject="large", body=body))
+    host.wait_queue_empty(60)
+    (stored,) = host.messages("alice")
+    assert whole or len(stored) < 5000
+    for name, kb in before.items():
+        assert memory_kb(host, name) < kb + 3000, name
+    assert (f"Subject: large\n\n{body}".encode() in stored) == whole
+    assert (b"Content-Type: text/rfc822-headers\n" in stored) != whole
 
 
 def test_every_sender_is_told_whatever_becomes_of_bounce(make_host):

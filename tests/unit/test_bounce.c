@@ -267,6 +267,7 @@ a_success_notice_goes_out_only_when_asked_for(void **state)
 	struct msg_job_recipient silent = { .address = SLICE("c@far.example") };
 	struct msg_outcome       outcome = { .action = OUTCOME_DELIVERED,
 		                             .status = SLICE("2.0.0"),
+		                             .relay = SLICE("virtual"),
 		                             .reason = SLICE("delivered to maildir") };
 	struct host              host;
 
@@ -275,6 +276,9 @@ a_success_notice_goes_out_only_when_asked_for(void **state)
 	host.job.message.kind = JOB_NOTICE_SUCCESS;
 	add(&host, &asks, &outcome);
 	outcome.action = OUTCOME_RELAYED;
+	outcome.relay = SLICE("192.0.2.9[192.0.2.9]:25");
+	outcome.remote_mta = SLICE("192.0.2.9");
+	outcome.reason = outcome.diagnostic = SLICE("250 taken");
 	add(&host, &relayed, &outcome);
 	outcome.action = OUTCOME_RELAYED_DSN;
 	relayed.address = SLICE("d@far.example");
@@ -283,7 +287,12 @@ a_success_notice_goes_out_only_when_asked_for(void **state)
 	tell(&host, NOTICE_DONE);
 	assert_has(&host, "Subject: Successful Mail Delivery Report\r\n");
 	assert_has(&host, "Final-Recipient: rfc822; a@far.example\r\nAction: delivered\r\n");
-	assert_has(&host, "Final-Recipient: rfc822; b@far.example\r\nAction: relayed\r\n");
+	assert_has(&host, "Final-Recipient: rfc822; b@far.example\r\nAction: relayed\r\n"
+	                  "Status: 2.0.0\r\nRemote-MTA: dns; [192.0.2.9]\r\n"
+	                  "Diagnostic-Code: smtp; 250 taken\r\n");
+	assert_has(&host, "<a@far.example>: delivery via virtual: delivered to maildir\r\n");
+	assert_has(&host, "Diagnostic-Code: X-Dakiya; delivery via virtual: delivered to maildir");
+	assert_has(&host, "<b@far.example>: delivery via 192.0.2.9[192.0.2.9]:25: 250 taken\r\n");
 	assert_has_not(&host, "c@far.example");
 	assert_has_not(&host, "d@far.example");
 	host_close(&host);

@@ -4,7 +4,7 @@
  *
  *   set NAME = VALUE       a parameter            lmtp                  LMTP instead of SMTP
  *   mx                     the host came by MX    from ADDRESS [flags]  8bit utf8 full hdrs envid=x
- *   to ADDRESS [never|success|failure|delay,...] [orcpt=TYPE;ADDRESS]
+ *   to ADDRESS [never|success|failure|delay,...] [orcpt=TYPE;ADDRESS] [orig=ADDRESS]
  *   content TEXT           \r \n \0 \xNN inside; repeat=N before it repeats the text
  *   S: TEXT                the server sends the line (with CRLF); S+ without CRLF, escapes
  *   C: TEXT                the client must send exactly this line
@@ -136,6 +136,8 @@ read_to(struct dialogue *dialogue, const char *rest)
 			row.dsn_notify |= DSN_NOTIFY_DELAY;
 		else if (slice_starts_with(word, SLICE("orcpt=")))
 			row.dsn_orcpt = slice_from_offset(word, 6);
+		else if (slice_starts_with(word, SLICE("orig=")))
+			row.original = slice_from_offset(word, 5);
 	}
 	assert_true(msg_job_recipient_append(&dialogue->recipients, &row));
 	buf_free(&address);

@@ -140,6 +140,17 @@ recipient_parameters_are_kept(void **state)
 	assert_int_equal(rcpt.notify, (1 << 1) | (1 << 3));
 	assert_true(slice_equal(rcpt.orcpt, T("rfc822;x+y")));
 	assert_true(slice_equal(rcpt.recipient, T("a@b.test")));
+	/* RFC 6533 3: escaped, which stays so, or as it is. */
+	assert_true(smtp_rcpt_parse(T("TO:<a@b.test> ORCPT=utf-8;j\\x{FC}r@x"), &grammar, &arena,
+	                            &rcpt, &refusal));
+	assert_true(slice_equal(rcpt.orcpt, T("utf-8;j\\x{FC}r@x")));
+	assert_true(smtp_rcpt_parse(T("TO:<a@b.test> ORCPT=utf-8;j\xc3\xbcr@x"), &grammar, &arena,
+	                            &rcpt, &refusal));
+	assert_true(slice_equal(rcpt.orcpt, T("utf-8;j\xc3\xbcr@x")));
+	assert_false(smtp_rcpt_parse(T("TO:<a@b.test> ORCPT=utf-8;j\xc3r@x"), &grammar, &arena,
+	                             &rcpt, &refusal));
+	assert_false(smtp_rcpt_parse(T("TO:<a@b.test> ORCPT=rfc822;j\xc3\xbcr@x"), &grammar,
+	                             &arena, &rcpt, &refusal));
 	assert_false(smtp_rcpt_parse(T("TO:<a@b.test> NOTIFY=NEVER,SUCCESS"), &grammar, &arena,
 	                             &rcpt, &refusal));
 	assert_false(
