@@ -159,7 +159,8 @@ submit(const struct intake_context *context, struct notice *notice, struct error
 
 /*
  * Who wanted the message delivered rather than encrypted wants so for what comes back. Only a
- * message that came with SMTPUTF8 has fields of which RFC 6533 speaks.
+ * message that came with SMTPUTF8 has fields of which RFC 6533 speaks. LIMIT: the headers of its
+ * parts are not looked at; who writes UTF-8 there does so in the message's, too.
  */
 static void
 look_at_header(struct notice *notice)

@@ -1,6 +1,7 @@
 /* text.c - the header of a notice and its part for people. See notice.h. */
 #include "bounce/notice.h"
 
+#include "lib/base/encode.h"
 #include "lib/mail/address.h"
 #include "lib/mail/dsn.h"
 #include "lib/mail/header.h"
@@ -11,10 +12,17 @@ text_is_8bit(const struct notice *notice)
 	return notice->is_utf8 || !slice_is_ascii(notice->template->text);
 }
 
+/* What may not take UTF-8 in header fields may not take eight bits at all: RFC 6533 4.1. */
+static bool
+text_is_quoted(const struct notice *notice)
+{
+	return notice->is_utf8 && !notice->is_global;
+}
+
 static bool
 has_8bit(const struct notice *notice)
 {
-	return text_is_8bit(notice) || notice_returns_8bit(notice);
+	return (text_is_8bit(notice) && !text_is_quoted(notice)) || notice_returns_8bit(notice);
 }
 
 /* References and In-Reply-To, when asked for and the id is one: "<...>" without blanks. */
@@ -168,15 +176,22 @@ append_words(const struct notice *notice, struct buf *out)
 }
 
 static bool
-append_beginning(const struct notice *notice, struct buf *out)
+append_part_header(const struct notice *notice, struct buf *out)
 {
 	buf_append_format(out,
 	                  "--%s\r\nContent-Description: Notification\r\n"
 	                  "Content-Type: text/plain; charset=%.*s\r\n",
 	                  notice->boundary, SLICE_ARGS(charset_of(notice)));
-	if (text_is_8bit(notice))
+	if (text_is_quoted(notice))
+		buf_append_text(out, "Content-Transfer-Encoding: quoted-printable\r\n");
+	else if (text_is_8bit(notice))
 		buf_append_text(out, "Content-Transfer-Encoding: 8bit\r\n");
-	buf_append_text(out, "\r\n");
+	return buf_append_text(out, "\r\n");
+}
+
+static bool
+append_beginning(const struct notice *notice, struct buf *out)
+{
 	if (notice->kind->why != NULL) {
 		dsn_append_text(out, slice_from(notice->kind->why), 0, 0, false);
 		buf_append_text(out, "\r\n");
@@ -185,18 +200,35 @@ append_beginning(const struct notice *notice, struct buf *out)
 	return !out->has_failed;
 }
 
+/* Whole lines of the text, encoded when it is. */
+static bool
+write_lines(const struct notice *notice, struct intake *intake, struct buf *lines)
+{
+	struct quoted quoted = { 0 };
+	struct buf    encoded = BUF(4 * NOTICE_PIECE_MOST);
+
+	if (!text_is_quoted(notice))
+		return notice_write_piece(intake, lines);
+	bool ok = !lines->has_failed && quoted_encode(&quoted, buf_slice(lines), &encoded) &&
+	          notice_write_piece(intake, &encoded);
+	buf_clear(lines);
+	buf_free(&encoded);
+	return ok;
+}
+
 bool
 notice_write_text(const struct notice *notice, struct intake *intake)
 {
 	struct buf piece = BUF(NOTICE_PIECE_MOST);
-	bool       ok = append_beginning(notice, &piece);
+	bool       ok = append_part_header(notice, &piece) && notice_write_piece(intake, &piece) &&
+	          append_beginning(notice, &piece);
 
 	for (size_t i = notice->first; ok && i < notice->end; i++) {
 		ok = append_recipient(notice, &notice->recipients.items[i], &piece);
 		if (ok && piece.length > NOTICE_PIECE_FULL)
-			ok = notice_write_piece(intake, &piece);
+			ok = write_lines(notice, intake, &piece);
 	}
-	ok = ok && notice_write_piece(intake, &piece);
+	ok = ok && write_lines(notice, intake, &piece);
 	buf_free(&piece);
 	return ok;
 }

@@ -640,6 +640,7 @@ def test_a_way_back_without_smtputf8_gets_the_forms_in_ascii(way_back, ret):
     stored = dakiya.wait_for("the notice", lambda: [
         content for _, content in peers["plain"].messages if f"plain{ret}".encode() in content])[0]
     assert not any(command.endswith("SMTPUTF8") for command in peers["plain"].commands)
+    assert stored.isascii()
     notice = parse_top(stored)
     assert notice.get_param("report-type") == "delivery-status"
     part, status, returned = notice.iter_parts()
