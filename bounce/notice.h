@@ -57,11 +57,11 @@ struct notice {
 	ARRAY(struct notice_recipient) recipients;
 	/* Those that this one tells of: all, unless it would be too large. */
 	size_t               first, end;
-	struct slice         to; /* internal form */
+	struct slice         to;             /* internal form */
 	bool                 is_utf8;        /* its words and the message may hold UTF-8 */
 	bool                 is_global;      /* and the way back takes it: see send.c */
 	bool                 has_utf8_field; /* the message's header holds UTF-8 */
-	bool                 needs_no_tls; /* the message says TLS-Required: no (RFC 8689 5) */
+	bool                 needs_no_tls;   /* the message says TLS-Required: no (RFC 8689 5) */
 	enum notice_returned returned;
 	const char          *id; /* of the notice itself */
 	int64_t              now_s;

@@ -117,9 +117,11 @@ append_recipient_fields(const struct notice *notice, const struct notice_recipie
 	const struct msg_job_recipient *recipient = &entry->recipient;
 
 	if (recipient->dsn_orcpt.length > 0)
-		dsn_append_typed(out, "Original-Recipient", recipient->dsn_orcpt, notice->is_global);
+		dsn_append_typed(out, "Original-Recipient", recipient->dsn_orcpt,
+		                 notice->is_global);
 	else if (recipient->original.length > 0)
-		dsn_append_address(out, "Original-Recipient", recipient->original, notice->is_global);
+		dsn_append_address(out, "Original-Recipient", recipient->original,
+		                   notice->is_global);
 	dsn_append_address(out, "Final-Recipient", recipient->address, notice->is_global);
 	buf_append_format(out, "Action: %s\r\n", action_of(notice, entry));
 	dsn_append_field(out, "Status", NULL, entry->outcome.status, false);

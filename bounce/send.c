@@ -188,8 +188,8 @@ look_at_header(struct notice *notice)
 static bool
 way_back_is_utf8(const struct notice_room *room, const struct notice *notice)
 {
-	struct error     error = ERROR_NONE;
-	struct address   parts;
+	struct error   error = ERROR_NONE;
+	struct address parts;
 	enum route_class class;
 
 	if (!slice_is_ascii(notice->to))

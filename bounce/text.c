@@ -133,8 +133,8 @@ notice_append_reason(const struct notice *notice, const struct notice_recipient 
 
 	if (notice->kind->kind == JOB_NOTICE_SUCCESS && relay.length > 0 &&
 	    !slice_equal(relay, SLICE("none")))
-		buf_append_format(out, "delivery via %.*s: ",
-		                  SLICE_ARGS(slice_first(relay, DSN_VALUE_MOST)));
+		buf_append_format(
+			out, "delivery via %.*s: ", SLICE_ARGS(slice_first(relay, DSN_VALUE_MOST)));
 	return buf_append(out, slice_first(entry->outcome.reason, DSN_VALUE_MOST));
 }
 

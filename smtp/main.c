@@ -31,8 +31,9 @@ run(struct daemon_context *context)
 }
 
 static const char *const readable[] = {
-	"$smtp_tls_policy_maps", "$smtp_sasl_password_maps", "$smtp_generic_maps",
-	"$lmtp_generic_maps",    ROUTER_READABLE,           NULL,
+	"$smtp_tls_policy_maps", "$smtp_sasl_password_maps",
+	"$smtp_generic_maps",    "$lmtp_generic_maps",
+	ROUTER_READABLE,         NULL,
 };
 
 static const struct daemon smtp = {

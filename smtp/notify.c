@@ -107,8 +107,7 @@ notify_postmaster(struct session *session)
 	const struct smtp_agent *agent = session->agent;
 	char                     opening[600];
 	struct transcript_mail   mail = { .service = agent->service,
-		                          .role = agent->is_lmtp ? "LMTP client"
-		                                                 : "SMTP client",
+		                          .role = agent->is_lmtp ? "LMTP client" : "SMTP client",
 		                          .peer = session->host.relay,
 		                          .opening = opening,
 		                          .to = agent->parameters->error_notice_recipient };

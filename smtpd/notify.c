@@ -120,11 +120,11 @@ notify_postmaster(struct session *session)
 	if (session->trouble == 0)
 		return;
 	struct transcript_mail mail = { .service = session->room->service,
-		                          .role = "SMTP server",
-		                          .peer = client_label(session),
-		                          .to = (session->trouble & NOTIFY_BOUNCE) != 0
-		                                        ? parameters->bounce_notice_recipient
-		                                        : parameters->error_notice_recipient };
+		                        .role = "SMTP server",
+		                        .peer = client_label(session),
+		                        .to = (session->trouble & NOTIFY_BOUNCE) != 0
+		                                      ? parameters->bounce_notice_recipient
+		                                      : parameters->error_notice_recipient };
 
 	transcript_send(&session->room->intake, &session->room->notify_limit, &mail,
 	                &session->transcript);

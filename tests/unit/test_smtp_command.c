@@ -149,8 +149,8 @@ recipient_parameters_are_kept(void **state)
 	assert_true(slice_equal(rcpt.orcpt, T("utf-8;j\xc3\xbcr@x")));
 	assert_false(smtp_rcpt_parse(T("TO:<a@b.test> ORCPT=utf-8;j\xc3r@x"), &grammar, &arena,
 	                             &rcpt, &refusal));
-	assert_false(smtp_rcpt_parse(T("TO:<a@b.test> ORCPT=rfc822;j\xc3\xbcr@x"), &grammar,
-	                             &arena, &rcpt, &refusal));
+	assert_false(smtp_rcpt_parse(T("TO:<a@b.test> ORCPT=rfc822;j\xc3\xbcr@x"), &grammar, &arena,
+	                             &rcpt, &refusal));
 	assert_false(smtp_rcpt_parse(T("TO:<a@b.test> NOTIFY=NEVER,SUCCESS"), &grammar, &arena,
 	                             &rcpt, &refusal));
 	assert_false(
