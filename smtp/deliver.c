@@ -47,6 +47,7 @@ delivery_begin(struct delivery *delivery, const struct smtp_agent *agent,
 void
 delivery_end(struct delivery *delivery)
 {
+	notify_send(NULL, &delivery->notes);
 	buf_free(&delivery->header);
 	arena_reset(&delivery->arena);
 }
@@ -113,7 +114,8 @@ put_away(struct session **session, struct session **kept)
 		!(tls_is_active((*session)->stream) && !parameters->smtp_tls_connection_reuse) &&
 		!((*session)->has_auth && parameters->smtp_sender_dependent_authentication);
 
-	notify_postmaster(*session);
+	notify_keep(*session);
+	(*session)->notes = NULL;
 	(*session)->words = NULL;
 	(*session)->queue_id = "";
 	if (may_keep && session_reset(*session)) {
@@ -156,6 +158,7 @@ open_session(struct attempt *attempt, const struct host *host, const struct tls_
 	session->words = &delivery->arena;
 	session->queue_id = delivery->queue_id;
 	session->carries_notice = delivery_is_notice(delivery);
+	session->notes = &delivery->notes;
 	*start = session_begin(session, &plan, &verdict);
 	delivery->connected_us = clock_wall_us();
 	if (*start == SESSION_READY)

@@ -102,21 +102,45 @@ notify_refusal(struct session *session, int code)
 /* ---- the mail ---- */
 
 void
-notify_postmaster(struct session *session)
+notify_keep(struct session *session)
 {
-	const struct smtp_agent *agent = session->agent;
-	char                     opening[600];
-	struct transcript_mail   mail = { .service = agent->service,
-		                          .role = agent->is_lmtp ? "LMTP client" : "SMTP client",
-		                          .peer = session->host.relay,
-		                          .opening = opening,
-		                          .to = agent->parameters->error_notice_recipient };
+	if (session->trouble != 0 && !session->carries_notice && session->notes != NULL) {
+		struct note *note = calloc(1, sizeof(*note));
 
-	if (agent->notify_classes == 0)
-		return;
-	snprintf(opening, sizeof(opening), "Unexpected response from %s.", session->host.relay);
-	if (session->trouble != 0 && !session->carries_notice)
-		transcript_send(&agent->intake, agent->notify_limit, &mail, &session->transcript);
+		if (note != NULL) { /* the log has told of it */
+			note->transcript = session->transcript;
+			transcript_init(&session->transcript);
+			memcpy(note->relay, session->host.relay, sizeof(note->relay));
+			note->next = *session->notes;
+			*session->notes = note;
+		}
+	}
 	session->trouble = 0;
 	transcript_free(&session->transcript);
+}
+
+static void
+send_one(const struct smtp_agent *agent, const struct note *note)
+{
+	char                   opening[600];
+	struct transcript_mail mail = { .service = agent->service,
+		                        .role = agent->is_lmtp ? "LMTP client" : "SMTP client",
+		                        .peer = note->relay,
+		                        .opening = opening,
+		                        .to = agent->parameters->error_notice_recipient };
+
+	snprintf(opening, sizeof(opening), "Unexpected response from %s.", note->relay);
+	transcript_send(&agent->intake, agent->notify_limit, &mail, &note->transcript);
+}
+
+void
+notify_send(const struct smtp_agent *agent, struct note **notes)
+{
+	struct note *note;
+
+	for (; (note = *notes) != NULL; transcript_free(&note->transcript), free(note)) {
+		*notes = note->next;
+		if (agent != NULL)
+			send_one(agent, note);
+	}
 }

@@ -52,7 +52,7 @@ session_destroy(struct session **session)
 	if (*session == NULL)
 		return;
 	stream_destroy(&(*session)->stream);
-	notify_postmaster(*session);
+	notify_keep(*session);
 	arena_reset(&(*session)->replies);
 	free(*session);
 	*session = NULL;

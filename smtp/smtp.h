@@ -193,6 +193,14 @@ struct session {
 	unsigned          trouble;        /* enum trouble that he wants to hear of */
 	bool              carries_notice; /* the message in hand is one itself */
 	struct transcript transcript;     /* since the last message */
+	struct note     **notes;          /* the delivery's; NULL between deliveries */
+};
+
+/* A session with trouble that the postmaster is to be told of. */
+struct note {
+	struct note      *next;
+	struct transcript transcript;
+	char              relay[416];
 };
 
 /* Takes the stream over. NULL when memory is out. */
@@ -256,8 +264,10 @@ void notify_reply(struct session *session, enum step step, struct slice bytes);
 void notify_trouble(struct session *session, enum trouble trouble);
 /* A reply with this code refused something. */
 void notify_refusal(struct session *session, int code);
-/* A message is through, or the session ends: tells him if there was trouble, and forgets. */
-void notify_postmaster(struct session *session);
+/* A message is through, or the session ends: notes it if there was trouble, and forgets. */
+void notify_keep(struct session *session);
+/* Sends what was noted: when qmgr has the results. agent NULL: only forgets it. */
+void notify_send(const struct smtp_agent *agent, struct note **notes);
 
 struct agent_job;
 /* XFORWARD with what is known of the job's client, when it is wanted. False (is_dead): *verdict. */
@@ -297,6 +307,7 @@ struct delivery {
 	bool                       has_spoken;   /* some host took part: the destination lives */
 	const char                *spent;   /* relay of the kept connection, when it has answered */
 	char                      *scratch; /* DELIVERY_PIECE, for content from a file */
+	struct note               *notes;
 };
 
 /* Decodes the job's recipients. False: malformed or out of memory. */

@@ -478,6 +478,7 @@ transaction_run(struct session *session, struct delivery *delivery)
 	session->words = &delivery->arena;
 	session->queue_id = delivery->queue_id;
 	session->carries_notice = delivery_is_notice(delivery);
+	session->notes = &delivery->notes;
 	session->has_reply = false;
 	session->uses++;
 	if (!collect(&transaction) || !is_possible(&transaction))

@@ -149,6 +149,7 @@ carry_out(struct worker *worker, struct agent_job *job)
 			log_warning("%s: qmgr went away before it knew the result; the message "
 			            "may be sent again",
 			            delivery.queue_id);
+		notify_send(worker->pool->agent, &delivery.notes);
 	} else {
 		log_error("a job of qmgr cannot be taken: malformed or no memory");
 	}

@@ -73,16 +73,20 @@ append_mail(const struct parameters *parameters, const struct transcript_mail *m
 	date_append(out, now_s);
 	buf_append_format(out,
 	                  "\r\nFrom: Mail Delivery System <MAILER-DAEMON@%s>\r\n"
-	                  "Subject: %s %s: errors from %s\r\nTo: ",
-	                  parameters->myorigin, parameters->mail_name, mail->role, mail->peer);
+	                  "Subject: %s %s: errors from ",
+	                  parameters->myorigin, parameters->mail_name, mail->role);
+	buf_append_printable(out, slice_from(mail->peer));
+	buf_append_text(out, "\r\nTo: ");
 	buf_append_printable(out, slice_from(mail->to));
 	if (!slice_contains_byte(slice_from(mail->to), '@'))
 		buf_append_format(out, "@%s", parameters->myorigin);
 	buf_append_text(out, "\r\nMessage-Id: ");
 	message_id_append(out, now_s, id, parameters->myhostname);
 	buf_append_text(out, "\r\nAuto-Submitted: auto-generated\r\n\r\n");
-	if (mail->opening != NULL)
-		buf_append_format(out, "%s\r\n\r\n", mail->opening);
+	if (mail->opening != NULL) {
+		buf_append_printable(out, slice_from(mail->opening));
+		buf_append_text(out, "\r\n\r\n");
+	}
 	buf_append_text(out, "Transcript of session follows.\r\n\r\n");
 	if (transcript->is_cut)
 		buf_append_text(out, "(earlier lines are left out)\r\n");
