@@ -195,9 +195,10 @@ settle(struct transaction *transaction, struct delivery_recipient *recipient,
 	if (reply->code / 100 != 2) {
 		verdict = verdict_of_reply(session, STEP_DOT, reply);
 	} else {
-		verdict.action = session->agent->is_lmtp              ? OUTCOME_DELIVERED
-		                 : (session->offers & OFFER_DSN) != 0 ? OUTCOME_RELAYED_DSN
-		                                                      : OUTCOME_RELAYED;
+		/* Who was handed NOTIFY reports, a mailbox server, too. */
+		verdict.action = (session->offers & OFFER_DSN) != 0 ? OUTCOME_RELAYED_DSN
+		                 : session->agent->is_lmtp          ? OUTCOME_DELIVERED
+		                                                    : OUTCOME_RELAYED;
 		verdict.reason = reply_text(session->words, reply);
 		verdict.diagnostic = verdict.reason;
 		if (reply->status.class == 2) {
