@@ -100,13 +100,11 @@ wants_notice(const struct notice *notice, const struct notice_recipient *entry)
 	if (notice->kind->audience != FOR_SENDER)
 		return true;
 	if (asked == DSN_NOTIFY_SUCCESS) {
-		/* The next host has taken over the duty to report (RFC 3461 5.2.2). */
-		if (entry->outcome.action == OUTCOME_RELAYED_DSN)
-			return false;
-		if (notice->parameters->confirm_delay_cleared &&
-		    (notify == 0 || (notify & DSN_NOTIFY_DELAY) != 0))
-			return true;
-		return (notify & DSN_NOTIFY_SUCCESS) != 0;
+		/* The next host may have taken over the duty to report (RFC 3461 5.2.2). */
+		if ((notify & DSN_NOTIFY_SUCCESS) != 0)
+			return entry->outcome.action != OUTCOME_RELAYED_DSN;
+		return notice->parameters->confirm_delay_cleared &&
+		       (notify == 0 || (notify & DSN_NOTIFY_DELAY) != 0);
 	}
 	return notify == 0 || ((notify & asked) != 0 && (notify & DSN_NOTIFY_NEVER) == 0);
 }

@@ -64,7 +64,10 @@ action_of(const struct notice *notice, const struct notice_recipient *entry)
 	}
 	if (entry->outcome.action == OUTCOME_EXPANDED)
 		return "expanded";
-	return entry->outcome.action == OUTCOME_RELAYED ? "relayed" : "delivered";
+	return entry->outcome.action == OUTCOME_RELAYED ||
+	                       entry->outcome.action == OUTCOME_RELAYED_DSN
+	               ? "relayed"
+	               : "delivered";
 }
 
 /* "smtp; reply" of another host, or our own words under our own type. */

@@ -44,14 +44,17 @@ failure_is_told(const struct qmgr *qmgr, const struct message *message, uint32_t
 	       (message->sender.length == 0 && notice_class_is_set(classes, "2bounce"));
 }
 
-/* NOTIFY=SUCCESS; or he was warned, and is to hear that it went well after all. */
 static bool
-is_success_told(const struct qmgr *qmgr, const struct message *message, uint32_t notify)
+is_delay_told(uint32_t notify)
 {
-	bool was_warned = message->is_warned && (notify == 0 || (notify & DSN_NOTIFY_DELAY) != 0);
+	return notify == 0 || (notify & DSN_NOTIFY_DELAY) != 0;
+}
 
-	return (notify & DSN_NOTIFY_SUCCESS) != 0 ||
-	       (qmgr->parameters->confirm_delay_cleared && was_warned);
+/* He was warned, and is to hear that it went well after all. */
+static bool
+is_clearing_told(const struct qmgr *qmgr, const struct message *message)
+{
+	return qmgr->parameters->confirm_delay_cleared && message->is_warned;
 }
 
 /* The state that a delivery's outcome leads to. */
@@ -61,12 +64,21 @@ state_after(struct qmgr *qmgr, struct message *message, uint32_t index, uint32_t
 	uint32_t notify;
 
 	switch ((enum outcome_action)action) {
-	case OUTCOME_RELAYED_DSN: return STORED_DONE;
+	case OUTCOME_RELAYED_DSN: /* who asked for success hears from there */
+		if (!is_clearing_told(qmgr, message))
+			return STORED_DONE;
+		notify = recipient_notify(qmgr, message, index);
+		return is_delay_told(notify) && (notify & DSN_NOTIFY_SUCCESS) == 0
+		               ? STORED_DELIVERED
+		               : STORED_DONE;
 	case OUTCOME_DELIVERED:
 	case OUTCOME_RELAYED:
 	case OUTCOME_EXPANDED:
 		notify = recipient_notify(qmgr, message, index);
-		return is_success_told(qmgr, message, notify) ? STORED_DELIVERED : STORED_DONE;
+		return (notify & DSN_NOTIFY_SUCCESS) != 0 ||
+		                       (is_clearing_told(qmgr, message) && is_delay_told(notify))
+		               ? STORED_DELIVERED
+		               : STORED_DONE;
 	case OUTCOME_FAILED:
 		notify = recipient_notify(qmgr, message, index);
 		return failure_is_told(qmgr, message, notify) ? STORED_FAILED : STORED_DONE;

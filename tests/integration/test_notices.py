@@ -252,11 +252,12 @@ def test_notices_of_internationalised_mail(hosts):
 
 # ---- delays that end ----
 
-@pytest.mark.parametrize("confirm", ["yes", "no"])
-def test_the_end_of_a_delay_is_told_when_configured(make_host, confirm):
+@pytest.mark.parametrize("confirm, offers", [("yes", []), ("yes", ["DSN"]), ("no", [])])
+def test_the_end_of_a_delay_is_told_when_configured(make_host, confirm, offers):
+    """A host with DSN, too, tells nobody who did not ask for it that it has the message now."""
     address = dakiya.new_address()
     answers = {"RCPT": "450 4.2.1 not now"}
-    peer = Peer(address, **answers)
+    peer = Peer(address, offers=offers, **answers)
     host = make_host(users=["alice"], dns_records=[
         "slow.test. 300 IN MX 10 mx.slow.test.", f"mx.slow.test. 300 IN A {address}"], settings={
         "mynetworks": "127.0.0.0/8", "delay_warning_time": "1s", "minimal_backoff_time": "1s",
