@@ -36,7 +36,7 @@ append_message_fields(const struct notice *notice, struct buf *out)
 	dsn_append_field(out, "Reporting-MTA", "dns", slice_from(notice->parameters->myhostname),
 	                 notice->is_global);
 	if (envelope->dsn_envid.length > 0)
-		dsn_append_field(out, "Original-Envelope-Id", NULL, envelope->dsn_envid,
+		dsn_append_exact(out, "Original-Envelope-Id", NULL, envelope->dsn_envid,
 		                 notice->is_global);
 	buf_append_format(out, "X-%s-Queue-ID: %.*s\r\n", system,
 	                  SLICE_ARGS(notice->job->message.queue_id));

@@ -103,16 +103,32 @@ dsn_append_text(struct buf *out, struct slice text, size_t column, size_t hang, 
 
 /* ---- fields ---- */
 
+static bool
+append_name(struct buf *out, const char *name, const char *type)
+{
+	buf_append_format(out, "%s:", name);
+	return type == NULL || buf_append_format(out, " %s;", type);
+}
+
 bool
 dsn_append_field(struct buf *out, const char *name, const char *type, struct slice value,
                  bool allow_utf8)
 {
 	size_t start = out->length;
 
-	buf_append_format(out, "%s:", name);
-	if (type != NULL)
-		buf_append_format(out, " %s;", type);
+	append_name(out, name, type);
 	return dsn_append_text(out, value, out->length - start, 4, allow_utf8);
+}
+
+bool
+dsn_append_exact(struct buf *out, const char *name, const char *type, struct slice value,
+                 bool allow_utf8)
+{
+	if (value.length > WORD_MOST)
+		return dsn_append_field(out, name, type, value, allow_utf8);
+	append_name(out, name, type);
+	buf_append_byte(out, ' ');
+	return append_clean(out, value, allow_utf8) && buf_append_text(out, "\r\n");
 }
 
 /* The code point at the start of well-formed UTF-8, and its length. */
@@ -156,9 +172,9 @@ dsn_append_address(struct buf *out, const char *name, struct slice address, bool
 
 	if (ok && is_utf8 && !allow_utf8)
 		ok = append_escaped(&escaped, buf_slice(&external), "") &&
-		     dsn_append_field(out, name, "utf-8", buf_slice(&escaped), false);
+		     dsn_append_exact(out, name, "utf-8", buf_slice(&escaped), false);
 	else if (ok)
-		ok = dsn_append_field(out, name, is_utf8 ? "utf-8" : "rfc822", buf_slice(&external),
+		ok = dsn_append_exact(out, name, is_utf8 ? "utf-8" : "rfc822", buf_slice(&external),
 		                      allow_utf8);
 	buf_free(&external);
 	buf_free(&escaped);
@@ -179,7 +195,7 @@ dsn_append_typed(struct buf *out, const char *name, struct slice typed, bool all
 	char   type[40];
 
 	if (semicolon == SLICE_NOT_FOUND || semicolon == 0 || semicolon >= sizeof(type))
-		return dsn_append_field(out, name, "rfc822", typed, allow_utf8);
+		return dsn_append_exact(out, name, "rfc822", typed, allow_utf8);
 	for (size_t i = 0; i < semicolon; i++) {
 		char c = typed.data[i];
 
@@ -189,10 +205,10 @@ dsn_append_typed(struct buf *out, const char *name, struct slice typed, bool all
 	typed = slice_trim(slice_from_offset(typed, semicolon + 1));
 	if (allow_utf8 || slice_is_ascii(typed) ||
 	    !slice_equal_fold(slice_from(type), SLICE("utf-8")))
-		return dsn_append_field(out, name, type, typed, allow_utf8);
+		return dsn_append_exact(out, name, type, typed, allow_utf8);
 	struct buf escaped = BUF(DSN_VALUE_MOST * 4);
 	bool       ok = dsn_append_utf8_original(&escaped, bounded(typed)) &&
-	          dsn_append_field(out, name, type, buf_slice(&escaped), false);
+	          dsn_append_exact(out, name, type, buf_slice(&escaped), false);
 	buf_free(&escaped);
 	return ok;
 }

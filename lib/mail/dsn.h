@@ -15,8 +15,11 @@
 /* "Name: type; value" CRLF, folded; type may be NULL. allow_utf8: the report is a global- one. */
 bool dsn_append_field(struct buf *out, const char *name, const char *type, struct slice value,
                       bool allow_utf8);
+/* The same byte for byte, blanks and all, on one line unless it is longer than such may be. */
+bool dsn_append_exact(struct buf *out, const char *name, const char *type, struct slice value,
+                      bool allow_utf8);
 /*
- * The same for an address in internal form: "Final-Recipient: rfc822; user@domain", type utf-8
+ * An address in internal form: "Final-Recipient: rfc822; user@domain", type utf-8
  * when it is not ASCII, with its characters as \x{HEX} unless allow_utf8 (RFC 6533 3).
  */
 bool dsn_append_address(struct buf *out, const char *name, struct slice address, bool allow_utf8);

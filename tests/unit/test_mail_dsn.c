@@ -77,6 +77,11 @@ addresses_are_typed_by_their_bytes(void **state)
 	} cases[] = {
 		{ "user@example.org", false, "F: rfc822; user@example.org\r\n" },
 		{ "a b@example.org", false, "F: rfc822; \"a b\"@example.org\r\n" },
+		{ "a  b@example.org", false, "F: rfc822; \"a  b\"@example.org\r\n" },
+		{ "1234567890 1234567890 1234567890 1234567890@a-domain-long-enough.example.org",
+		  false,
+		  "F: rfc822; \"1234567890 1234567890 1234567890 1234567890\""
+		  "@a-domain-long-enough.example.org\r\n" },
 		{ U_UMLAUT "@example.org", true, "F: utf-8; " U_UMLAUT "@example.org\r\n" },
 		{ U_UMLAUT "@example.org", false, "F: utf-8; \\x{FC}@example.org\r\n" },
 		{ "\xf0\x9f\x93\xae@example.org", false, "F: utf-8; \\x{1F4EE}@example.org\r\n" },
@@ -103,6 +108,7 @@ original_recipients_keep_their_type(void **state)
 		{ "rfc822;User@example.org", "O: rfc822; User@example.org\r\n" },
 		{ "x400; /C=DE/S=x/", "O: x400; /C=DE/S=x/\r\n" },
 		{ "no type", "O: rfc822; no type\r\n" },
+		{ "x-odd;a  b ", "O: x-odd; a  b\r\n" },
 		{ "b\r\nX: y;z", "O: b??X??y; z\r\n" },
 		{ ";x", "O: rfc822; ;x\r\n" },
 		{ "utf-8;j\\x{FC}r@x", "O: utf-8; j\\x{FC}r@x\r\n" },
