@@ -237,9 +237,9 @@ offline_list(struct tool *tool, const struct arguments *arguments)
 struct removal {
 	struct tool   *tool;
 	struct journal journal;
-	struct hash    ids; /* that are meant; empty: what the filter lets through */
+	struct hash    ids; /* that are meant, if has_ids; otherwise what the filter lets through */
 	struct printer printer;
-	bool           is_dry_run, has_failed;
+	bool           has_ids, is_dry_run, has_failed;
 	uint64_t       count;
 };
 
@@ -293,7 +293,7 @@ visit_remove(void *context, const struct msg_queue_entry *entry)
 	struct removal *removal = context;
 	char            path[64];
 
-	if (removal->ids.count > 0 && hash_remove(&removal->ids, entry->queue_id) == NULL)
+	if (removal->has_ids && hash_remove(&removal->ids, entry->queue_id) == NULL)
 		return true;
 	removal->count++;
 	if (removal->is_dry_run) {
@@ -397,6 +397,7 @@ removal_run(struct removal *removal, const struct arguments *arguments, const st
 
 	if (has_ids && removal->ids.count == 0)
 		return EX_OK;
+	removal->has_ids = has_ids;
 	which.filter.states |= arguments->states;
 	which.list_id = which.site = NULL;
 	if (!journal_read(&removal->journal))
