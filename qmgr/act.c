@@ -25,13 +25,45 @@ file_act(struct qmgr *qmgr, const struct waiting *waiting, enum file_verb verb, 
 	files_give(qmgr->files, file);
 }
 
+/* In the log it is postsuper's doing, as log readers know it; a removal is told when it is done. */
+static void
+act_log(const char *id, enum queue_action action)
+{
+	static const char *const done[] = { [QUEUE_ACT_HOLD] = "placed on hold",
+		                            [QUEUE_ACT_RELEASE] = "released from hold",
+		                            [QUEUE_ACT_REQUEUE] = "requeued",
+		                            [QUEUE_ACT_EXPIRE] = "expired",
+		                            [QUEUE_ACT_REROUTE] = NULL };
+
+	if (done[action] != NULL)
+		log_info_as("postsuper", "%s: %s", id, done[action]);
+}
+
+/*
+ * From now on nothing of it is tried, and it is returned to its sender: what waits in line at once,
+ * what is on hold when it is released.
+ */
+static bool
+message_expire(struct qmgr *qmgr, struct message *message, bool is_held)
+{
+	if (message->is_expired)
+		return false;
+	message->is_expired = true;
+	message->wants_mark = is_held;
+	message->wants_flush |= !is_held;
+	if (!is_held && message->is_round && !message->is_resolving &&
+	    message->notice == JOB_DELIVER)
+		message_withdraw(qmgr, message);
+	return true;
+}
+
 /* A message in memory: a flag, acted upon when nothing else is under way. */
 static bool
 act_on_message(struct qmgr *qmgr, struct message *message, enum queue_action action)
 {
 	bool is_held = message->is_held || message->wants_hold;
 
-	if (is_held && (action == QUEUE_ACT_FLUSH || action == QUEUE_ACT_EXPIRE))
+	if (is_held && (action == QUEUE_ACT_FLUSH || action == QUEUE_ACT_HOLD))
 		return false;
 	switch (action) {
 	case QUEUE_ACT_REQUEUE: message->wants_hold = false; /* FALLTHROUGH */
@@ -50,8 +82,8 @@ act_on_message(struct qmgr *qmgr, struct message *message, enum queue_action act
 		message->wants_flush = true;
 		break;
 	case QUEUE_ACT_EXPIRE:
-		message->is_expired = true;
-		message->wants_flush = true;
+		if (!message_expire(qmgr, message, is_held))
+			return false;
 		break;
 	case QUEUE_ACT_REROUTE:
 		if (!message->is_round || message->is_resolving || message->notice != JOB_DELIVER)
@@ -62,44 +94,60 @@ act_on_message(struct qmgr *qmgr, struct message *message, enum queue_action act
 	}
 	if ((message->wants_delete || message->wants_hold) && !message->is_resolving)
 		message_withdraw(qmgr, message);
+	act_log(message->id, action);
 	message_touch(qmgr, message);
 	return true;
+}
+
+/* A file: the mark goes into it, so that it is known after a restart, too. */
+static bool
+waiting_expire(struct qmgr *qmgr, struct waiting *waiting)
+{
+	if (waiting->is_expired)
+		return false;
+	waiting->is_expired = true;
+	if (!waiting->is_fetched)
+		file_act(qmgr, waiting, FILE_EXPIRE, qmgr->now_us);
+	act_log(waiting->id, QUEUE_ACT_EXPIRE);
+	if (waiting->is_on_hold)
+		return true;
+	waiting->is_flushed = true;
+	return waiting->is_fetched || backlog_requeue(&qmgr->backlog, waiting, qmgr->now_us);
 }
 
 static bool
 act_on_waiting(struct qmgr *qmgr, struct waiting *waiting, enum queue_action action)
 {
 	switch (action) {
+	case QUEUE_ACT_EXPIRE: return waiting_expire(qmgr, waiting);
 	case QUEUE_ACT_FLUSH:
-	case QUEUE_ACT_EXPIRE:
 		if (waiting->is_on_hold)
 			return false;
 		waiting->is_flushed = true;
-		waiting->is_expired |= action == QUEUE_ACT_EXPIRE;
 		return waiting->is_fetched ||
 		       backlog_requeue(&qmgr->backlog, waiting, qmgr->now_us);
 	case QUEUE_ACT_DELETE:
 		file_act(qmgr, waiting, FILE_REMOVE, 0);
-		log_info("%s: removed", waiting->id);
+		log_info_as("postsuper", "%s: removed", waiting->id);
 		backlog_remove(&qmgr->backlog, waiting);
 		return true;
 	case QUEUE_ACT_HOLD:
 		if (waiting->is_on_hold)
 			return false;
 		file_act(qmgr, waiting, FILE_MOVE, qmgr->now_us);
-		log_info("%s: placed on hold", waiting->id);
+		act_log(waiting->id, QUEUE_ACT_HOLD);
 		return backlog_put(&qmgr->backlog, waiting->id, qmgr->now_us, true) != NULL;
 	case QUEUE_ACT_RELEASE:
 		if (!waiting->is_on_hold)
 			return false;
 		file_act(qmgr, waiting, FILE_MOVE, qmgr->now_us);
-		log_info("%s: released from hold", waiting->id);
+		act_log(waiting->id, QUEUE_ACT_RELEASE);
 		return backlog_put(&qmgr->backlog, waiting->id, qmgr->now_us, false) != NULL;
 	case QUEUE_ACT_REQUEUE:
 		if (waiting->is_on_hold)
 			file_act(qmgr, waiting, FILE_MOVE, qmgr->now_us);
 		waiting->is_flushed = true;
-		log_info("%s: requeued", waiting->id);
+		act_log(waiting->id, QUEUE_ACT_REQUEUE);
 		return waiting->is_fetched ||
 		       backlog_put(&qmgr->backlog, waiting->id, qmgr->now_us, false) != NULL;
 	case QUEUE_ACT_REROUTE: break;

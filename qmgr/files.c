@@ -17,6 +17,7 @@
 #define DIRECTORY_COUNT   19 /* 16 of deferred/, hold/, spool/, corrupt/ */
 #define AT_ONCE           256
 #define AGAIN_MS          1000
+#define EXPIRE_MOST       4096 /* of a result without recipients */
 #define DIRECTORY_HOLD    16
 #define DIRECTORY_SPOOL   17
 #define DIRECTORY_CORRUPT 18
@@ -368,6 +369,33 @@ do_corrupt(struct files *files, struct file_task *task)
 	files->has_lost[directory_of(task->place, task->id)] = true;
 }
 
+/* The last result once more, with the mark and without recipients. */
+static void
+do_expire(struct files *files, struct file_task *task)
+{
+	struct ipc_encoding      encoding = { .fields = BUF(EXPIRE_MOST) };
+	struct msg_stored_result last = { 0 };
+	struct stored_file       file;
+
+	do_load(files, task);
+	if (task->error.errno_value != 0)
+		return;
+	if (stored_file_parse(slice_of(task->bytes, task->length), &file)) {
+		while (stored_result_next(&file.results, &last))
+			;
+		last.queue_id = slice_from(task->id);
+		last.flags |= STORED_FLAG_EXPIRED;
+		last.recipients = SLICE_EMPTY;
+		task->valid_bytes = file.valid_bytes;
+		if (msg_stored_result_encode(&encoding, &last) &&
+		    buf_append(&task->result, buf_slice(&encoding.fields)))
+			do_update(files, task);
+	}
+	free(task->bytes);
+	task->bytes = NULL;
+	buf_free(&encoding.fields);
+}
+
 static void
 task_begin(struct files *files, struct file_task *task)
 {
@@ -383,6 +411,7 @@ task_begin(struct files *files, struct file_task *task)
 	case FILE_REMOVE: do_remove(files, task); break;
 	case FILE_MOVE: do_move(files, task); break;
 	case FILE_CORRUPT: do_corrupt(files, task); break;
+	case FILE_EXPIRE: do_expire(files, task); break;
 	}
 }
 

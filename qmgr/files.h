@@ -24,6 +24,7 @@ enum file_verb {
 	FILE_REMOVE,  /* with its spool file */
 	FILE_MOVE,    /* from `place` to the other one; mtime */
 	FILE_CORRUPT, /* from `place` to corrupt/ */
+	FILE_EXPIRE,  /* appends a result that marks it to be returned; mtime */
 };
 
 struct file_task {

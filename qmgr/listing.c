@@ -67,9 +67,9 @@ portion_act(struct listing *listing)
 {
 	struct slice ids = buf_slice(&listing->ids);
 
+	listing->count += listing_act(listing->client, listing->action, ids);
 	if (listing->is_forced)
 		listing_act(listing->client, QUEUE_ACT_RELEASE, ids);
-	listing->count += listing_act(listing->client, listing->action, ids);
 	buf_clear(&listing->ids);
 	listing->id_count = 0;
 }

@@ -168,6 +168,7 @@ struct message {
 	bool              is_taken_here; /* by this process, not found in the queue at its start */
 	bool              has_notice_trouble; /* bounce could not: try again with the next round */
 	bool              wants_delete, wants_hold, wants_flush;
+	bool              wants_mark; /* that it is to expire is not in its file yet */
 	bool              is_held;    /* on its way to hold/: a flush does not reach it */
 	bool              is_flushed; /* by hand: deferred transports are tried, too */
 	bool              is_refused; /* intake: not taken after all, freed when nobody reads it */

@@ -29,12 +29,41 @@ message_log_active(const struct message *message)
 	buf_free(&sender);
 }
 
+/* What is said of a recipient that was never tried. */
+static struct msg_outcome
+outcome_expired(void)
+{
+	return (struct msg_outcome){ .action = OUTCOME_DEFERRED,
+		                     .status = SLICE("4.7.0"),
+		                     .reason = SLICE("message is administratively expired") };
+}
+
+/* An administrator wants it returned: nothing is tried. What is known of a recipient stays. */
+static void
+round_give_up(struct qmgr *qmgr, struct message *message)
+{
+	struct msg_outcome expired = outcome_expired();
+
+	for (uint32_t i = 0; i < message->count; i++) {
+		struct recipient *recipient = &message->recipients[i];
+
+		if (recipient->is_settled)
+			continue;
+		if (recipient->outcome.length == 0) {
+			settle_here(qmgr, message, i, &expired, NULL);
+		} else {
+			recipient->is_settled = true;
+			message->unsettled--;
+		}
+	}
+}
+
 void
 round_begin(struct qmgr *qmgr, struct message *message)
 {
 	message->is_round = true;
 	message->has_notice_trouble = false;
-	message->wants_flush = message->is_held = false;
+	message->wants_flush = message->wants_mark = message->is_held = false;
 	message->resume_us = 0;
 	message->notice = JOB_DELIVER;
 	message->active_us = qmgr->now_us;
@@ -46,6 +75,8 @@ round_begin(struct qmgr *qmgr, struct message *message)
 		message->unsettled += !message->recipients[i].is_settled;
 	}
 	message_touch(qmgr, message);
+	if (message->is_expired)
+		round_give_up(qmgr, message);
 	if (message->unsettled == 0 || resolve_request(qmgr, message))
 		return;
 	struct msg_outcome later = { .action = OUTCOME_DEFERRED,
@@ -158,7 +189,8 @@ notice_begin(struct qmgr *qmgr, struct message *message, enum job_kind kind,
 static void
 round_expire(struct qmgr *qmgr, struct message *message)
 {
-	struct buf sender = BUF(4096);
+	struct msg_outcome expired = outcome_expired();
+	struct buf         sender = BUF(4096);
 
 	if (!message->is_expired && !retry_is_over(qmgr->parameters, message->sender.length == 0,
 	                                           message->envelope.arrival_us, qmgr->now_us))
@@ -172,6 +204,8 @@ round_expire(struct qmgr *qmgr, struct message *message)
 
 		if (recipient->state != STORED_WAITING)
 			continue;
+		if (recipient->outcome.length == 0)
+			recipient->outcome = message_outcome(message, &expired);
 		recipient->state = failure_is_told(qmgr, message, notify_of(message, i))
 		                           ? STORED_FAILED
 		                           : STORED_DONE;
@@ -256,6 +290,7 @@ message_hold(struct qmgr *qmgr, struct message *message)
 {
 	message_withdraw(qmgr, message);
 	message->wants_hold = message->wants_flush = message->is_flushed = false;
+	message->wants_mark = false;
 	message->is_held = true;
 	message->is_round = false;
 	message->next_attempt_us = qmgr->now_us;
@@ -275,13 +310,15 @@ message_advance(struct qmgr *qmgr, struct message *message)
 		return;
 	if (message->wants_delete) {
 		message_withdraw(qmgr, message);
-		log_info("%s: removed", message->id);
+		log_info_as("postsuper", "%s: removed", message->id);
 		store_finish(qmgr, message);
 	} else if (message->wants_hold) {
 		message_hold(qmgr, message);
 	} else if (!message->is_round) {
 		if (message->wants_flush)
 			round_begin(qmgr, message);
+		else if (message->wants_mark)
+			message_hold(qmgr, message);
 	} else if (message->unsettled == 0) {
 		round_end(qmgr, message);
 	}

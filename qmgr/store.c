@@ -270,7 +270,7 @@ static bool
 has_wish(const struct message *message)
 {
 	return message->is_round || message->wants_delete || message->wants_hold ||
-	       message->wants_flush;
+	       message->wants_flush || message->wants_mark;
 }
 
 /* The DONE record in the journal is durable: the file is the message now. */

@@ -12,10 +12,14 @@ json_append_string(struct buf *out, struct slice text)
 
 		if (c == '"' || c == '\\')
 			buf_append_byte(out, '\\');
-		if (c < 32 || c == 127)
+		if (c < 32 || c == 127) {
 			buf_append_format(out, "\\u%04x", c);
-		else
+		} else if (is_utf8 && c == 0xc2 && (unsigned char)text.data[i + 1] < 0xa0) {
+			/* C1 controls (U+0080..U+009F) move terminals, too. */
+			buf_append_format(out, "\\u%04x", (unsigned char)text.data[++i]);
+		} else {
 			buf_append_byte(out, c >= 128 && !is_utf8 ? '?' : text.data[i]);
+		}
 	}
 	return buf_append_byte(out, '"');
 }

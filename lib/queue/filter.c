@@ -1,6 +1,10 @@
 /* filter.c - see filter.h. */
 #include "lib/queue/filter.h"
 
+#include "lib/mail/address.h"
+
+#define EXTERNAL_MOST 65536 /* an address with its quotes */
+
 static bool
 has_wildcard(struct slice pattern)
 {
@@ -70,13 +74,38 @@ address_domain(struct slice address)
 	return at == SLICE_NOT_FOUND ? SLICE_EMPTY : slice_from_offset(address, at + 1);
 }
 
+/* A pattern with quotes is one of an address as listings show it. */
+static bool
+address_matches(struct slice pattern, struct slice address)
+{
+	struct buf shown = BUF(EXTERNAL_MOST);
+	bool       matches = pattern_matches(pattern, address);
+
+	if (!matches && slice_contains_byte(pattern, '"') &&
+	    address_append_external(&shown, address))
+		matches = pattern_matches(pattern, buf_slice(&shown));
+	buf_free(&shown);
+	return matches;
+}
+
+/* The null sender has two names: <>, and the one in listings. */
+static bool
+sender_matches(struct slice pattern, struct slice sender)
+{
+	bool wants_null = slice_equal(pattern, SLICE("<>"));
+
+	if (wants_null || (sender.length == 0 && slice_equal_fold(pattern, SLICE("MAILER-DAEMON"))))
+		return sender.length == 0;
+	return address_matches(pattern, sender);
+}
+
 static bool
 recipient_matches(const struct msg_queue_filter *filter, struct slice list)
 {
 	struct msg_queue_recipient one;
 
 	while (msg_queue_recipient_next(&list, &one))
-		if (pattern_matches(filter->recipient, one.address) &&
+		if (address_matches(filter->recipient, one.address) &&
 		    name_matches(filter->domain, address_domain(one.address)) &&
 		    pattern_matches(filter->reason, one.reason) &&
 		    name_matches(filter->transport, one.transport) &&
@@ -110,8 +139,6 @@ queue_filter_needs_entry(const struct msg_queue_filter *filter)
 bool
 queue_filter_matches(const struct msg_queue_filter *filter, const struct msg_queue_entry *entry)
 {
-	bool wants_null = slice_equal(filter->sender, SLICE("<>"));
-
 	if (entry->state > QUEUE_CORRUPT ||
 	    !queue_filter_has_state(filter, (enum queue_state)entry->state))
 		return false;
@@ -122,7 +149,7 @@ queue_filter_matches(const struct msg_queue_filter *filter, const struct msg_que
 	if (entry->size < filter->size_least ||
 	    (filter->size_most != 0 && entry->size > filter->size_most))
 		return false;
-	if (wants_null ? entry->sender.length > 0 : !pattern_matches(filter->sender, entry->sender))
+	if (!sender_matches(filter->sender, entry->sender))
 		return false;
 	return !asks_recipients(filter) || recipient_matches(filter, entry->recipients);
 }

@@ -2,8 +2,9 @@
  * filter.h - which messages of the queue are meant: the conditions of dakqueue(1).
  *
  * A pattern without * and ? is looked for anywhere in the text; with them it stands for the whole
- * text. ASCII letters match in either case. "<>" as a sender is the null sender. A domain
- * without wildcards is the whole domain. No I/O, no state.
+ * text. ASCII letters match in either case. Addresses match as they are and, when the pattern has
+ * a quote, as listings show them. "<>" and "MAILER-DAEMON" as a sender are the null sender. A
+ * domain without wildcards is the whole domain. No I/O, no state.
  */
 #ifndef DAKIYA_QUEUE_FILTER_H
 #define DAKIYA_QUEUE_FILTER_H

@@ -123,7 +123,7 @@ def test_a_message_that_is_to_be_returned_has_its_mark(queue):
         os.kill(pid, signal.SIGSTOP)
     try:
         queue.tool("dakqueue", "expire", queue_id)
-        dakiya.wait_for("the mark", lambda: f"{queue_id}#" in queue.tool("dakqueue", "list").stdout)
+        dakiya.wait_for("the mark", lambda: f"{queue_id}*#" in queue.tool("dakqueue", "list").stdout)
         assert entry(queue, queue_id)["forced_expire"] is True and path.exists()
     finally:
         for pid in queue.processes()["bounce"]:
@@ -165,7 +165,7 @@ def test_one_message_or_one_site_is_listed(queue):
 def test_show_prints_the_parts_that_are_asked_for(queue):
     queue_id = defer(queue, "a@one.test")
     whole = queue.tool("dakqueue", "show", queue_id).stdout
-    marks = re.findall(r"^\*\*\* ([A-Z ]+) deferred/(\w+) \*\*\*$", whole, re.M)
+    marks = re.findall(r"^\*\*\* ([A-Z ]+) deferred/[0-9A-F]/(\w+) \*\*\*$", whole, re.M)
     assert [mark for mark, _ in marks] == ["ENVELOPE RECORDS", "MESSAGE CONTENTS",
                                            "HEADER EXTRACTED", "MESSAGE FILE END"]
     assert {name for _, name in marks} == {queue_id}
@@ -176,6 +176,7 @@ def test_show_prints_the_parts_that_are_asked_for(queue):
     assert header.endswith("Subject: test\n") and "Hello" not in header
     both = run_as(queue, "postcat", "-bh", "-q", queue_id).stdout
     assert both == header + "\n" + body
+    assert run_as(queue, "postcat", "-b", "-q", queue_id).stdout == "\n" + body
     envelope = queue.tool("dakqueue", "show", "-e", queue_id).stdout
     assert "Subject" not in envelope and "a@one.test" in envelope
 
@@ -263,7 +264,7 @@ def test_wrong_usage_is_64(queue):
         result = queue.tool("dakqueue", *arguments, check=False)
         assert result.returncode == USAGE, arguments
         assert result.stderr.splitlines()[-1].endswith("as postqueue"), arguments
-    for name, arguments in (("postqueue", []), ("postqueue", ["-p", "x"]), ("postsuper", []),
+    for name, arguments in (("postqueue", []), ("postqueue", ["-p", "x"]),
                             ("postsuper", ["-d"]), ("postsuper", ["-d", "ALL", "nonsense"]),
                             ("postcat", []), ("mailq", ["x"])):
         result = run_as(queue, name, *arguments)
@@ -279,9 +280,11 @@ def test_others_may_list_and_flush_and_no_more(queue):
                             ("dakqueue", ["expire", queue_id])):
         result = run_as(queue, name, *arguments, uid=NOBODY)
         assert result.returncode == NOT_ALLOWED, (name, arguments)
-        assert result.stderr == f"{name}: only root may change the queue\n"
+        fatal = "" if name == "dakqueue" else "fatal: "
+        assert result.stderr == f"{name}: {fatal}only root may change the queue\n"
     result = run_as(queue, "postcat", "-q", queue_id, uid=NOBODY)
-    assert (result.returncode, result.stderr) == (NOT_ALLOWED, "postcat: only root may read mail\n")
+    assert (result.returncode, result.stderr) == (
+        NOT_ALLOWED, "postcat: fatal: only root may read mail\n")
     assert entry(queue, queue_id) is not None
 
 
@@ -294,45 +297,67 @@ def test_postfix_names_take_postfix_options(queue):
     dakiya.wait_for("them to rest", lambda: all(
         one["queue_name"] == "deferred" for one in queue.queue_list()))
     held = run_as(queue, "postsuper", "-h", ids[0], "-h", ids[1])
-    assert (held.returncode, held.stderr) == (OK, "postsuper: Placed on hold: 2 messages\n")
+    assert (held.returncode, held.stderr) == (OK, (
+        f"postsuper: {ids[0]}: placed on hold\npostsuper: {ids[1]}: placed on hold\n"
+        "postsuper: Placed on hold: 2 messages\n"))
     dakiya.wait_for("both on hold", lambda: len(list(queue.queue.glob("hold/*"))) == 2)
     gone = run_as(queue, "postsuper", "-d", "ALL", "deferred")
     assert gone.stderr == "postsuper: Deleted: 2 messages\n"
     dakiya.wait_for("two to be left", lambda: {
         one["queue_id"] for one in queue.queue_list()} == set(ids[:2]))
     assert run_as(queue, "postsuper", "-H", "-", stdin=f"{ids[0]}\n").stderr == \
-        "postsuper: Released from hold: 1 message\n"
+        f"postsuper: {ids[0]}: released from hold\npostsuper: Released from hold: 1 message\n"
     assert run_as(queue, "postsuper", "-r", "ALL").stderr == "postsuper: Requeued: 2 messages\n"
     unknown = run_as(queue, "postsuper", "-d", "noSuchId1")
-    assert unknown.returncode == OK and "noSuchId1" in unknown.stderr
+    assert (unknown.returncode, unknown.stderr) == (OK, "postsuper: Deleted: 0 messages\n")
     assert run_as(queue, "postsuper", "-s").returncode == OK
 
 
 def test_postcat_shows_the_same_with_options_that_mean_nothing_here(queue):
     queue_id = defer(queue, "a@one.test")
     whole = run_as(queue, "postcat", "-q", queue_id).stdout
+    path = next(queue.queue.glob(f"deferred/?/{queue_id}")).relative_to(queue.queue)
     assert re.fullmatch(
-        r"\*\*\* ENVELOPE RECORDS deferred/ID \*\*\*\nmessage_size: +\d+\n.*"
-        r"\*\*\* MESSAGE CONTENTS deferred/ID \*\*\*\n.*"
-        r"\*\*\* HEADER EXTRACTED deferred/ID \*\*\*\n.*"
-        r"\*\*\* MESSAGE FILE END deferred/ID \*\*\*\n".replace("ID", queue_id), whole, re.S)
+        r"\*\*\* ENVELOPE RECORDS PATH \*\*\*\nmessage_size: +\d+ .*"
+        r"\*\*\* MESSAGE CONTENTS PATH \*\*\*\n.*"
+        r"\*\*\* HEADER EXTRACTED PATH \*\*\*\n.*"
+        r"\*\*\* MESSAGE FILE END PATH \*\*\*\n".replace("PATH", str(path)), whole, re.S)
     for arguments in (["-q", "-v", queue_id], ["-d", "-o", "-f", "-r", "-q", queue_id],
                       [f"{queue.queue}/deferred/x/{queue_id}"]):
         assert run_as(queue, "postcat", *arguments).stdout == whole, arguments
 
 
-def test_what_is_on_hold_is_forced_to_expire_with_f_only(queue):
+def test_what_is_on_hold_expires_there_and_is_returned_when_it_is_released(queue):
+    """Measured with Postfix 3.7.11: -e marks it, -f also releases it, and nothing is tried."""
     held, waiting = defer(queue, "a@one.test", sender=""), defer(queue, "b@one.test", sender="")
     assert run_as(queue, "postsuper", "-h", held).returncode == OK
     dakiya.wait_for("hold", lambda: entry(queue, held)["queue_name"] == "hold")
-    unchanged = run_as(queue, "postsuper", "-e", held)
-    assert unchanged.returncode == OK and "Force-expired" not in unchanged.stderr
-    assert entry(queue, held)["queue_name"] == "hold"
+    assert run_as(queue, "postsuper", "-e", held).stderr == \
+        f"postsuper: {held}: expired\npostsuper: Force-expired: 1 message\n"
+    assert run_as(queue, "postsuper", "-e", held).stderr == "postsuper: Force-expired: 0 messages\n"
+    dakiya.wait_for("the mark", lambda: entry(queue, held)["forced_expire"])
+    assert f"{held}!#" in run_as(queue, "postqueue", "-p").stdout
     forced = run_as(queue, "postsuper", "-f", "-", "maildrop", "hold",
                     stdin=f"{held}\n\n{waiting}\nnoSuchId1\n")
-    assert (forced.returncode, forced.stderr) == (OK, "postsuper: Force-expired: 2 messages\n")
+    assert (forced.returncode, forced.stderr) == (OK, (
+        f"postsuper: {held}: released from hold\npostsuper: {waiting}: expired\n"
+        "postsuper: Force-expired: 1 message\npostsuper: Released from hold: 1 message\n"))
     queue.wait_queue_empty()  # the null sender is told nothing
     assert run_as(queue, "postsuper", "-d", "ALL", "maildrop").returncode == OK
+
+
+def test_the_mark_of_what_is_on_hold_is_known_after_a_restart(queue):
+    held = defer(queue, "a@one.test", sender="alice@example.test")
+    queue.tool("dakqueue", "hold", held)
+    dakiya.wait_for("hold", lambda: entry(queue, held)["queue_name"] == "hold")
+    queue.tool("dakqueue", "expire", held)
+    dakiya.wait_for("the mark", lambda: entry(queue, held)["forced_expire"])
+    queue.stop()
+    queue.start()
+    dakiya.wait_for("the mark again", lambda: entry(queue, held)["forced_expire"])
+    queue.tool("dakqueue", "release", held)
+    queue.wait_log(rf"{held}: from=<alice@example\.test>, status=force-expired")
+    queue.wait_queue_empty()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
@@ -353,7 +378,7 @@ def test_who_may_list_and_flush_is_configured(authority):
                 result = run_as(host, "postqueue", *arguments, uid=uid)
                 assert result.returncode == code, (uid, arguments, result)
                 if code != OK:
-                    assert result.stderr == (f"postqueue: User {name}({uid}) is not allowed to "
+                    assert result.stderr == (f"postqueue: fatal: User {name}({uid}) is not allowed to "
                                              f"{what} the mail queue\n")
     finally:
         host.stop(check=False)
@@ -383,7 +408,7 @@ def test_while_the_mail_system_is_down_the_owner_reads_the_queue(queue):
         if os.geteuid() == 0:
             result = run_as(queue, "postqueue", "-p", uid=NOBODY)
             assert result.returncode == DOWN, result
-            assert result.stderr == ("postqueue: the mail system is down, and only root may read "
-                                     "the queue itself\n")
+            assert result.stderr == (
+                "postqueue: fatal: Queue report unavailable - mail system is down\n")
     finally:
         queue.start()

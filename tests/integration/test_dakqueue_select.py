@@ -83,9 +83,10 @@ def test_force_expires_what_is_on_hold_and_matches(queue):
     queue.tool("dakqueue", "hold", one)
     dakiya.wait_for("hold", lambda: list(queue.queue.glob("hold/*")))
     assert queue.tool("dakqueue", "expire", "--state", "hold").stderr == \
-        "dakqueue: Force-expired: 0 messages\n"
-    assert queue.tool("dakqueue", "force", "--state", "hold").stderr == \
         "dakqueue: Force-expired: 1 message\n"
+    assert entry(queue, one)["queue_name"] == "hold"
+    assert queue.tool("dakqueue", "force", "--state", "hold").stderr == \
+        "dakqueue: Force-expired: 0 messages\n"
     queue.wait_log(rf"{one}: from=<alice@example\.test>, status=force-expired")
     queue.wait_queue_empty()
 
@@ -132,8 +133,8 @@ def test_why_tells_when_the_next_attempt_comes_and_how_that_was_found(queue):
     assert abs(known["next_attempt"] - time.time() - 300) < 60
     assert {way["transport"] for way in known["ways"]} == {"retry", "smtp"}
     result = queue.tool("dakqueue", "why", "noSuchId1", check=False)
-    assert (result.returncode, result.stderr) == (NO_INPUT,
-                                                  "dakqueue: no such message in the queue\n")
+    assert (result.returncode, result.stderr) == (
+        NO_INPUT, "dakqueue: noSuchId1: no such message in the queue\n")
 
 
 def test_why_names_who_holds_a_message(queue):
@@ -213,7 +214,7 @@ def test_a_summary_counts_recipients_by_domain_and_age(queue):
     senders = queue.tool("dakqueue", "summary", "-s", "-b", "3", "-w", "40", "deferred").stdout
     assert [line.split() for line in senders.splitlines()] == [
         ["T", "5", "10", "10+"], ["TOTAL", "2", "2", "0", "0"],
-        ["MAILER-DAEMON", "1", "1", "0", "0"], ["client.test", "1", "1", "0", "0"]]
+        ["client.test", "1", "1", "0", "0"], ["MAILER-DAEMON", "1", "1", "0", "0"]]
     parents = queue.tool("dakqueue", "summary", "-p", "-m", "1", "-l", "-t", "60", "-b", "3").stdout
     assert ".long.test" in parents and parents.split()[:4] == ["T", "60", "120", "120+"]
     only = queue.tool("dakqueue", "summary", "--domain", "one.test").stdout

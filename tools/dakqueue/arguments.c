@@ -11,22 +11,22 @@
 
 /* clang-format off */
 static const struct command commands[] = {
-	{ "list",    VERB_LIST, 0,                 false, NULL,                 "list [-j] [-i ID] [-s SITE] [which ...]   what is in the queue", false },
-	{ "show",    VERB_SHOW, 0,                 true,  NULL,                 "show [-ehb] ID ...            a message: envelope, header, body", false },
-	{ "flush",   VERB_ACT,  QUEUE_ACT_FLUSH,   false, NULL,                 "flush [ID ... | -s SITE]      try to deliver now", false },
-	{ "delete",  VERB_ACT,  QUEUE_ACT_DELETE,  true,  "Deleted",            "delete ID ... | ALL | -       without a notice to anybody", false },
-	{ "hold",    VERB_ACT,  QUEUE_ACT_HOLD,    true,  "Placed on hold",     "hold ID ... | ALL | -         do not try any more", false },
-	{ "release", VERB_ACT,  QUEUE_ACT_RELEASE, true,  "Released from hold", "release ID ... | ALL | -      try again", false },
-	{ "requeue", VERB_ACT,  QUEUE_ACT_REQUEUE, true,  "Requeued",           "requeue ID ... | ALL | -      route anew and try now", false },
-	{ "expire",  VERB_ACT,  QUEUE_ACT_EXPIRE,  true,  "Force-expired",      "expire ID ... | ALL | -       try once more, then return to the sender", false },
-	{ "force",   VERB_ACT,  QUEUE_ACT_EXPIRE,  true,  "Force-expired",      "force ID ... | ALL | -        the same, also for what is on hold", true },
-	{ "why",     VERB_WHY,  0,                 true,  NULL,                 "why [-j] ID ...               when and why the next attempt comes", false },
-	{ "suspend", VERB_SUSPEND, 0,              true,  NULL,                 "suspend DOMAIN | TRANSPORT:[NEXTHOP] ... [--for 2h] [--reason TEXT]", false },
-	{ "resume",  VERB_RESUME, 0,               true,  NULL,                 "resume DOMAIN | TRANSPORT:[NEXTHOP] ...", false },
-	{ "suspended", VERB_SUSPENDED, 0,          false, NULL,                 "suspended [-j]                destinations that are suspended or dead", false },
-	{ "summary", VERB_SUMMARY, 0,              false, NULL,                 "summary [-slp] [-b BUCKETS] [-t MINUTES] [QUEUE ...] [which ...]   by domain and age", false },
+	{ "list",    VERB_LIST, 0,                 false, NULL, NULL,                 "list [-j] [-i ID] [-s SITE] [which ...]   what is in the queue", false },
+	{ "show",    VERB_SHOW, 0,                 true,  NULL, NULL,                 "show [-ehb] ID ...            a message: envelope, header, body", false },
+	{ "flush",   VERB_ACT,  QUEUE_ACT_FLUSH,   false, NULL, NULL,                 "flush [ID ... | -s SITE]      try to deliver now", false },
+	{ "delete",  VERB_ACT,  QUEUE_ACT_DELETE,  true,  "Deleted", "removed",       "delete ID ... | ALL | -       without a notice to anybody", false },
+	{ "hold",    VERB_ACT,  QUEUE_ACT_HOLD,    true,  "Placed on hold", "placed on hold", "hold ID ... | ALL | -         do not try any more", false },
+	{ "release", VERB_ACT,  QUEUE_ACT_RELEASE, true,  "Released from hold", "released from hold", "release ID ... | ALL | -      try again", false },
+	{ "requeue", VERB_ACT,  QUEUE_ACT_REQUEUE, true,  "Requeued", "requeued",     "requeue ID ... | ALL | -      route anew and try now", false },
+	{ "expire",  VERB_ACT,  QUEUE_ACT_EXPIRE,  true,  "Force-expired", "expired", "expire ID ... | ALL | -       return to the sender; what is on hold when it is released", false },
+	{ "force",   VERB_ACT,  QUEUE_ACT_EXPIRE,  true,  "Force-expired", "expired", "force ID ... | ALL | -        the same, and what is on hold is released", true },
+	{ "why",     VERB_WHY,  0,                 true,  NULL, NULL,                 "why [-j] ID ...               when and why the next attempt comes", false },
+	{ "suspend", VERB_SUSPEND, 0,              true,  NULL, NULL,                 "suspend DOMAIN | TRANSPORT:[NEXTHOP] ... [--for 2h] [--reason TEXT]", false },
+	{ "resume",  VERB_RESUME, 0,               true,  NULL, NULL,                 "resume DOMAIN | TRANSPORT:[NEXTHOP] ...", false },
+	{ "suspended", VERB_SUSPENDED, 0,          false, NULL, NULL,                 "suspended [-j]                destinations that are suspended or dead", false },
+	{ "summary", VERB_SUMMARY, 0,              false, NULL, NULL,                 "summary [-slp] [-b BUCKETS] [-t MINUTES] [QUEUE ...] [which ...]   by domain and age", false },
 	/* postsuper's upkeep of the directories: qmgr does that at every start. */
-	{ "",        VERB_NOTHING, 0,              false, NULL,                 "", false },
+	{ "",        VERB_NOTHING, 0,              false, NULL, NULL,                 "", false },
 };
 
 /* An option that is a command; it takes an id where the option string has a colon. */
@@ -50,7 +50,7 @@ static const struct persona {
 	{ "postqueue", "+c:fi:jps:v",     postqueue_letters, IS_POSTQUEUE,   NULL,   "[-v] [-c directory] -p | -j | -f | -i ID | -s SITE" },
 	{ "mailq",     "+c:jpv",          postqueue_letters, IS_POSTQUEUE,   "list", "[-j] [-c directory]" },
 	{ "postsuper", "+c:d:e:f:h:H:r:psSv", postsuper_letters, IS_POSTSUPER, NULL, "[-v] [-c directory] [-psS] -d|-e|-f|-h|-H|-r ID|ALL|- ... [queue ...]" },
-	{ "postcat",   "+c:bdefhoqrv",    no_letters,        IS_POSTCAT,     "show", "[-v] [-c directory] [-bdefhor] [-q] ID | file ..." },
+	{ "postcat",   "+c:bdefhnoqrs:v", no_letters,        IS_POSTCAT,     "show", "[-v] [-c directory] [-bdefhor] [-q] ID | file ..." },
 	{ "qshape",    "",                no_letters,        IS_QSHAPE,      "summary", "[-spl] [-m subdomains] [-b buckets] [-t minutes] [-w width] [-N count] [-n domains] [-c directory] [queue ...]" },
 	{ "dakqueue",  "+c:beh" "jpfi:s:v", postqueue_letters, TAKES_COMMANDS, NULL, "[-c directory] command" },
 };
@@ -148,8 +148,10 @@ option_take(struct arguments *arguments, const struct persona *persona, int opti
 	case 'q': return true; /* the queue is all that we show */
 	case 'd':              /* how the records of another queue are printed */
 	case 'f':
+	case 'n':
 	case 'o':
 	case 'r':
+	case 's':
 		if ((persona->flags & IS_POSTCAT) != 0)
 			return true;
 		break;
@@ -250,9 +252,9 @@ rest_take(struct arguments *arguments, const struct persona *persona, char **res
 	if (arguments->step_count == 0 && persona->first != NULL &&
 	    step_of(arguments, command_find(persona->first), argc) == NULL)
 		return false;
-	if (arguments->step_count == 0)
+	/* Without an option it looks after the directories, as with -s. */
+	if (arguments->step_count == 0 && (persona->flags & IS_POSTSUPER) == 0)
 		return false;
-	arguments->is_lenient = (persona->flags & IS_POSTSUPER) != 0;
 	if ((persona->flags & IS_POSTSUPER) != 0)
 		return queues_take(arguments, rest, (size_t)argc);
 	if ((persona->flags & IS_POSTQUEUE) != 0 && (argc > 0 || arguments->step_count != 1))
@@ -281,6 +283,8 @@ arguments_read(struct arguments *arguments, const char *name, int argc, char **a
 	const struct persona *persona = persona_find(name);
 	int                   option;
 
+	arguments->is_postfix = (persona->flags & TAKES_COMMANDS) == 0;
+	arguments->tells_each = (persona->flags & IS_POSTSUPER) != 0;
 	arguments->summary = (struct summary_options){ .least_subdomains = 5,
 		                                       .buckets = 10,
 		                                       .first_minutes = 5,
@@ -307,6 +311,8 @@ arguments_read(struct arguments *arguments, const char *name, int argc, char **a
 	}
 	if (arguments->parts == 0)
 		arguments->parts = SHOW_ALL;
+	if ((persona->flags & IS_POSTCAT) != 0)
+		arguments->parts |= SHOW_EMPTY_LINE;
 	return rest_take(arguments, persona, argv + optind, argc - optind);
 }
 

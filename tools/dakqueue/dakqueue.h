@@ -26,7 +26,13 @@ const char *state_name(uint32_t state);
 /* What stands behind the last entry. */
 void print_end(const struct printer *printer);
 
-enum show_part { SHOW_ENVELOPE = 1, SHOW_HEADER = 2, SHOW_BODY = 4, SHOW_ALL = 7 };
+enum show_part {
+	SHOW_ENVELOPE = 1,
+	SHOW_HEADER = 2,
+	SHOW_BODY = 4,
+	SHOW_ALL = 7,
+	SHOW_EMPTY_LINE = 8, /* the one before the body, also without the header (postcat) */
+};
 /*
  * The parts of a message (SHOW_* bits) as postcat -q prints them; lines with *** between them only
  * when the envelope is asked for. False when the content cannot be read.
@@ -52,9 +58,10 @@ struct command {
 	enum verb         verb;
 	enum queue_action action;
 	bool              needs_id;
-	const char       *done; /* "Deleted: 3 messages" */
+	const char       *done;      /* "Deleted: 3 messages" */
+	const char       *done_each; /* "removed" */
 	const char       *help;
-	bool              is_release_first; /* also what is on hold */
+	bool              is_release_too; /* also what is on hold, which it leaves */
 };
 
 /* Of a summary, as qshape's. */
@@ -80,7 +87,8 @@ struct arguments {
 	enum list_form form;
 	unsigned       parts;      /* SHOW_* */
 	unsigned       states;     /* bits of enum queue_state that ALL means; 0 = every one */
-	bool           is_lenient; /* an id that is not there is no failure (postsuper) */
+	bool           is_postfix; /* called by one of Postfix's names: its words */
+	bool           tells_each; /* a line for each message (postsuper) */
 	struct step    steps[STEPS_MOST];
 	size_t         step_count;
 
@@ -123,13 +131,19 @@ void print_suspended(enum list_form form, const struct msg_queue_totals *totals)
 
 struct tool {
 	const char        *name;
+	const char        *voice; /* what stands in front of an error: "postqueue: fatal" */
 	const char        *config_directory;
-	struct ipc_channel channel;          /* to qmgr */
-	bool               is_release_first; /* of the command that is carried out */
+	struct ipc_channel channel;        /* to qmgr */
+	bool               is_postfix;     /* as in struct arguments */
+	bool               tells_each;     /* likewise */
+	bool               is_release_too; /* these two of the command that is carried out */
+	const char        *done_each;
 };
 
-int remote_list(struct tool *tool, const struct arguments *arguments);
-int remote_show(struct tool *tool, const char *id, unsigned parts);
+/* "no such message", in the words of who asked. */
+void message_missing(const struct tool *tool, const char *id);
+int  remote_list(struct tool *tool, const struct arguments *arguments);
+int  remote_show(struct tool *tool, const char *id, unsigned parts);
 /* ids: as given, "ALL", or "-" for lines of standard input; none: all, or the site's. */
 int remote_act(struct tool *tool, const struct arguments *arguments, const struct step *step);
 /* What the filter lets through. */

@@ -8,6 +8,7 @@
 
 #include "lib/conf/places.h"
 #include "lib/conf/version.h"
+#include "lib/mail/address.h"
 #include "tools/dakqueue/dakqueue.h"
 
 #define DEFAULT_CONFIG_DIRECTORY PLACE_CONFIG
@@ -33,7 +34,7 @@ tool_enter(struct tool *tool)
 	else if (chdir(buf_text(&path)) < 0)
 		is_ok = error_set_errno(&error, "enter queue_directory %s", buf_text(&path));
 	if (!is_ok)
-		fprintf(stderr, "%s: %s\n", tool->name, error.text);
+		fprintf(stderr, "%s: %s\n", tool->voice, error.text);
 	buf_free(&path);
 	configuration_free(&configuration);
 	report_free(&report);
@@ -41,10 +42,25 @@ tool_enter(struct tool *tool)
 }
 
 static int
-down(const struct tool *tool)
+down(const struct tool *tool, bool is_flush)
 {
-	fprintf(stderr, "%s: the mail system is down\n", tool->name);
+	fprintf(stderr, "%s: %s\n", tool->voice,
+	        tool->is_postfix && is_flush ? "Cannot flush mail queue - mail system is down"
+	                                     : "the mail system is down");
 	return EX_UNAVAILABLE;
+}
+
+/* A domain, or an address in brackets: anything else would never match. */
+static bool
+site_is_valid(const struct tool *tool, const char *site, bool is_flush)
+{
+	struct slice name = slice_from(site);
+
+	if (site == NULL || hostname_is_valid(name, true) || address_literal_is_valid(name))
+		return true;
+	fprintf(stderr, "%s: %sinvalid destination: \"%s\"\n", tool->voice,
+	        is_flush ? "Cannot flush mail queue - " : "", site);
+	return false;
 }
 
 static int
@@ -56,7 +72,20 @@ act_run(struct tool *tool, const struct arguments *arguments, const struct step 
 		return remote_act(tool, arguments, step);
 	if (step->command->action == QUEUE_ACT_DELETE && arguments->site == NULL)
 		return offline_delete(tool, arguments, step);
-	return down(tool);
+	return down(tool, step->command->action == QUEUE_ACT_FLUSH);
+}
+
+/* Of several messages one that is not there keeps the others from nothing. */
+static bool
+may_go_on(int code)
+{
+	return code == EX_OK || code == EX_DATAERR;
+}
+
+static int
+worse(int code, int next)
+{
+	return next == EX_OK ? code : next;
 }
 
 static int
@@ -64,13 +93,15 @@ step_run(struct tool *tool, const struct arguments *arguments, const struct step
 {
 	int code = EX_OK;
 
+	if (!site_is_valid(tool, arguments->site, step->command->action == QUEUE_ACT_FLUSH))
+		return EX_UNAVAILABLE;
 	switch (step->command->verb) {
 	case VERB_NOTHING: return EX_OK;
 	case VERB_LIST: return (is_up ? remote_list : offline_list)(tool, arguments);
 	case VERB_SHOW:
-		for (size_t i = 0; i < step->id_count && code == EX_OK; i++)
-			code = (is_up ? remote_show : offline_show)(tool, step->ids[i],
-			                                            arguments->parts);
+		for (size_t i = 0; i < step->id_count && may_go_on(code); i++)
+			code = worse(code, (is_up ? remote_show : offline_show)(tool, step->ids[i],
+			                                                        arguments->parts));
 		return code;
 	case VERB_SUMMARY:
 		return summary_run(tool, arguments, is_up ? remote_entries : offline_entries);
@@ -79,22 +110,22 @@ step_run(struct tool *tool, const struct arguments *arguments, const struct step
 			return remote_suspended(tool, arguments->form);
 		break;
 	case VERB_WHY:
-		for (size_t i = 0; is_up && i < step->id_count && code == EX_OK; i++)
-			code = remote_why(tool, step->ids[i], arguments->form);
+		for (size_t i = 0; is_up && i < step->id_count && may_go_on(code); i++)
+			code = worse(code, remote_why(tool, step->ids[i], arguments->form));
 		if (is_up)
 			return code;
 		break;
 	case VERB_SUSPEND:
 	case VERB_RESUME:
-		for (size_t i = 0; is_up && i < step->id_count && code == EX_OK; i++)
-			code = remote_suspend(tool, arguments, step->ids[i],
-			                      step->command->verb == VERB_RESUME);
+		for (size_t i = 0; is_up && i < step->id_count && may_go_on(code); i++)
+			code = worse(code, remote_suspend(tool, arguments, step->ids[i],
+			                                  step->command->verb == VERB_RESUME));
 		if (is_up)
 			return code;
 		break;
 	case VERB_ACT: return act_run(tool, arguments, step, is_up);
 	}
-	return down(tool);
+	return down(tool, false);
 }
 
 static int
@@ -109,8 +140,8 @@ run(struct tool *tool, const struct arguments *arguments)
 		return code;
 	bool is_up = code == EX_OK;
 	code = EX_OK;
-	for (size_t i = 0; i < arguments->step_count && code == EX_OK; i++)
-		code = step_run(tool, arguments, &arguments->steps[i], is_up);
+	for (size_t i = 0; i < arguments->step_count && may_go_on(code); i++)
+		code = worse(code, step_run(tool, arguments, &arguments->steps[i], is_up));
 	ipc_channel_close(&tool->channel);
 	return code;
 }
@@ -121,6 +152,7 @@ main(int argc, char **argv)
 	const char *slash = strrchr(argv[0], '/'), *config = getenv("MAIL_CONFIG");
 	struct tool tool = { .name = slash == NULL ? argv[0] : slash + 1, .channel = { .fd = -1 } };
 	struct arguments arguments = { 0 };
+	char             voice[64];
 	int              code = EX_USAGE;
 
 	if (version_asked(argc, argv))
@@ -134,6 +166,11 @@ main(int argc, char **argv)
 	if (arguments_read(&arguments, tool.name, argc, argv)) {
 		tool.config_directory =
 			arguments.config_directory == NULL ? config : arguments.config_directory;
+		tool.is_postfix = arguments.is_postfix;
+		tool.tells_each = arguments.tells_each;
+		snprintf(voice, sizeof(voice), "%.50s%s", tool.name,
+		         tool.is_postfix ? ": fatal" : "");
+		tool.voice = voice;
 		code = run(&tool, &arguments);
 	} else {
 		arguments_usage(stderr, tool.name);

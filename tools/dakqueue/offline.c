@@ -182,8 +182,12 @@ not_readable(const struct tool *tool)
 {
 	bool is_denied = errno == EACCES || errno == EPERM;
 
-	fprintf(stderr, "%s: the mail system is down%s\n", tool->name,
-	        is_denied ? ", and only root may read the queue itself" : "");
+	if (tool->is_postfix)
+		fprintf(stderr, "%s: Queue report unavailable - mail system is down\n",
+		        tool->voice);
+	else
+		fprintf(stderr, "%s: the mail system is down%s\n", tool->name,
+		        is_denied ? ", and only root may read the queue itself" : "");
 	return EX_UNAVAILABLE;
 }
 
@@ -204,7 +208,10 @@ offline_entries(struct tool *tool, const struct arguments *arguments, entry_visi
 		offline.filter.domain = slice_from(arguments->site);
 	if (!journal_read(&journal))
 		return not_readable(tool);
-	fprintf(stderr, "%s: warning: the mail system is down, the queue is read from disk\n",
+	fprintf(stderr,
+	        tool->is_postfix
+	                ? "%s: warning: Mail system is down -- accessing queue directly\n"
+	                : "%s: warning: the mail system is down, the queue is read from disk\n",
 	        tool->name);
 	journal_visit(&offline, &journal);
 	journal_free(&journal);
@@ -306,6 +313,9 @@ visit_remove(void *context, const struct msg_queue_entry *entry)
 	if (is_gone) {
 		snprintf(path, sizeof(path), "spool/%.*s", SLICE_ARGS(entry->queue_id));
 		(void)unlink(path); /* if there is one; otherwise qmgr removes it at its start */
+		if (removal->tool->tells_each && removal->has_ids)
+			fprintf(stderr, "%s: %.*s: removed\n", removal->tool->name,
+			        SLICE_ARGS(entry->queue_id));
 		return true;
 	}
 	removal->count--;
@@ -341,9 +351,15 @@ ids_collect(struct removal *removal, const struct step *step)
 static void
 id_missing(struct slice id, void *value, void *context)
 {
+	const struct tool *tool = context;
+
 	(void)value;
-	fprintf(stderr, "%s: %.*s: no such message in the queue, or not in that state\n",
-	        (const char *)context, SLICE_ARGS(id));
+	if (!tool->is_postfix)
+		fprintf(stderr, "%s: %.*s: no such message in the queue, or not in that state\n",
+		        tool->name, SLICE_ARGS(id));
+	else if (!queue_id_is_valid(id))
+		fprintf(stderr, "%s: warning: invalid mail queue id: %.*s\n", tool->name,
+		        SLICE_ARGS(id));
 }
 
 static void
@@ -392,12 +408,9 @@ static int
 removal_run(struct removal *removal, const struct arguments *arguments, const struct step *step)
 {
 	struct arguments which = *arguments;
-	bool             has_ids = !arguments->is_selected && ids_collect(removal, step);
 	int              code = EX_OK;
 
-	if (has_ids && removal->ids.count == 0)
-		return EX_OK;
-	removal->has_ids = has_ids;
+	removal->has_ids = !arguments->is_selected && ids_collect(removal, step);
 	which.filter.states |= arguments->states;
 	which.list_id = which.site = NULL;
 	if (!journal_read(&removal->journal))
@@ -409,15 +422,13 @@ removal_run(struct removal *removal, const struct arguments *arguments, const st
 		print_end(&removal->printer);
 	else
 		directories_sync();
-	hash_each(&removal->ids, id_missing, (void *)(uintptr_t)removal->tool->name);
-	if (removal->count > 0)
-		fprintf(stderr, "%s: %s%s: %llu message%s\n", removal->tool->name,
-		        removal->is_dry_run ? "Dry run, nothing is done: " : "",
-		        step->command->done, (unsigned long long)removal->count,
-		        removal->count == 1 ? "" : "s");
+	hash_each(&removal->ids, id_missing, removal->tool);
+	fprintf(stderr, "%s: %s%s: %llu message%s\n", removal->tool->name,
+	        removal->is_dry_run ? "Dry run, nothing is done: " : "", step->command->done,
+	        (unsigned long long)removal->count, removal->count == 1 ? "" : "s");
 	if (removal->has_failed)
 		return EX_IOERR;
-	return removal->ids.count > 0 && !arguments->is_lenient ? EX_DATAERR : EX_OK;
+	return removal->ids.count > 0 && !arguments->is_postfix ? EX_DATAERR : EX_OK;
 }
 
 int
@@ -511,8 +522,8 @@ offline_show(struct tool *tool, const char *id, unsigned parts)
 	int                      code = EX_DATAERR;
 
 	if (!queue_id_is_valid(slice_from(id))) {
-		fprintf(stderr, "%s: %s is no queue id\n", tool->name, id);
-		return EX_USAGE;
+		message_missing(tool, id);
+		return EX_DATAERR;
 	}
 	if (file_show(tool, id, QUEUE_DEFERRED, parts, &code) ||
 	    file_show(tool, id, QUEUE_HOLD, parts, &code))
@@ -526,6 +537,6 @@ offline_show(struct tool *tool, const char *id, unsigned parts)
 			code = payload_print(tool, journal.payloads.items[i], QUEUE_ACTIVE, parts);
 	journal_free(&journal);
 	if (code == EX_DATAERR)
-		fprintf(stderr, "%s: %s: no such message\n", tool->name, id);
+		message_missing(tool, id);
 	return code;
 }

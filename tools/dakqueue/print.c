@@ -7,10 +7,12 @@
 
 #include "lib/base/json.h"
 #include "lib/mail/address.h"
-#include "lib/mail/header.h"
+#include "lib/queue/envelope.h"
+#include "lib/queue/id.h"
 #include "tools/dakqueue/dakqueue.h"
 
 #define REASON_END 76 /* so that the bracket behind it stands in column 78 */
+#define TEXT_MOST  (1u << 20)
 
 static const char *const state_names[] = { "incoming", "active", "deferred", "hold", "corrupt" };
 
@@ -24,7 +26,7 @@ state_name(uint32_t state)
 static void
 address_show(struct buf *out, struct slice address)
 {
-	struct buf external = BUF(8192);
+	struct buf external = BUF(TEXT_MOST);
 
 	if (address.length == 0)
 		buf_append_text(out, "MAILER-DAEMON");
@@ -55,7 +57,7 @@ arrival_show(int64_t arrival_us, char text[32])
 static void
 reason_print(const struct msg_queue_entry *entry, struct slice reason, struct slice *last)
 {
-	struct buf text = BUF(8192);
+	struct buf text = BUF(TEXT_MOST);
 
 	if (reason.length == 0 && entry->state != QUEUE_DEFERRED)
 		return;
@@ -73,18 +75,18 @@ reason_print(const struct msg_queue_entry *entry, struct slice reason, struct sl
 static void
 entry_print(const struct printer *printer, const struct msg_queue_entry *entry)
 {
-	struct buf                 text = BUF(16384);
+	struct buf                 text = BUF(TEXT_MOST);
 	struct slice               list = entry->recipients, last = SLICE_EMPTY;
 	struct msg_queue_recipient recipient;
 	char                       arrival[32], id[40];
-	const char                *mark = entry->is_expired              ? "#"
-	                                  : entry->state == QUEUE_ACTIVE ? "*"
-	                                  : entry->state == QUEUE_HOLD   ? "!"
-	                                                                 : "";
+	const char                *mark = entry->state == QUEUE_ACTIVE ? "*"
+	                                  : entry->state == QUEUE_HOLD ? "!"
+	                                                               : "";
 
 	if (printer->count == 0)
 		puts("----Queue ID----- --Size-- ---Arrival Time---- --Sender/Recipient------");
-	snprintf(id, sizeof(id), "%.*s%s", SLICE_ARGS(entry->queue_id), mark);
+	snprintf(id, sizeof(id), "%.*s%s%s", SLICE_ARGS(entry->queue_id), mark,
+	         entry->is_expired ? "#" : "");
 	arrival_show(entry->arrival_us, arrival);
 	address_show(&text, entry->sender);
 	printf("%-17s %8llu %19.19s %s\n", id, (unsigned long long)entry->size, arrival,
@@ -118,13 +120,26 @@ json_member(const char *name, struct slice value)
 	json_string(value);
 }
 
+/* As listings show it: in external form. */
+static void
+json_address(struct slice address)
+{
+	struct buf text = BUF(TEXT_MOST);
+
+	json_string(address_append_external(&text, address) ? buf_slice(&text) : address);
+	buf_free(&text);
+}
+
 static void
 json_recipient(const struct msg_queue_recipient *recipient, bool is_first)
 {
 	printf("%s{\"address\": ", is_first ? "" : ", ");
-	json_string(recipient->address);
-	if (recipient->original.length > 0 && !slice_equal(recipient->original, recipient->address))
-		json_member("orig_address", recipient->original);
+	json_address(recipient->address);
+	if (recipient->original.length > 0 &&
+	    !slice_equal(recipient->original, recipient->address)) {
+		printf(", \"orig_address\": ");
+		json_address(recipient->original);
+	}
 	if (recipient->reason.length > 0)
 		json_member("delay_reason", recipient->reason);
 	if (recipient->transport.length > 0)
@@ -137,8 +152,7 @@ json_recipient(const struct msg_queue_recipient *recipient, bool is_first)
 void
 print_json(const struct msg_queue_entry *entry)
 {
-	struct slice list = entry->recipients, reason = SLICE_EMPTY;
-	struct slice sender = entry->sender.length == 0 ? SLICE("MAILER-DAEMON") : entry->sender;
+	struct slice               list = entry->recipients, reason = SLICE_EMPTY;
 	struct msg_queue_recipient recipient;
 
 	printf("{\"queue_name\": \"%s\"", state_name(entry->state));
@@ -146,7 +160,11 @@ print_json(const struct msg_queue_entry *entry)
 	printf(", \"arrival_time\": %lld, \"message_size\": %llu, \"forced_expire\": %s",
 	       (long long)(entry->arrival_us / 1000000), (unsigned long long)entry->size,
 	       entry->is_expired ? "true" : "false");
-	json_member("sender", sender);
+	printf(", \"sender\": ");
+	if (entry->sender.length == 0)
+		json_string(SLICE("MAILER-DAEMON"));
+	else
+		json_address(entry->sender);
 	printf(", \"recipients\": [");
 	for (bool is_first = true; msg_queue_recipient_next(&list, &recipient); is_first = false) {
 		json_recipient(&recipient, is_first);
@@ -190,50 +208,87 @@ print_end(const struct printer *printer)
 static void
 record_print(const char *name, struct slice value)
 {
-	struct buf text = BUF(65536);
+	struct buf text = BUF(TEXT_MOST);
 
 	buf_append_printable(&text, value);
-	printf("%s: %s\n", name, buf_text(&text));
+	printf("%s%s\n", name, buf_text(&text));
 	buf_free(&text);
 }
 
+/* "Sat Nov 28 12:10:46 2026" */
+static void
+times_print(int64_t when_us)
+{
+	time_t    when = (time_t)(when_us / 1000000);
+	struct tm date = { 0 };
+	char      text[32];
+
+	localtime_r(&when, &date);
+	arrival_show(when_us, text);
+	printf("message_arrival_time: %s %d\n", text, date.tm_year + 1900);
+}
+
+static void
+attributes_print(const struct msg_envelope *envelope)
+{
+	bool is_8bit = (envelope->flags & (ENVELOPE_8BIT | ENVELOPE_SMTPUTF8)) != 0;
+	const struct {
+		const char  *name;
+		struct slice value;
+	} attributes[] = {
+		{ "envelope_id", envelope->dsn_envid },
+		{ "ret_flags", slice_from(envelope->dsn_ret == 0   ? ""
+		                          : envelope->dsn_ret == 1 ? "1"
+		                                                   : "2") },
+		{ "encoding", is_8bit ? SLICE("8bit") : SLICE("7bit") },
+		{ "client_name", envelope->client_name },
+		{ "client_address", envelope->client_address },
+		{ "client_port", envelope->client_port },
+		{ "helo_name", envelope->client_helo },
+		{ "protocol_name", envelope->client_protocol },
+		{ "sasl_method", envelope->sasl_method },
+		{ "sasl_username", envelope->sasl_username },
+		{ "sasl_sender", envelope->sasl_sender },
+	};
+	char name[64];
+
+	for (size_t i = 0; i < sizeof(attributes) / sizeof(attributes[0]); i++) {
+		if (attributes[i].value.length == 0)
+			continue;
+		snprintf(name, sizeof(name), "named_attribute: %s=", attributes[i].name);
+		record_print(name, attributes[i].value);
+	}
+}
+
+/* The lines that scripts read out of postcat's answer; addresses are not quoted there. */
 static void
 envelope_print(const struct msg_queue_message *message)
 {
 	struct slice               list = message->envelope;
 	struct msg_envelope        envelope = { 0 };
 	struct msg_queue_recipient recipient;
-	struct buf                 date = BUF(200);
+	unsigned                   count = 0;
 
 	msg_envelope_next(&list, &envelope);
-	printf("message_size: %llu\n",
-	       (unsigned long long)(message->file >= 0 ? message->file_length
-	                                               : message->content.length));
-	date_append(&date, envelope.arrival_us / 1000000);
-	printf("message_arrival_time: %s\n", buf_text(&date));
-	buf_free(&date);
-	record_print("sender", envelope.sender);
-	const struct {
-		const char  *name;
-		struct slice value;
-	} attributes[] = { { "client_name", envelope.client_name },
-		           { "client_address", envelope.client_address },
-		           { "client_port", envelope.client_port },
-		           { "helo_name", envelope.client_helo },
-		           { "protocol_name", envelope.client_protocol },
-		           { "sasl_method", envelope.sasl_method },
-		           { "sasl_username", envelope.sasl_username },
-		           { "dsn_envid", envelope.dsn_envid } };
-	for (size_t i = 0; i < sizeof(attributes) / sizeof(attributes[0]); i++)
-		if (attributes[i].value.length > 0) {
-			printf("named_attribute: ");
-			record_print(attributes[i].name, attributes[i].value);
-		}
+	for (list = message->recipients; msg_queue_recipient_next(&list, &recipient);)
+		count++;
+	unsigned long long size =
+		message->file >= 0 ? message->file_length : message->content.length;
+	/* Size, where the content begins, recipients, flags, size, SMTPUTF8. */
+	printf("message_size: %15llu %15d %15u %15d %15llu %15d\n", size, 0, count, 0, size,
+	       (envelope.flags & ENVELOPE_SMTPUTF8) != 0);
+	times_print(envelope.arrival_us);
+	if (envelope.filter.length > 0)
+		record_print("content_filter: ", envelope.filter);
+	record_print("sender: ", envelope.sender);
+	attributes_print(&envelope);
 	list = message->recipients;
 	while (msg_queue_recipient_next(&list, &recipient)) {
-		if (recipient.original.length > 0)
-			record_print("original_recipient", recipient.original);
-		record_print("recipient", recipient.address);
+		bool is_rewritten = recipient.original.length > 0;
+
+		record_print("original_recipient: ",
+		             is_rewritten ? recipient.original : recipient.address);
+		record_print("recipient: ", recipient.address);
 	}
 }
 
@@ -243,7 +298,20 @@ struct content {
 	bool     is_body;
 	bool     is_line_start;
 	bool     has_cr; /* seen and not printed yet */
+	bool     is_terminal;
+	char     last; /* byte that was printed */
 };
+
+/* What strangers wrote does not move anybody's terminal: C0 and, in UTF-8, C1 controls. */
+static void
+content_put(struct content *content, char byte)
+{
+	bool is_c1 = (unsigned char)content->last == 0xc2 && ((unsigned char)byte & 0xe0) == 0x80;
+	bool is_bad = is_c1 || (ascii_is_control(byte) && byte != '\n' && byte != '\t');
+
+	putchar(content->is_terminal && is_bad ? '?' : byte);
+	content->last = byte;
+}
 
 static void
 content_byte(struct content *content, char byte)
@@ -253,8 +321,11 @@ content_byte(struct content *content, char byte)
 	/* The empty line between them is shown where both are. */
 	bool is_between = !content->is_body && is_empty_line;
 
-	if (is_wanted && (!is_between || (content->parts & SHOW_BODY) != 0))
-		putchar(byte);
+	if (is_between)
+		is_wanted = (content->parts & SHOW_BODY) != 0 &&
+		            (content->parts & (SHOW_HEADER | SHOW_EMPTY_LINE)) != 0;
+	if (is_wanted)
+		content_put(content, byte);
 	content->is_body |= is_between;
 	content->is_line_start = byte == '\n';
 }
@@ -298,15 +369,23 @@ file_print(const struct msg_queue_message *message, struct content *content, str
 static void
 separator_print(const struct msg_queue_message *message, unsigned parts, const char *what)
 {
-	if ((parts & SHOW_ENVELOPE) != 0)
-		printf("*** %s %s/%.*s ***\n", what, state_name(message->state),
-		       SLICE_ARGS(message->queue_id));
+	char subdirectory[3] = "";
+
+	if ((parts & SHOW_ENVELOPE) == 0)
+		return;
+	if (message->state == QUEUE_DEFERRED)
+		snprintf(subdirectory, sizeof(subdirectory), "%c/",
+		         queue_id_subdirectory(message->queue_id));
+	printf("*** %s %s/%s%.*s ***\n", what, state_name(message->state), subdirectory,
+	       SLICE_ARGS(message->queue_id));
 }
 
 bool
 print_message(const struct msg_queue_message *message, unsigned parts, struct error *error)
 {
-	struct content content = { .parts = parts, .is_line_start = true };
+	struct content content = { .parts = parts,
+		                   .is_line_start = true,
+		                   .is_terminal = isatty(STDOUT_FILENO) != 0 };
 
 	separator_print(message, parts, "ENVELOPE RECORDS");
 	if ((parts & SHOW_ENVELOPE) != 0)

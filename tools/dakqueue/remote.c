@@ -1,5 +1,6 @@
 /* remote.c - what dakqueue asks a running qmgr. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
@@ -21,14 +22,14 @@ remote_connect(struct tool *tool)
 		return EX_OK;
 	if (error.errno_value == ECONNREFUSED || error.errno_value == ENOENT)
 		return EX_UNAVAILABLE;
-	fprintf(stderr, "%s: %s\n", tool->name, error.text);
+	fprintf(stderr, "%s: %s\n", tool->voice, error.text);
 	return error.errno_value == EACCES ? EX_NOPERM : EX_OSERR;
 }
 
 static int
 lost(struct tool *tool, enum ipc_result result)
 {
-	fprintf(stderr, "%s: queue manager: %s\n", tool->name, ipc_result_text(result));
+	fprintf(stderr, "%s: queue manager: %s\n", tool->voice, ipc_result_text(result));
 	return EX_UNAVAILABLE;
 }
 
@@ -50,7 +51,7 @@ status_exit(struct tool *tool, const struct msg_queue_end *end)
 	if (end->status == CONTROL_OK)
 		return EX_OK;
 	if (end->reason.length > 0)
-		fprintf(stderr, "%s: %.*s\n", tool->name, SLICE_ARGS(end->reason));
+		fprintf(stderr, "%s: %.*s\n", tool->voice, SLICE_ARGS(end->reason));
 	return end->status <= CONTROL_FAILED ? codes[end->status] : EX_SOFTWARE;
 }
 
@@ -102,7 +103,7 @@ select_send(struct tool *tool, const struct arguments *arguments, const struct s
 
 	if (step != NULL && !arguments->is_dry_run) {
 		ask.action = step->command->action;
-		ask.is_forced = step->command->is_release_first;
+		ask.is_forced = step->command->is_release_too;
 	}
 	if (msg_queue_filter_append(&list, &arguments->filter)) {
 		ask.filter = buf_slice(&list);
@@ -148,6 +149,37 @@ remote_list(struct tool *tool, const struct arguments *arguments)
 	return code;
 }
 
+/* What cannot be an id is no message's. */
+static bool
+id_check(const struct tool *tool, const char *id)
+{
+	bool is_id = queue_id_is_valid(slice_from(id));
+
+	if (!is_id)
+		message_missing(tool, id);
+	return is_id;
+}
+
+void
+message_missing(const struct tool *tool, const char *id)
+{
+	if (tool->is_postfix)
+		fprintf(stderr, "%s: open queue file %s: No such file or directory\n", tool->voice,
+		        id);
+	else
+		fprintf(stderr, "%s: %s: no such message in the queue\n", tool->name, id);
+}
+
+/* The answer to a question about one message. */
+static int
+message_exit(struct tool *tool, const char *id, const struct msg_queue_end *end)
+{
+	if (end->status != CONTROL_NOT_FOUND)
+		return status_exit(tool, end);
+	message_missing(tool, id);
+	return EX_DATAERR;
+}
+
 int
 remote_show(struct tool *tool, const char *id, unsigned parts)
 {
@@ -157,6 +189,8 @@ remote_show(struct tool *tool, const char *id, unsigned parts)
 	struct ipc_frame         frame;
 	struct error             error = ERROR_NONE;
 
+	if (!id_check(tool, id))
+		return EX_DATAERR;
 	enum ipc_result result =
 		ipc_send(&tool->channel, queue_show, &ask, clock_monotonic_ms() + ANSWER_MS);
 	if (result != IPC_OK)
@@ -165,12 +199,12 @@ remote_show(struct tool *tool, const char *id, unsigned parts)
 	if (code != EX_OK)
 		return code;
 	if (msg_queue_end_decode(&frame, &end)) {
-		code = status_exit(tool, &end);
+		code = message_exit(tool, id, &end);
 	} else if (!msg_queue_message_decode(&frame, &message)) {
 		code = lost(tool, IPC_MALFORMED);
 	} else {
 		if (!print_message(&message, parts, &error)) {
-			fprintf(stderr, "%s: %s\n", tool->name, error.text);
+			fprintf(stderr, "%s: %s\n", tool->voice, error.text);
 			code = EX_IOERR;
 		}
 		if (message.file >= 0)
@@ -181,6 +215,11 @@ remote_show(struct tool *tool, const char *id, unsigned parts)
 }
 
 /* ---- acting ---- */
+
+struct tally {
+	uint64_t changed;
+	uint64_t released; /* of what is to expire: also released from hold */
+};
 
 /* One question, one answer; *count grows. */
 static int
@@ -204,21 +243,36 @@ act_send(struct tool *tool, const struct msg_queue_act *act, uint64_t *count)
 	return code;
 }
 
-/* What is on hold does not expire: it is released first, if it is there. */
+/* postsuper says of each message that was named what became of it. */
+static void
+each_tell(const struct tool *tool, const struct msg_queue_act *act, const char *done)
+{
+	if (tool->tells_each && act->queue_id.length > 0 &&
+	    !slice_equal(act->queue_id, SLICE("ALL")))
+		fprintf(stderr, "%s: %.*s: %s\n", tool->name, SLICE_ARGS(act->queue_id), done);
+}
+
+/* What is on hold expires, and stays there; it is returned when it is released. */
 static int
-act_one(struct tool *tool, const struct msg_queue_act *act, uint64_t *count)
+act_one(struct tool *tool, const struct msg_queue_act *act, struct tally *tally)
 {
 	struct msg_queue_act release = *act;
-	uint64_t             released = 0;
 
 	release.action = QUEUE_ACT_RELEASE;
-	int code = tool->is_release_first ? act_send(tool, &release, &released) : EX_OK;
-	return code == EX_OK || code == EX_DATAERR ? act_send(tool, act, count) : code;
+	int code = act_send(tool, act, &tally->changed);
+	if (code == EX_OK)
+		each_tell(tool, act, tool->done_each);
+	if (!tool->is_release_too || (code != EX_OK && code != EX_DATAERR))
+		return code;
+	int released = act_send(tool, &release, &tally->released);
+	if (released == EX_OK)
+		each_tell(tool, act, "released from hold");
+	return released == EX_DATAERR ? code : released;
 }
 
 /* The ids on standard input, one a line; unknown ones are skipped, as postsuper does. */
 static int
-act_lines(struct tool *tool, struct msg_queue_act *act, uint64_t *count)
+act_lines(struct tool *tool, struct msg_queue_act *act, struct tally *tally)
 {
 	char line[256];
 
@@ -226,7 +280,7 @@ act_lines(struct tool *tool, struct msg_queue_act *act, uint64_t *count)
 		act->queue_id = slice_trim(slice_from(line));
 		if (act->queue_id.length == 0)
 			continue;
-		int code = act_one(tool, act, count);
+		int code = act_one(tool, act, tally);
 		if (code != EX_OK && code != EX_DATAERR)
 			return code;
 	}
@@ -250,37 +304,52 @@ visit_choose(void *context, const struct msg_queue_entry *entry)
 
 /* ALL, but only in some of the queues: listed first, then each by its id. */
 static int
-act_states(struct tool *tool, struct msg_queue_act *act, unsigned states, uint64_t *count)
+act_states(struct tool *tool, struct msg_queue_act *act, unsigned states, struct tally *tally)
 {
 	struct chosen         chosen = { .states = states, .ids = BUF(IDS_MOST) };
 	struct msg_queue_list ask = { .want_recipients = false };
 	int                   code = list_each(tool, &ask, visit_choose, &chosen);
 	struct slice          rest = buf_slice(&chosen.ids);
+	bool                  tells_each = tool->tells_each;
 
+	tool->tells_each = false; /* nobody named them */
 	while (rest.length > 0 && (code == EX_OK || code == EX_DATAERR)) {
 		act->queue_id = slice_first(rest, slice_find_byte(rest, '\0'));
 		rest = slice_from_offset(rest, act->queue_id.length + 1);
-		code = act_one(tool, act, count);
+		code = act_one(tool, act, tally);
 	}
+	tool->tells_each = tells_each;
 	buf_free(&chosen.ids);
 	return code == EX_DATAERR ? EX_OK : code; /* delivered meanwhile */
 }
 
 static int
 act_argument(struct tool *tool, const struct arguments *arguments, struct msg_queue_act *act,
-             const char *id, uint64_t *count)
+             const char *id, struct tally *tally)
 {
 	if (strcmp(id, "-") == 0)
-		return act_lines(tool, act, count);
+		return act_lines(tool, act, tally);
 	if (strcmp(id, "ALL") == 0 && arguments->states != 0)
-		return act_states(tool, act, arguments->states, count);
+		return act_states(tool, act, arguments->states, tally);
 	act->queue_id = slice_from(id);
-	int code = act_one(tool, act, count);
-	if (code != EX_DATAERR)
-		return code;
+	bool is_all = strcmp(id, "ALL") == 0;
+	if (!is_all && tool->tells_each && !queue_id_is_valid(act->queue_id)) {
+		fprintf(stderr, "%s: warning: invalid mail queue id: %s\n", tool->name, id);
+		return EX_OK;
+	}
+	int code = act_one(tool, act, tally);
+	if (code != EX_DATAERR || tool->is_postfix)
+		return code == EX_DATAERR ? EX_OK : code;
 	fprintf(stderr, "%s: %s: no such message in the queue, or not in that state\n", tool->name,
 	        id);
-	return arguments->is_lenient ? EX_OK : EX_DATAERR;
+	return EX_DATAERR;
+}
+
+static void
+done_print(const struct tool *tool, const char *done, uint64_t count)
+{
+	fprintf(stderr, "%s: %s: %" PRIu64 " message%s\n", tool->name, done, count,
+	        count == 1 ? "" : "s");
 }
 
 int
@@ -288,21 +357,24 @@ remote_act(struct tool *tool, const struct arguments *arguments, const struct st
 {
 	struct msg_queue_act act = { .action = step->command->action,
 		                     .site = slice_from(arguments->site) };
-	uint64_t             changed = 0;
+	struct tally         tally = { 0 };
 	int                  code = EX_OK;
 
-	tool->is_release_first = step->command->is_release_first;
+	tool->is_release_too = step->command->is_release_too;
+	tool->done_each = step->command->done_each;
 	if (step->id_count == 0)
-		code = act_one(tool, &act, &changed);
+		code = act_one(tool, &act, &tally);
 	/* An id that is not there keeps the others from nothing; the exit code tells. */
 	for (size_t i = 0; i < step->id_count && (code == EX_OK || code == EX_DATAERR); i++) {
-		int one = act_argument(tool, arguments, &act, step->ids[i], &changed);
+		int one = act_argument(tool, arguments, &act, step->ids[i], &tally);
 
 		code = one == EX_OK ? code : one;
 	}
-	if (step->command->done != NULL && changed > 0)
-		fprintf(stderr, "%s: %s: %llu message%s\n", tool->name, step->command->done,
-		        (unsigned long long)changed, changed == 1 ? "" : "s");
+	if (step->command->done == NULL || (code != EX_OK && code != EX_DATAERR))
+		return code;
+	done_print(tool, step->command->done, tally.changed);
+	if (tool->is_postfix && tool->is_release_too)
+		done_print(tool, "Released from hold", tally.released);
 	return code;
 }
 
@@ -341,10 +413,8 @@ remote_why(struct tool *tool, const char *id, enum list_form form)
 	struct ipc_frame         frame;
 	struct buf               kept = BUF(64u << 20);
 
-	if (!queue_id_is_valid(ask.queue_id)) {
-		fprintf(stderr, "%s: %s is no queue id\n", tool->name, id);
-		return EX_USAGE;
-	}
+	if (!id_check(tool, id))
+		return EX_DATAERR;
 	enum ipc_result result =
 		ipc_send(&tool->channel, queue_why, &ask, clock_monotonic_ms() + ANSWER_MS);
 	if (result != IPC_OK)
@@ -353,7 +423,7 @@ remote_why(struct tool *tool, const char *id, enum list_form form)
 	if (code != EX_OK)
 		return code;
 	if (msg_queue_end_decode(&frame, &end)) {
-		code = status_exit(tool, &end);
+		code = message_exit(tool, id, &end);
 		ipc_frame_close(&frame);
 		return code;
 	}

@@ -15,7 +15,8 @@
 #define BUCKETS_MOST 30
 #define MINUTE_US    INT64_C(60000000)
 #define NULL_SENDER  SLICE("MAILER-DAEMON")
-#define NAME_KEPT    17 /* bytes at the end of a name that is too long for its column */
+#define NAME_LEAST   18 /* columns for a name, however wide the rest is */
+#define NUMBER_LEAST 2  /* columns for a number */
 
 struct row {
 	const char *name;
@@ -85,14 +86,14 @@ row_of(struct summary *summary, struct slice domain, bool is_parent, bool *is_ne
 	return row;
 }
 
-/* Every domain above it, but the top level. */
+/* Every domain above it, but the top level. What stands directly below one is its subdomain. */
 static void
 parents_count(struct summary *summary, struct slice domain, size_t bucket, bool is_new)
 {
 	size_t dot;
 
 	while ((dot = slice_find_byte(domain, '.')) != SLICE_NOT_FOUND) {
-		bool is_new_parent;
+		bool is_new_parent = false;
 
 		domain = slice_from_offset(domain, dot + 1);
 		if (!slice_contains_byte(domain, '.'))
@@ -102,7 +103,19 @@ parents_count(struct summary *summary, struct slice domain, size_t bucket, bool 
 			return;
 		row_count(row, bucket);
 		row->subdomains += is_new;
+		is_new = is_new_parent;
 	}
+}
+
+/* What an address counts for: without a domain the whole of it. */
+static struct slice
+domain_of(struct slice address)
+{
+	struct slice domain = address_domain(address);
+
+	while (domain.length > 1 && domain.data[domain.length - 1] == '.')
+		domain = slice_first(domain, domain.length - 1);
+	return domain.length == 0 ? address : domain;
 }
 
 static bool
@@ -129,12 +142,11 @@ visit_count(void *context, const struct msg_queue_entry *entry)
 	struct msg_queue_recipient one;
 
 	if (summary->how->by_sender)
-		return domain_count(summary,
-		                    entry->sender.length == 0 ? NULL_SENDER
-		                                              : address_domain(entry->sender),
-		                    bucket);
+		return domain_count(
+			summary, entry->sender.length == 0 ? NULL_SENDER : domain_of(entry->sender),
+			bucket);
 	while (msg_queue_recipient_next(&list, &one))
-		if (!domain_count(summary, address_domain(one.address), bucket))
+		if (!domain_count(summary, domain_of(one.address), bucket))
 			return false;
 	return true;
 }
@@ -160,7 +172,8 @@ row_compare(const void *a, const void *b)
 
 	if (first->total != second->total)
 		return first->total < second->total ? 1 : -1;
-	return strcmp(first->name, second->name);
+	size_t length = strlen(first->name), other = strlen(second->name);
+	return length != other ? (length < other ? -1 : 1) : strcmp(first->name, second->name);
 }
 
 static void
@@ -183,7 +196,9 @@ struct columns {
 static int
 number_width(uint64_t number)
 {
-	return snprintf(NULL, 0, "%" PRIu64, number);
+	int width = snprintf(NULL, 0, "%" PRIu64, number);
+
+	return width < NUMBER_LEAST ? NUMBER_LEAST : width;
 }
 
 static void
@@ -201,22 +216,32 @@ columns_measure(const struct summary *summary, struct columns *columns)
 		columns->buckets[i] = (int)strlen(text) > number ? (int)strlen(text) : number;
 		rest -= columns->buckets[i] + 1;
 	}
-	columns->name = rest < NAME_KEPT + 1 ? NAME_KEPT + 1 : rest;
+	columns->name = rest < NAME_LEAST ? NAME_LEAST : rest;
+}
+
+static bool
+is_continuation(char byte)
+{
+	return ((unsigned char)byte & 0xc0) == 0x80;
 }
 
 static void
 name_print(const struct row *row, const struct columns *columns)
 {
-	size_t      length = strlen(row->name), kept = row->is_parent ? NAME_KEPT - 1 : NAME_KEPT;
-	char        cut[NAME_KEPT + 3];
-	const char *name = row->name;
+	const char *mark = row->is_parent ? ".+" : "+", *name = row->name;
+	size_t      length = 0, width = (size_t)columns->name;
 
-	if (length > (size_t)columns->name) {
-		snprintf(cut, sizeof(cut), "%s+%s", row->is_parent ? "." : "",
-		         name + length - kept);
-		name = cut;
+	for (const char *at = name; *at != '\0'; at++)
+		length += !is_continuation(*at);
+	if (length <= width) {
+		printf("%*s%s", (int)(width - length), "", name);
+		return;
 	}
-	printf("%*s", columns->name, name);
+	/* Of a name that is too long its end says more. */
+	for (size_t skipped = length + strlen(mark) - width; skipped > 0; skipped--)
+		while (is_continuation(*++name))
+			;
+	printf("%s%s", mark, name);
 }
 
 static void

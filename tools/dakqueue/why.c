@@ -153,6 +153,8 @@ when_print(const struct msg_queue_entry *entry, const struct msg_queue_outlook *
 		putchar('\n');
 		backoff_print(entry, outlook);
 	}
+	if (entry->is_expired)
+		puts("  it was expired by hand: nothing of it is tried, it is returned then");
 	if (outlook->is_unsaved)
 		puts("  what became of the last attempt could not be written yet (disk full?)");
 }
