@@ -9,6 +9,11 @@ _dakiya_words() {
 		grep -oE -- '--?[A-Za-z#][A-Za-z0-9-]*'
 }
 
+# Ids of messages, for whoever may see the queue; of a long one the beginning.
+_dakiya_ids() {
+	"$@" -j 2>/dev/null | head -n 200 | sed -n 's/.*"queue_id": "\([^"]*\)".*/\1/p'
+}
+
 _dakiya() {
 	local program=${COMP_WORDS[0]} current=${COMP_WORDS[COMP_CWORD]}
 	local previous=${COMP_WORDS[COMP_CWORD-1]} words word group=
@@ -20,6 +25,7 @@ _dakiya() {
 	-C) COMPREPLY=($(compgen -W "builtin service user all" -- "$current")); return ;;
 	-T) COMPREPLY=($(compgen -W "compile-version run-version public-key-algorithms" -- "$current")); return ;;
 	--protocol) COMPREPLY=($(compgen -W "smtp pop3 any" -- "$current")); return ;;
+	--state) COMPREPLY=($(compgen -W "active deferred hold maildrop" -- "$current")); return ;;
 	esac
 	words=$(_dakiya_words "$program")
 	for ((word = 1; word < COMP_CWORD; word++)); do
@@ -36,6 +42,13 @@ _dakiya() {
 	else
 		case ${program##*/} in
 		dakconf | postconf) words=$("$program" "${config[@]}" -q -H 2>/dev/null) ;;
+		dakqueue | postsuper | postcat)
+			case ${program##*/}$group$previous in
+			dakqueue*) [[ $group =~ ^(delete|hold|release|requeue|expire|force|why|show|flush)$ ]] &&
+				words="ALL $(_dakiya_ids "$program" "${config[@]}")" ;;
+			postsuper*-[dhHref]) words="ALL - $(_dakiya_ids postqueue "${config[@]}")" ;;
+			postcat*) words=$(_dakiya_ids postqueue "${config[@]}") ;;
+			esac ;;
 		*) words=$(grep -v '^-' <<<"$words" | cut -d' ' -f1 | sort -u) ;;
 		esac
 	fi
@@ -44,4 +57,4 @@ _dakiya() {
 }
 
 complete -F _dakiya dakiya dakconf dakmap dakqueue dakuser daklog \
-	postfix postconf postmap postalias postqueue postsuper postcat mailq newaliases
+	postfix postconf postmap postalias postqueue postsuper postcat qshape mailq newaliases

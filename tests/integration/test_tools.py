@@ -98,7 +98,29 @@ def test_bash_completes_commands_options_and_parameters():
     assert complete("dakconf", "-c", config, "smtpd_relay_r") == {"smtpd_relay_restrictions"}
     assert "mydestination" in complete("postconf", "-c", config, "-e", "my")
     assert complete("dakconf", "-C", "b") == {"builtin"}
-    assert {"-p", "-j"} <= complete("dakqueue", "-"), "of a tool without --complete, from its help"
+    assert {"-c", "-p"} <= complete("daklog", "-"), "of a tool without --complete, from its help"
+
+
+def test_bash_completes_the_queue_commands():
+    assert {"delete", "summary", "suspend", "why"} <= complete("dakqueue", "")
+    assert {"--sender", "--older", "--dry-run", "--state"} <= complete("dakqueue", "list", "--")
+    assert complete("dakqueue", "list", "--state", "h") == {"hold"}
+    assert complete("dakqueue", "summary", "de") == {"deferred"}
+    assert complete("qshape", "inc") == {"incoming"}
+    assert {"-d", "-H", "-r", "-e"} <= complete("postsuper", "-")
+
+
+def test_bash_completes_ids_of_the_queue(host):
+    host.start()
+    host.tool("dakqueue", "suspend", "example.test")
+    reply = host.send("a@client.test", ["alice@example.test"], dakiya.message())
+    queue_id = reply.rsplit(" ", 1)[1].strip()
+    config = str(host.config)
+    assert queue_id in {one["queue_id"] for one in host.queue_list()}
+    assert complete("dakqueue", "-c", config, "why", "") == {"ALL", queue_id}
+    assert complete("dakqueue", "-c", config, "delete", queue_id[:4]) == {queue_id}
+    assert complete("postcat", "-c", config, "-q", "") == {queue_id}
+    assert complete("postsuper", "-c", config, "-d", "") == {"ALL", "-", queue_id}
 
 
 # ---- an administrator's scripts ----

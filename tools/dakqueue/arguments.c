@@ -81,8 +81,39 @@ arguments_usage(FILE *to, const char *name)
 	fprintf(to,
 	        "       which: --sender, --recipient, --domain, --reason, --transport, --nexthop "
 	        "PATTERN\n              --older, --newer AGE  --larger, --smaller SIZE  --state "
-	        "QUEUE,...  --dry-run\n");
+	        "QUEUE,...  --dry-run  --json\n");
 	fprintf(to, "       %s -p | -j | -f | -i ID | -s SITE    as postqueue\n", name);
+}
+
+/* The options with one letter: getopt's string without its colons and the plus. */
+static void
+letters_print(FILE *to, const char *options)
+{
+	for (; *options != '\0'; options++)
+		if (*options != ':' && *options != '+')
+			fprintf(to, "-%c\n", *options);
+}
+
+void
+arguments_words(FILE *to, const char *name)
+{
+	static const char *const queues[] = { "incoming", "active", "deferred",
+		                              "hold",     "corrupt", "maildrop" };
+	const struct persona    *persona = persona_find(name);
+
+	fputs("--help\n--version\n", to);
+	letters_print(to, (persona->flags & IS_QSHAPE) != 0 ? SUMMARY_OPTIONS : persona->options);
+	if ((persona->flags & (IS_QSHAPE | IS_POSTSUPER)) != 0)
+		for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++)
+			fprintf(to, "%s\n", queues[i]);
+	if ((persona->flags & TAKES_COMMANDS) == 0)
+		return;
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (commands[i].verb != VERB_NOTHING)
+			fprintf(to, "%s\n", commands[i].name);
+	for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++)
+		fprintf(to, "summary %s\n", queues[i]);
+	select_words(to);
 }
 
 static const struct command *

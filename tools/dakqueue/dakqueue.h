@@ -102,11 +102,14 @@ struct arguments {
 bool arguments_read(struct arguments *arguments, const char *name, int argc, char **argv);
 void arguments_free(struct arguments *arguments);
 void arguments_usage(FILE *to, const char *name);
+/* One word a line, for a shell's completion. */
+void arguments_words(FILE *to, const char *name);
 
 /* ---- select.c ---- */
 
 /* Takes the long options out of argv; false: one is unknown or its value wrong. */
 bool select_read(struct arguments *arguments, int *argc, char **argv);
+void select_words(FILE *to);
 /* "deferred, hold": bits of enum queue_state, added to *states. */
 bool states_parse(struct slice names, unsigned *states);
 
@@ -118,6 +121,7 @@ typedef bool entry_visit(void *context, const struct msg_queue_entry *entry);
 typedef int  entries_run(struct tool *tool, const struct arguments *arguments, entry_visit *visit,
                          void *context);
 int summary_run(struct tool *tool, const struct arguments *arguments, entries_run *entries);
+#define SUMMARY_OPTIONS "+c:splm:b:t:w:N:n:v"
 /* The options of qshape; states when it names no queues. */
 bool summary_read(struct arguments *arguments, int argc, char **argv, unsigned states);
 

@@ -161,6 +161,10 @@ main(int argc, char **argv)
 		arguments_usage(stdout, tool.name);
 		return EX_OK;
 	}
+	if (argc > 1 && strcmp(argv[1], "--complete") == 0) {
+		arguments_words(stdout, tool.name);
+		return EX_OK;
+	}
 	if (config == NULL || geteuid() != getuid())
 		config = DEFAULT_CONFIG_DIRECTORY;
 	if (arguments_read(&arguments, tool.name, argc, argv)) {

@@ -93,6 +93,13 @@ static const struct {
 };
 #define ROW_COUNT (sizeof(rows) / sizeof(rows[0]))
 
+void
+select_words(FILE *to)
+{
+	for (size_t i = 0; i < ROW_COUNT; i++)
+		fprintf(to, "--%s\n", rows[i].name);
+}
+
 static bool
 option_set(struct arguments *arguments, enum option option, const char *value)
 {

@@ -319,7 +319,7 @@ summary_read(struct arguments *arguments, int argc, char **argv, unsigned states
 	int                     option;
 	bool                    is_good = true;
 
-	while (is_good && (option = getopt(argc, argv, "+c:splm:b:t:w:N:n:v")) != -1)
+	while (is_good && (option = getopt(argc, argv, SUMMARY_OPTIONS)) != -1)
 		switch (option) {
 		case 'c': arguments->config_directory = optarg; break;
 		case 's': how->by_sender = true; break;
