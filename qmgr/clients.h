@@ -50,6 +50,8 @@ struct listing {
 void listing_run(struct listing *listing);
 /* On the ids, a line each; how many that concerned. */
 uint64_t listing_act(struct client *client, enum queue_action action, struct slice ids);
+/* Of what pickup has not taken in; how many that concerned. */
+uint64_t dropped_remove(const struct qmgr *qmgr, struct slice id);
 
 /* ---- explain.c ---- */
 

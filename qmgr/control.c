@@ -263,6 +263,8 @@ serve_act(struct client *client, struct ipc_frame *frame)
 		return end_send(client, CONTROL_OK, flush_all(client), "");
 	if (!is_all) {
 		count = listing_act(client, (enum queue_action)act.action, act.queue_id);
+		if (count == 0 && act.action == QUEUE_ACT_DELETE)
+			count = dropped_remove(client->qmgr, act.queue_id);
 		return end_send(client, count > 0 ? CONTROL_OK : CONTROL_NOT_FOUND, count, "");
 	}
 	struct listing listing = { .client = client,

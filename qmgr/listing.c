@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/base/log.h"
+#include "lib/queue/dropped.h"
 #include "lib/queue/entry.h"
 #include "lib/queue/filter.h"
 
@@ -60,6 +62,15 @@ listing_act(struct client *client, enum queue_action action, struct slice ids)
 		count += ask.count;
 	}
 	return count;
+}
+
+uint64_t
+dropped_remove(const struct qmgr *qmgr, struct slice id)
+{
+	if (!queue_dropped_remove(qmgr->queue_fd, id))
+		return 0;
+	log_info_as("postsuper", "%.*s: removed", SLICE_ARGS(id));
+	return 1;
 }
 
 static void
@@ -232,6 +243,32 @@ listing_files(struct listing *listing)
 	buf_free(&visit.list);
 }
 
+/* ---- not taken in yet ---- */
+
+/* All that can be done to it is to remove it. */
+static bool
+visit_dropped(void *context, const struct msg_queue_entry *dropped)
+{
+	struct listing        *listing = context;
+	struct msg_queue_entry entry = *dropped;
+
+	if ((listing->only.length > 0 && !slice_equal(listing->only, entry.queue_id)) ||
+	    !queue_filter_matches(&listing->filter, &entry))
+		return true;
+	if (listing->action == 0)
+		listing->has_failed = !entry_send(listing, &entry);
+	else
+		listing->count += dropped_remove(listing->client->qmgr, entry.queue_id);
+	return !listing->has_failed;
+}
+
+static void
+listing_dropped(struct listing *listing)
+{
+	if (listing->action == 0 || listing->action == QUEUE_ACT_DELETE)
+		(void)queue_dropped_each(listing->client->qmgr->queue_fd, visit_dropped, listing);
+}
+
 void
 listing_run(struct listing *listing)
 {
@@ -245,6 +282,9 @@ listing_run(struct listing *listing)
 		listing_files(listing);
 	if (listing->id_count > 0)
 		portion_act(listing);
+	if (!listing->has_failed && !listing->is_memory_only &&
+	    queue_filter_has_state(filter, QUEUE_MAILDROP))
+		listing_dropped(listing);
 	buf_free(&listing->ids);
 	hash_free(&listing->in_memory, NULL);
 }

@@ -33,7 +33,9 @@ message_visit(struct slice id, void *value, void *context)
 	case QUEUE_DEFERRED: count->totals.deferred++; break;
 	case QUEUE_INCOMING:
 	case QUEUE_ACTIVE:
-	case QUEUE_CORRUPT: count->totals.active++; break;
+	case QUEUE_CORRUPT:
+	case QUEUE_MAILDROP:
+	case QUEUE_STATES: count->totals.active++; break;
 	}
 }
 

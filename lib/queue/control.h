@@ -2,7 +2,15 @@
 #ifndef DAKIYA_QUEUE_CONTROL_H
 #define DAKIYA_QUEUE_CONTROL_H
 
-enum queue_state { QUEUE_INCOMING, QUEUE_ACTIVE, QUEUE_DEFERRED, QUEUE_HOLD, QUEUE_CORRUPT };
+enum queue_state {
+	QUEUE_INCOMING,
+	QUEUE_ACTIVE,
+	QUEUE_DEFERRED,
+	QUEUE_HOLD,
+	QUEUE_CORRUPT,
+	QUEUE_MAILDROP, /* left by a user, not taken in yet */
+	QUEUE_STATES
+};
 
 enum queue_action {
 	QUEUE_ACT_FLUSH = 1, /* try now: all, one id, or one site */

@@ -139,7 +139,7 @@ queue_filter_needs_entry(const struct msg_queue_filter *filter)
 bool
 queue_filter_matches(const struct msg_queue_filter *filter, const struct msg_queue_entry *entry)
 {
-	if (entry->state > QUEUE_CORRUPT ||
+	if (entry->state >= QUEUE_STATES ||
 	    !queue_filter_has_state(filter, (enum queue_state)entry->state))
 		return false;
 	if (filter->arrived_from_us != 0 && entry->arrival_us < filter->arrived_from_us)

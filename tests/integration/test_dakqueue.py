@@ -412,3 +412,70 @@ def test_while_the_mail_system_is_down_the_owner_reads_the_queue(queue):
                 "postqueue: fatal: Queue report unavailable - mail system is down\n")
     finally:
         queue.start()
+
+
+# ---- what users left in maildrop/: this host has no pickup ----
+
+def leave(host, *recipients, sender="carol@client.test"):
+    """A message by sendmail(1); the only thing in maildrop/ that is new: its id."""
+    known = {path.name for path in (host.queue / "maildrop").iterdir()}
+    dakiya.run(dakiya.BUILD / "bin" / "sendmail", "-C", host.config, "-f", sender, *recipients,
+               stdin="Subject: left\n\nhello\n")
+    (queue_id,) = {path.name for path in (host.queue / "maildrop").iterdir()} - known
+    return queue_id
+
+
+def test_mail_that_is_not_taken_in_yet_is_listed(queue):
+    queue_id = leave(queue, "a@one.test", '"b c"@two.test')
+    deferred = defer(queue, "d@one.test")
+    known = entry(queue, queue_id)
+    assert known["queue_name"] == "maildrop" and known["sender"] == "carol@client.test"
+    assert [one["address"] for one in known["recipients"]] == ["a@one.test", '"b c"@two.test']
+    assert abs(known["arrival_time"] - time.time()) < 60 and 10 < known["message_size"] < 200
+    assert f"\n{queue_id} " in queue.tool("dakqueue", "list").stdout
+    assert queue_id not in queue.tool("dakqueue", "list", "--state", "deferred").stdout
+    assert deferred not in queue.tool("dakqueue", "list", "--state", "maildrop").stdout
+    assert run_as(queue, "qshape", "maildrop").stdout.splitlines()[1].split()[1] == "2"
+    assert queue_id in run_as(queue, "mailq", uid=NOBODY if os.geteuid() == 0 else None).stdout
+    queue.stop()
+    try:
+        assert entry(queue, queue_id) == known
+        also = leave(queue, "e@two.test", sender="")
+        assert entry(queue, also)["sender"] == "MAILER-DAEMON"
+        assert run_as(queue, "postsuper", "-d", also).stderr.endswith("Deleted: 1 message\n")
+        assert entry(queue, also) is None and entry(queue, queue_id) == known
+    finally:
+        queue.start()
+    assert run_as(queue, "postsuper", "-h", queue_id).stderr == \
+        "postsuper: Placed on hold: 0 messages\n"
+    assert run_as(queue, "postsuper", "-d", "ALL", "maildrop").stderr == \
+        "postsuper: Deleted: 1 message\n"
+    assert not list((queue.queue / "maildrop").iterdir())
+    assert entry(queue, deferred)["queue_name"] == "deferred"
+
+
+def test_what_is_no_mail_in_maildrop_hurts_no_listing(queue):
+    """Any user may put anything there."""
+    drop = queue.queue / "maildrop"
+    (drop / "garbage").write_bytes(b"\0\xff" * 5000)
+    (drop / "emptyone").write_bytes(b"")
+    (drop / "hugehead").write_bytes(b"\xff\xff\xff\x7f\xb4\0\0\0" + b"x" * 100)
+    os.mkfifo(drop / "fifofifo")
+    (drop / "linkedto").symlink_to("/etc/shadow")
+    (drop / "directory").mkdir()
+    (drop / ".unfinished").write_bytes(b"x")
+    try:
+        assert queue.tool("dakqueue", "list", timeout=10).stdout == "Mail queue is empty\n"
+    finally:
+        for path in drop.iterdir():
+            path.rmdir() if path.name == "directory" else path.unlink()
+
+
+def test_one_of_several_recipients_that_control_a_terminal_in_maildrop(queue):
+    """A file that was made by hand: what sendmail(1) refuses is shown without its controls."""
+    queue_id = leave(queue, "a@one.test")
+    path = queue.queue / "maildrop" / queue_id
+    path.write_bytes(path.read_bytes().replace(b"a@one.test", b"\x1b]2;x@o.t"))
+    assert entry(queue, queue_id)["recipients"][0]["address"]
+    assert not re.search("[\x00-\x09\x0b-\x1f]", queue.tool("dakqueue", "list").stdout)
+    queue.tool("dakqueue", "delete", queue_id)

@@ -214,8 +214,8 @@ queue_search(struct queue *queue, struct trace *trace)
 
 /* ---- as text ---- */
 
-static const char *const state_names[] = { "coming in", "active", "deferred", "on hold",
-	                                   "damaged" };
+static const char *const state_names[] = { "coming in", "active",  "deferred",
+	                                   "on hold",   "damaged", "in maildrop" };
 
 static void
 print_entry(void *context, const struct msg_queue_entry *entry)
@@ -230,7 +230,7 @@ print_entry(void *context, const struct msg_queue_entry *entry)
 	if (when > clock_wall_s() && localtime_r(&when, &date) != NULL)
 		strftime(text, sizeof(text), "%b %e %H:%M:%S", &date);
 	printf("  now: %s, %" PRIu32 " attempts so far",
-	       entry->state <= QUEUE_CORRUPT ? state_names[entry->state] : "in the queue",
+	       entry->state < QUEUE_STATES ? state_names[entry->state] : "in the queue",
 	       entry->attempts);
 	printf(entry->state == QUEUE_DEFERRED ? ", the next one %s\n" : "\n", text);
 	while (msg_queue_recipient_next(&list, &recipient)) {
@@ -321,14 +321,15 @@ json_lines(struct buf *out, const struct trace_story *story)
 static void
 json_entry(void *context, const struct msg_queue_entry *entry)
 {
-	static const char *const names[] = { "incoming", "active", "deferred", "hold", "corrupt" };
-	struct buf              *out = context;
-	struct slice             list = entry->recipients;
+	static const char *const   names[] = { "incoming", "active",  "deferred",
+		                               "hold",     "corrupt", "maildrop" };
+	struct buf                *out = context;
+	struct slice               list = entry->recipients;
 	struct msg_queue_recipient recipient;
 
 	buf_append_text(out, ",\"queue\":{");
 	json_append_member(out, "queue_name",
-	                   slice_from(entry->state <= QUEUE_CORRUPT ? names[entry->state] : ""));
+	                   slice_from(entry->state < QUEUE_STATES ? names[entry->state] : ""));
 	buf_append_format(out,
 	                  ",\"attempts\":%" PRIu32 ",\"next_attempt\":%" PRId64 ",\"recipients\":[",
 	                  entry->attempts, entry->next_attempt_us / 1000000);

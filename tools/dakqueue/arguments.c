@@ -97,22 +97,20 @@ letters_print(FILE *to, const char *options)
 void
 arguments_words(FILE *to, const char *name)
 {
-	static const char *const queues[] = { "incoming", "active", "deferred",
-		                              "hold",     "corrupt", "maildrop" };
-	const struct persona    *persona = persona_find(name);
+	const struct persona *persona = persona_find(name);
 
 	fputs("--help\n--version\n", to);
 	letters_print(to, (persona->flags & IS_QSHAPE) != 0 ? SUMMARY_OPTIONS : persona->options);
 	if ((persona->flags & (IS_QSHAPE | IS_POSTSUPER)) != 0)
-		for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++)
-			fprintf(to, "%s\n", queues[i]);
+		for (uint32_t i = 0; i < QUEUE_STATES; i++)
+			fprintf(to, "%s\n", state_name(i));
 	if ((persona->flags & TAKES_COMMANDS) == 0)
 		return;
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (commands[i].verb != VERB_NOTHING)
 			fprintf(to, "%s\n", commands[i].name);
-	for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++)
-		fprintf(to, "summary %s\n", queues[i]);
+	for (uint32_t i = 0; i < QUEUE_STATES; i++)
+		fprintf(to, "summary %s\n", state_name(i));
 	select_words(to);
 }
 
@@ -206,25 +204,9 @@ option_take(struct arguments *arguments, const struct persona *persona, int opti
 static bool
 queues_take(struct arguments *arguments, char **names, size_t count)
 {
-	static const char *const queues[] = { "incoming", "active", "deferred", "hold", "corrupt" };
-	size_t                   elsewhere = 0;
-
-	for (size_t i = 0; i < count; i++) {
-		unsigned state = 0;
-
-		/* What is in maildrop/ is no part of the queue yet. */
-		if (strcmp(names[i], "maildrop") == 0) {
-			elsewhere++;
-			continue;
-		}
-		while (state < 5 && strcmp(queues[state], names[i]) != 0)
-			state++;
-		if (state == 5)
+	for (size_t i = 0; i < count; i++)
+		if (!state_parse(slice_from(names[i]), &arguments->states))
 			return false;
-		arguments->states |= 1u << state;
-	}
-	if (elsewhere > 0 && arguments->states == 0)
-		arguments->step_count = 0; /* nothing to do there */
 	return true;
 }
 

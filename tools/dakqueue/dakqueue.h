@@ -23,6 +23,8 @@ void print_entry(struct printer *printer, const struct msg_queue_entry *entry);
 void print_json(const struct msg_queue_entry *entry);
 /* "deferred" */
 const char *state_name(uint32_t state);
+/* Its bit of enum queue_state, added to *states; false: there is no such queue. */
+bool state_parse(struct slice name, unsigned *states);
 /* What stands behind the last entry. */
 void print_end(const struct printer *printer);
 

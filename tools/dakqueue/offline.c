@@ -13,6 +13,7 @@
 #include "lib/base/hash.h"
 #include "lib/base/number.h"
 #include "lib/io/file.h"
+#include "lib/queue/dropped.h"
 #include "lib/queue/entry.h"
 #include "lib/queue/filter.h"
 #include "lib/queue/id.h"
@@ -159,6 +160,16 @@ visit_file(void *context, int directory, const char *id, enum queue_state state)
 	       !stored_file_parse(buf_slice(&offline->bytes), &file) || file_take(offline, &file);
 }
 
+static bool
+visit_dropped(void *context, const struct msg_queue_entry *entry)
+{
+	struct offline *offline = context;
+
+	return (offline->only.length > 0 && !slice_equal(offline->only, entry->queue_id)) ||
+	       !queue_filter_matches(&offline->filter, entry) ||
+	       offline->visit(offline->context, entry);
+}
+
 static void
 journal_visit(struct offline *offline, struct journal *journal)
 {
@@ -215,7 +226,9 @@ offline_entries(struct tool *tool, const struct arguments *arguments, entry_visi
 	        tool->name);
 	journal_visit(&offline, &journal);
 	journal_free(&journal);
-	bool is_read = queue_files_visit(AT_FDCWD, visit_file, &offline);
+	bool is_read = queue_files_visit(AT_FDCWD, visit_file, &offline) &&
+	               (!queue_filter_has_state(&offline.filter, QUEUE_MAILDROP) ||
+	                queue_dropped_each(AT_FDCWD, visit_dropped, &offline));
 	buf_free(&offline.bytes);
 	buf_free(&offline.list);
 	return is_read ? EX_OK : not_readable(tool);
@@ -307,7 +320,9 @@ visit_remove(void *context, const struct msg_queue_entry *entry)
 		print_entry(&removal->printer, entry);
 		return true;
 	}
-	bool is_gone = files_remove(entry->queue_id);
+	bool is_gone = entry->state == QUEUE_MAILDROP
+	                       ? queue_dropped_remove(AT_FDCWD, entry->queue_id)
+	                       : files_remove(entry->queue_id);
 	if (hash_get(&removal->journal.live, entry->queue_id) != NULL)
 		is_gone = journal_done(&removal->journal, entry->queue_id);
 	if (is_gone) {

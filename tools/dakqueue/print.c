@@ -14,12 +14,26 @@
 #define REASON_END 76 /* so that the bracket behind it stands in column 78 */
 #define TEXT_MOST  (1u << 20)
 
-static const char *const state_names[] = { "incoming", "active", "deferred", "hold", "corrupt" };
+static const char *const state_names[QUEUE_STATES] = { "incoming", "active",  "deferred",
+	                                               "hold",     "corrupt", "maildrop" };
 
 const char *
 state_name(uint32_t state)
 {
-	return state <= QUEUE_CORRUPT ? state_names[state] : "unknown";
+	return state < QUEUE_STATES ? state_names[state] : "unknown";
+}
+
+bool
+state_parse(struct slice name, unsigned *states)
+{
+	unsigned state = 0;
+
+	while (state < QUEUE_STATES && !slice_equal(slice_from(state_names[state]), name))
+		state++;
+	if (state == QUEUE_STATES)
+		return false;
+	*states |= 1u << state;
+	return true;
 }
 
 /* An address as it is shown; the null sender has Postfix's name. */

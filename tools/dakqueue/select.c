@@ -45,18 +45,11 @@ size_parse(const char *text, uint64_t *bytes)
 bool
 states_parse(struct slice names, unsigned *states)
 {
-	static const char *const known[] = { "incoming", "active", "deferred", "hold", "corrupt" };
-	struct slice             name;
+	struct slice name;
 
-	while (slice_next_word(&names, ", ", &name)) {
-		unsigned state = 0;
-
-		while (state < 5 && !slice_equal(slice_from(known[state]), name))
-			state++;
-		if (state == 5)
+	while (slice_next_word(&names, ", ", &name))
+		if (!state_parse(name, states))
 			return false;
-		*states |= 1u << state;
-	}
 	return *states != 0;
 }
 

@@ -347,8 +347,7 @@ summary_read(struct arguments *arguments, int argc, char **argv, unsigned states
 		default: is_good = false; break;
 		}
 	for (int i = optind; is_good && i < argc; i++)
-		is_good = strcmp(argv[i], "maildrop") == 0 ||
-		          states_parse(slice_from(argv[i]), &arguments->filter.states);
+		is_good = state_parse(slice_from(argv[i]), &arguments->filter.states);
 	if (arguments->filter.states == 0)
 		arguments->filter.states = states;
 	return is_good;

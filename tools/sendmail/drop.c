@@ -7,13 +7,14 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
-#include "lib/base/encode.h"
 #include "lib/base/random.h"
 #include "lib/io/file.h"
 #include "lib/ipc/frame.h"
+#include "lib/queue/id.h"
 #include "tools/sendmail/sendmail.h"
 
-#define WRITE_MOST (256u * 1024)
+#define WRITE_MOST     (256u * 1024)
+#define DROP_NAME_MOST (1 + QUEUE_ID_MOST)
 
 struct writer {
 	int           fd;
@@ -41,18 +42,16 @@ frame_write(void *context, uint32_t type, struct ipc_encoding *encoding)
 	return writer->bytes.length < WRITE_MOST / 2 || writer_flush(writer);
 }
 
-/* A dot in front while it is written; nobody else can guess it. */
-static bool
-name_make(char name[100])
+/* A dot in front while it is written; nobody else can guess it. What is behind it looks like a
+ * queue id: listings show it. */
+static void
+name_make(char name[DROP_NAME_MOST])
 {
-	unsigned char bytes[12];
-	struct buf    text = BUF(64);
+	uint32_t number;
 
-	random_bytes(bytes, sizeof(bytes));
-	bool is_made = hex_encode(slice_of((const char *)bytes, sizeof(bytes)), &text);
-	snprintf(name, 100, ".%lld.%s", (long long)clock_wall_us(), buf_text(&text));
-	buf_free(&text);
-	return is_made;
+	random_bytes(&number, sizeof(number));
+	name[0] = '.';
+	queue_id_format(name + 1, clock_wall_us(), number);
 }
 
 /* Written, synced, renamed. The directory cannot be opened by who may not list it: its file system
@@ -82,15 +81,15 @@ bool
 letter_drop(struct tool *tool, const struct letter *letter, struct error *error)
 {
 	struct writer writer = { .fd = -1, .bytes = BUF(WRITE_MOST), .error = error };
-	char          name[100];
+	char          name[DROP_NAME_MOST];
 	bool          is_good = false;
 
 	int directory = open(SUBMIT_DIRECTORY, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (directory < 0)
 		return error_set_errno(error, "open %s/" SUBMIT_DIRECTORY, tool->queue_directory);
-	if (name_make(name))
-		writer.fd = openat(directory, name,
-		                   O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
+	name_make(name);
+	writer.fd =
+		openat(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
 	if (writer.fd < 0)
 		error_set_errno(error, "create a file in %s/" SUBMIT_DIRECTORY,
 		                tool->queue_directory);
