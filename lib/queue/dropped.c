@@ -12,8 +12,9 @@
 #include "lib/queue/id.h"
 #include "lib/queue/submit.h"
 
-#define HEAD_MOST (4u << 20) /* bytes of a file that are looked at: the envelope stands in front   \
-	                      */
+#define HEAD_MOST                                                                                  \
+	(4u << 20) /* bytes of a file that are looked at: the envelope stands in front             \
+	            */
 
 struct dropped {
 	struct buf           bytes, list; /* used again for each file */

@@ -401,7 +401,7 @@ def test_while_the_mail_system_is_down_the_owner_reads_the_queue(queue):
         assert by_id == {one["queue_id"]: one for one in objects}
         assert queue.tool("dakqueue", "show", waiting).stdout == shown
         assert queue.tool("dakqueue", "show", "noSuchId1", check=False).returncode == NO_INPUT
-        for arguments in (["flush"], ["expire", "ALL"], ["hold", held]):
+        for arguments in (["flush"], ["flush", "-s", "one.test"], ["why", held], ["suspended"]):
             result = queue.tool("dakqueue", *arguments, check=False)
             assert result.returncode == DOWN and result.stdout == ""
             assert result.stderr == "dakqueue: the mail system is down\n"
@@ -479,3 +479,92 @@ def test_one_of_several_recipients_that_control_a_terminal_in_maildrop(queue):
     assert entry(queue, queue_id)["recipients"][0]["address"]
     assert not re.search("[\x00-\x09\x0b-\x1f]", queue.tool("dakqueue", "list").stdout)
     queue.tool("dakqueue", "delete", queue_id)
+
+
+# ---- what an administrator changes while the mail system is down ----
+
+def test_all_that_changes_messages_is_done_while_the_mail_system_is_down(queue):
+    names = "held released requeued expired forced other".split()
+    ids = {name: defer(queue, f"{name}@one.test", sender="alice@example.test") for name in names}
+    queue.tool("dakqueue", "hold", ids["released"], ids["requeued"], ids["forced"])
+    dakiya.wait_for("hold", lambda: len(list(queue.queue.glob("hold/*"))) == 3)
+    told = len(queue.messages("alice"))
+    queue.stop()
+    try:
+        def says(option, *which):
+            words = [word for name in which for word in (option, ids.get(name, name))]
+            return run_as(queue, "postsuper", *words).stderr.split("directly\n", 1)[1]
+
+        known = dict(ids)
+        assert says("-h", "held") == (f"postsuper: {known['held']}: placed on hold\n"
+                                      "postsuper: Placed on hold: 1 message\n")
+        assert says("-h", "held") == "postsuper: Placed on hold: 0 messages\n"
+        assert says("-H", "released") == (f"postsuper: {known['released']}: released from hold\n"
+                                          "postsuper: Released from hold: 1 message\n")
+        assert says("-r", "requeued", "other").endswith("postsuper: Requeued: 2 messages\n")
+        assert says("-e", "expired") == (f"postsuper: {known['expired']}: expired\n"
+                                         "postsuper: Force-expired: 1 message\n")
+        assert says("-e", "expired") == "postsuper: Force-expired: 0 messages\n"
+        assert says("-f", "forced") == (
+            f"postsuper: {known['forced']}: expired\npostsuper: {known['forced']}: released from "
+            "hold\npostsuper: Force-expired: 1 message\npostsuper: Released from hold: 1 message\n")
+        result = queue.tool("dakqueue", "hold", ids["held"], ids["other"], "noSuchId1", check=False)
+        assert result.returncode == NO_INPUT and "Placed on hold: 1 message" in result.stderr
+        for name in (ids["held"], "noSuchId1"):
+            assert f"{name}: no such message in the queue, or not in that state\n" in result.stderr
+        listed = {one["queue_id"]: one for one in queue.queue_list()}
+        assert {name: listed[ids[name]]["queue_name"] for name in names} == {
+            "held": "hold", "released": "deferred", "requeued": "deferred", "expired": "deferred",
+            "forced": "deferred", "other": "hold"}
+        assert {name for name in names if listed[ids[name]]["forced_expire"]} == {"expired", "forced"}
+    finally:
+        queue.start()
+    # What is due is tried at the start, what has expired is returned.
+    queue.wait_messages("alice", count=told + 2)
+    dakiya.wait_for("the others to rest", lambda: {
+        one["queue_id"]: (one["queue_name"], one["attempts"]) for one in queue.queue_list()} == {
+        ids["held"]: ("hold", 1), ids["other"]: ("hold", 1), ids["released"]: ("deferred", 2),
+        ids["requeued"]: ("deferred", 2)})
+
+
+def test_what_lies_in_the_journal_is_held_and_expired_there(queue):
+    """Mail that was active when the mail system was killed: one recipient of it is delivered."""
+    for pid in queue.processes()["smtp"]:
+        os.kill(pid, signal.SIGSTOP)
+    queue.tool("dakqueue", "flush")
+    before = len(queue.messages("alice"))
+    replies = [queue.send("alice@example.test", ["alice@example.test", "x@slow.test"],
+                          dakiya.message(to="x@slow.test", subject=f"journal {number}"))
+               for number in range(3)]
+    held, expired, other = [re.search(r"queued as (\w+)", reply).group(1) for reply in replies]
+    queue.wait_messages("alice", count=before + 3)
+    dakiya.wait_for("results", lambda: all(
+        [one["address"] for one in (entry(queue, name) or {"recipients": []})["recipients"]] ==
+        ["x@slow.test"] for name in (held, expired, other)))
+    time.sleep(0.3)  # results are synced within 50 ms
+    for pid in queue.processes()["qmgr"]:
+        os.kill(pid, signal.SIGSTOP)  # it must not see its agents die
+    queue.kill()
+    try:
+        dakiya.wait_for("the end", lambda: "is read from disk" in
+                        queue.tool("dakqueue", "list", check=False).stderr)
+        listed = {one["queue_id"]: one for one in queue.queue_list()}
+        assert [one["address"] for one in listed[held]["recipients"]] == ["x@slow.test"]
+        assert "Placed on hold: 1 message\n" in queue.tool("dakqueue", "hold", held).stderr
+        assert "Force-expired: 1 message\n" in queue.tool("dakqueue", "expire", expired).stderr
+        listed = {one["queue_id"]: one for one in queue.queue_list()}
+        assert {name: (one["queue_name"], one["forced_expire"]) for name, one in listed.items()} == {
+            held: ("hold", False), expired: ("active", True), other: ("active", False)}
+        assert [one["address"] for one in listed[held]["recipients"]] == ["x@slow.test"]
+    finally:
+        queue.start()
+    assert not re.search(r"[1-9]\d* damaged", queue.log())
+    queue.wait_log(rf"{expired}: from=<alice@example\.test>, status=force-expired")
+    notice = queue.wait_messages("alice", count=before + 4)[-1]
+    assert b"message is administratively expired" in notice and b"x@slow.test" in notice
+    dakiya.wait_for("the other to be tried", lambda: (
+        entry(queue, other) or {}).get("queue_name") == "deferred")
+    assert entry(queue, held)["queue_name"] == "hold"
+    queue.tool("dakqueue", "release", held)
+    dakiya.wait_for("it to be tried", lambda: (entry(queue, held) or {}).get("attempts") == 1)
+    assert len(queue.messages("alice")) == before + 4

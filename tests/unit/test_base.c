@@ -646,6 +646,10 @@ any_bytes_become_valid_json(void **state)
 	buf_clear(&out);
 	assert_true(json_append_string(&out, SLICE("\xff\xc3\xa4")));
 	assert_slice(buf_slice(&out), "\"???\"");
+	buf_clear(&out);
+	/* C1 controls move terminals; U+00A0 is the first that does not. */
+	assert_true(json_append_string(&out, SLICE("\xc2\x9b\xc2\x80\xc2\xa0")));
+	assert_slice(buf_slice(&out), "\"\\u009b\\u0080\xc2\xa0\"");
 	buf_free(&out);
 }
 

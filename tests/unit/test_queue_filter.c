@@ -126,6 +126,40 @@ a_null_sender_is_asked_for_with_its_brackets(void **state)
 	(void)state;
 	made.entry.sender = SLICE_EMPTY;
 	assert_true(queue_filter_matches(&filter, &made.entry));
+	/* By its name in listings, too, which no other sender has. */
+	filter.sender = SLICE("Mailer-Daemon");
+	assert_true(queue_filter_matches(&filter, &made.entry));
+	made.entry.sender = SLICE("alice@example.org");
+	assert_false(queue_filter_matches(&filter, &made.entry));
+	made.entry.sender = SLICE("mailer-daemon@example.org");
+	assert_true(queue_filter_matches(&filter, &made.entry));
+	buf_free(&made.list);
+}
+
+static void
+an_address_is_found_as_it_is_and_as_listings_quote_it(void **state)
+{
+	static const struct {
+		const char *pattern, *sender;
+		bool        matches;
+	} rows[] = {
+		{ "two words@one.test", "two words@one.test", true },
+		{ "\"two words\"@one.test", "two words@one.test", true },
+		{ "\"TWO*", "two words@one.test", true },
+		{ "\"a\\\"b\"@one.test", "a\"b@one.test", true },
+		{ "a\"b", "a\"b@one.test", true },
+		{ "\"alice\"@one.test", "alice@one.test", false },
+	};
+	struct scene made = scene();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct msg_queue_filter filter = { .sender = slice_from(rows[i].pattern) };
+
+		made.entry.sender = slice_from(rows[i].sender);
+		if (queue_filter_matches(&filter, &made.entry) != rows[i].matches)
+			fail_msg("row %zu", i);
+	}
 	buf_free(&made.list);
 }
 
@@ -149,6 +183,7 @@ main(void)
 		cmocka_unit_test(many_stars_do_not_take_for_ever),
 		cmocka_unit_test(every_condition_must_hold),
 		cmocka_unit_test(a_null_sender_is_asked_for_with_its_brackets),
+		cmocka_unit_test(an_address_is_found_as_it_is_and_as_listings_quote_it),
 		cmocka_unit_test(only_a_condition_on_the_queue_needs_no_look_into_a_message),
 	};
 

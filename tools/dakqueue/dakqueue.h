@@ -166,7 +166,8 @@ int remote_suspended(struct tool *tool, enum list_form form);
 /* While qmgr is down. */
 int offline_entries(struct tool *tool, const struct arguments *arguments, entry_visit *visit,
                     void *context);
-int offline_delete(struct tool *tool, const struct arguments *arguments, const struct step *step);
+/* All but a flush. */
+int offline_act(struct tool *tool, const struct arguments *arguments, const struct step *step);
 int offline_list(struct tool *tool, const struct arguments *arguments);
 int offline_show(struct tool *tool, const char *id, unsigned parts);
 /* EX_OK when connected; EX_UNAVAILABLE when nobody answers, without a word. */

@@ -70,8 +70,8 @@ act_run(struct tool *tool, const struct arguments *arguments, const struct step 
 		return remote_select(tool, arguments, step);
 	if (is_up)
 		return remote_act(tool, arguments, step);
-	if (step->command->action == QUEUE_ACT_DELETE && arguments->site == NULL)
-		return offline_delete(tool, arguments, step);
+	if (step->command->action != QUEUE_ACT_FLUSH && arguments->site == NULL)
+		return offline_act(tool, arguments, step);
 	return down(tool, step->command->action == QUEUE_ACT_FLUSH);
 }
 

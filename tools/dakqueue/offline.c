@@ -1,4 +1,4 @@
-/* offline.c - the queue as it lies on disk, for root while qmgr is down. */
+/* offline.c - lists the queue as it lies on disk, for root while qmgr is down. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,34 +9,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "lib/base/array.h"
-#include "lib/base/hash.h"
 #include "lib/base/number.h"
-#include "lib/io/file.h"
 #include "lib/queue/dropped.h"
 #include "lib/queue/entry.h"
 #include "lib/queue/filter.h"
 #include "lib/queue/id.h"
-#include "tools/dakqueue/dakqueue.h"
+#include "tools/dakqueue/offline.h"
 
-#define LIST_MOST  (16u << 20)
-#define FILE_MOST  (64u << 20)
-#define LOCK_TRIES 20 /* of 0.1 s */
+#define LIST_MOST (16u << 20)
+#define FILE_MOST (64u << 20)
 
-/* ---- the journal: which of its messages are not done ---- */
-
-struct segment {
-	char               *bytes;
-	char                name[24];
-	struct segment_walk walk;
-};
-
-struct journal {
-	ARRAY(struct segment) segments;
-	ARRAY(struct slice) payloads; /* of messages, in order */
-	struct hash live;             /* id -> something */
-	uint64_t    tail;
-};
+/* ---- the journal ---- */
 
 static int
 segment_compare(const void *left, const void *right)
@@ -68,6 +51,26 @@ segment_add(struct journal *journal, int active_fd, const char *name)
 		journal->tail = segment.walk.tail;
 }
 
+static void *
+place_value(size_t place)
+{
+	return (void *)(uintptr_t)place;
+}
+
+static void
+result_add(struct journal *journal, struct slice payload)
+{
+	struct msg_stored_result result;
+
+	if (!stored_result_decode(payload, &result))
+		return;
+	size_t previous = (size_t)(uintptr_t)hash_get(&journal->known, result.queue_id);
+	struct journal_result one = { .payload = payload, .previous = previous };
+	if (ARRAY_PUSH(&journal->results, one))
+		hash_put(&journal->known, result.queue_id, place_value(journal->results.count),
+		         NULL);
+}
+
 static void
 segment_read(struct journal *journal, struct segment *segment)
 {
@@ -83,16 +86,49 @@ segment_read(struct journal *journal, struct segment *segment)
 	while ((step = segment_next(&segment->walk, &record, &offset, &damage)) != SEGMENT_END) {
 		if (step != SEGMENT_RECORD)
 			continue;
-		if (record.type == RECORD_DONE && stored_done_decode(record.payload, &done))
+		if (record.type == RECORD_DONE && stored_done_decode(record.payload, &done)) {
 			hash_remove(&journal->live, done.queue_id);
-		else if (record.type == RECORD_MESSAGE &&
-		         stored_message_decode(record.payload, &commit, &envelope, &count) &&
-		         ARRAY_PUSH(&journal->payloads, record.payload))
-			hash_put(&journal->live, commit.queue_id, journal, NULL);
+			hash_remove(&journal->known, done.queue_id);
+		} else if (record.type == RECORD_RESULT) {
+			result_add(journal, record.payload);
+		} else if (record.type == RECORD_MESSAGE &&
+		           stored_message_decode(record.payload, &commit, &envelope, &count) &&
+		           ARRAY_PUSH(&journal->payloads, record.payload)) {
+			hash_put(&journal->live, commit.queue_id,
+			         place_value(journal->payloads.count), NULL);
+		}
 	}
 }
 
-static bool
+struct slice
+journal_message(const struct journal *journal, struct slice id)
+{
+	size_t place = (size_t)(uintptr_t)hash_get(&journal->live, id);
+
+	return place == 0 ? SLICE_EMPTY : journal->payloads.items[place - 1];
+}
+
+/* They are chained from the last one to the first. */
+bool
+journal_results(const struct journal *journal, struct slice id, struct buf *records)
+{
+	size_t last = (size_t)(uintptr_t)hash_get(&journal->known, id), count = 0;
+	bool   is_good = true;
+
+	for (size_t at = last; at != 0; at = journal->results.items[at - 1].previous)
+		count++;
+	for (size_t wanted = count; wanted > 0 && is_good; wanted--) {
+		size_t at = last;
+
+		for (size_t i = 1; i < wanted; i++)
+			at = journal->results.items[at - 1].previous;
+		is_good = record_append(records, RECORD_RESULT, 0,
+		                        journal->results.items[at - 1].payload);
+	}
+	return is_good;
+}
+
+bool
 journal_read(struct journal *journal)
 {
 	int            fd = open("active", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -115,14 +151,16 @@ journal_read(struct journal *journal)
 	return true;
 }
 
-static void
+void
 journal_free(struct journal *journal)
 {
 	for (size_t i = 0; i < journal->segments.count; i++)
 		free(journal->segments.items[i].bytes);
 	ARRAY_FREE(&journal->segments);
 	ARRAY_FREE(&journal->payloads);
+	ARRAY_FREE(&journal->results);
 	hash_free(&journal->live, NULL);
+	hash_free(&journal->known, NULL);
 }
 
 /* ---- listing ---- */
@@ -170,25 +208,51 @@ visit_dropped(void *context, const struct msg_queue_entry *entry)
 	       offline->visit(offline->context, entry);
 }
 
+/* Moved to a file, and the journal was not told any more: the file is the message. */
+static bool
+has_file(struct slice id)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "deferred/%c/%.*s", queue_id_subdirectory(id), SLICE_ARGS(id));
+	if (access(path, F_OK) == 0)
+		return true;
+	snprintf(path, sizeof(path), "hold/%.*s", SLICE_ARGS(id));
+	return access(path, F_OK) == 0;
+}
+
+/* One message of the journal; false ends the walk. */
+static bool
+journal_take(struct offline *offline, struct journal *journal, struct slice payload)
+{
+	struct stored_file file = { .message = payload };
+	bool               goes_on = true;
+
+	if (!stored_message_decode(file.message, &file.commit, &file.envelope,
+	                           &file.recipient_count) ||
+	    hash_remove(&journal->live, file.commit.queue_id) == NULL ||
+	    has_file(file.commit.queue_id) ||
+	    (offline->only.length > 0 && !slice_equal(offline->only, file.commit.queue_id)))
+		return true;
+	buf_clear(&offline->bytes);
+	if (journal_results(journal, file.commit.queue_id, &offline->bytes)) {
+		file.results = buf_slice(&offline->bytes);
+		goes_on = file_take(offline, &file);
+	}
+	return goes_on;
+}
+
 static void
 journal_visit(struct offline *offline, struct journal *journal)
 {
 	offline->how.state = QUEUE_ACTIVE;
 	offline->how.mtime_us = 0;
-	for (size_t i = 0; i < journal->payloads.count; i++) {
-		struct stored_file file = { .message = journal->payloads.items[i] };
-
-		if (stored_message_decode(file.message, &file.commit, &file.envelope,
-		                          &file.recipient_count) &&
-		    hash_remove(&journal->live, file.commit.queue_id) != NULL &&
-		    (offline->only.length == 0 ||
-		     slice_equal(offline->only, file.commit.queue_id)) &&
-		    !file_take(offline, &file))
+	for (size_t i = 0; i < journal->payloads.count; i++)
+		if (!journal_take(offline, journal, journal->payloads.items[i]))
 			return;
-	}
 }
 
-static int
+int
 not_readable(const struct tool *tool)
 {
 	bool is_denied = errno == EACCES || errno == EPERM;
@@ -249,217 +313,6 @@ offline_list(struct tool *tool, const struct arguments *arguments)
 
 	if (code == EX_OK)
 		print_end(&printer);
-	return code;
-}
-
-/* ---- deleting ---- */
-
-struct removal {
-	struct tool   *tool;
-	struct journal journal;
-	struct hash    ids; /* that are meant, if has_ids; otherwise what the filter lets through */
-	struct printer printer;
-	bool           has_ids, is_dry_run, has_failed;
-	uint64_t       count;
-};
-
-/* A record "done" behind the last one of the newest segment, as qmgr would write it. */
-static bool
-journal_done(struct journal *journal, struct slice id)
-{
-	struct ipc_encoding    encoding = { .fields = BUF(4096) };
-	struct buf             bytes = BUF(8192);
-	struct msg_stored_done done = { .queue_id = id };
-	struct segment        *newest = &journal->segments.items[journal->segments.count - 1];
-	struct error           error = ERROR_NONE;
-	char                   path[40];
-
-	snprintf(path, sizeof(path), "active/%s", newest->name);
-	bool is_good =
-		msg_stored_done_encode(&encoding, &done) &&
-		record_append(&bytes, RECORD_DONE, newest->walk.epoch,
-	                      buf_slice(&encoding.fields)) &&
-		newest->walk.at + bytes.length + RECORD_HEADER_BYTES <= newest->walk.bytes.length;
-	int fd = is_good ? open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
-	is_good =
-		fd >= 0 &&
-		file_write_all_at(fd, buf_slice(&bytes), (int64_t)newest->walk.at, path, &error) &&
-		fdatasync(fd) == 0;
-	if (is_good)
-		newest->walk.at += bytes.length;
-	if (fd >= 0)
-		close(fd);
-	buf_free(&bytes);
-	buf_free(&encoding.fields);
-	return is_good;
-}
-
-static bool
-files_remove(struct slice id)
-{
-	char path[64];
-	bool is_gone;
-
-	snprintf(path, sizeof(path), "deferred/%c/%.*s", queue_id_subdirectory(id), SLICE_ARGS(id));
-	is_gone = unlink(path) == 0;
-	snprintf(path, sizeof(path), "hold/%.*s", SLICE_ARGS(id));
-	is_gone |= unlink(path) == 0;
-	return is_gone;
-}
-
-static bool
-visit_remove(void *context, const struct msg_queue_entry *entry)
-{
-	struct removal *removal = context;
-	char            path[64];
-
-	if (removal->has_ids && hash_remove(&removal->ids, entry->queue_id) == NULL)
-		return true;
-	removal->count++;
-	if (removal->is_dry_run) {
-		print_entry(&removal->printer, entry);
-		return true;
-	}
-	bool is_gone = entry->state == QUEUE_MAILDROP
-	                       ? queue_dropped_remove(AT_FDCWD, entry->queue_id)
-	                       : files_remove(entry->queue_id);
-	if (hash_get(&removal->journal.live, entry->queue_id) != NULL)
-		is_gone = journal_done(&removal->journal, entry->queue_id);
-	if (is_gone) {
-		snprintf(path, sizeof(path), "spool/%.*s", SLICE_ARGS(entry->queue_id));
-		(void)unlink(path); /* if there is one; otherwise qmgr removes it at its start */
-		if (removal->tool->tells_each && removal->has_ids)
-			fprintf(stderr, "%s: %.*s: removed\n", removal->tool->name,
-			        SLICE_ARGS(entry->queue_id));
-		return true;
-	}
-	removal->count--;
-	removal->has_failed = true;
-	fprintf(stderr, "%s: %.*s: cannot be removed\n", removal->tool->name,
-	        SLICE_ARGS(entry->queue_id));
-	return true;
-}
-
-/* Ids as given, or lines of standard input; false: all are meant. */
-static bool
-ids_collect(struct removal *removal, const struct step *step)
-{
-	char line[256];
-
-	for (size_t i = 0; i < step->id_count; i++) {
-		if (strcmp(step->ids[i], "ALL") == 0)
-			return false;
-		if (strcmp(step->ids[i], "-") != 0) {
-			hash_put(&removal->ids, slice_from(step->ids[i]), removal, NULL);
-			continue;
-		}
-		while (fgets(line, sizeof(line), stdin) != NULL) {
-			struct slice id = slice_trim(slice_from(line));
-
-			if (id.length > 0)
-				hash_put(&removal->ids, id, removal, NULL);
-		}
-	}
-	return true;
-}
-
-static void
-id_missing(struct slice id, void *value, void *context)
-{
-	const struct tool *tool = context;
-
-	(void)value;
-	if (!tool->is_postfix)
-		fprintf(stderr, "%s: %.*s: no such message in the queue, or not in that state\n",
-		        tool->name, SLICE_ARGS(id));
-	else if (!queue_id_is_valid(id))
-		fprintf(stderr, "%s: warning: invalid mail queue id: %.*s\n", tool->name,
-		        SLICE_ARGS(id));
-}
-
-static void
-directories_sync(void)
-{
-	char path[16];
-
-	for (unsigned i = 0; i < 17; i++) {
-		if (i == 16)
-			snprintf(path, sizeof(path), "hold");
-		else
-			snprintf(path, sizeof(path), "deferred/%X", i);
-		int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fd >= 0) {
-			(void)fsync(fd);
-			close(fd);
-		}
-	}
-}
-
-/* The lock that a qmgr which is just starting, or ending, has: the latter lets go soon. */
-static int
-queue_lock(const struct tool *tool)
-{
-	struct error error = ERROR_NONE;
-	int          fd = open("state/lock", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-
-	if (fd < 0) {
-		not_readable(tool);
-		return -1;
-	}
-	for (unsigned i = 0; i < LOCK_TRIES; i++) {
-		struct timespec pause = { .tv_nsec = 100000000L };
-
-		if (file_lock(fd, FILE_LOCK_EXCLUSIVE, false, "state/lock", &error))
-			return fd;
-		nanosleep(&pause, NULL);
-	}
-	fprintf(stderr, "%s: the queue manager has the queue, but does not answer: %s\n",
-	        tool->name, error.text);
-	close(fd);
-	return -1;
-}
-
-static int
-removal_run(struct removal *removal, const struct arguments *arguments, const struct step *step)
-{
-	struct arguments which = *arguments;
-	int              code = EX_OK;
-
-	removal->has_ids = !arguments->is_selected && ids_collect(removal, step);
-	which.filter.states |= arguments->states;
-	which.list_id = which.site = NULL;
-	if (!journal_read(&removal->journal))
-		return not_readable(removal->tool);
-	code = offline_entries(removal->tool, &which, visit_remove, removal);
-	if (code != EX_OK)
-		return code;
-	if (removal->is_dry_run)
-		print_end(&removal->printer);
-	else
-		directories_sync();
-	hash_each(&removal->ids, id_missing, removal->tool);
-	fprintf(stderr, "%s: %s%s: %llu message%s\n", removal->tool->name,
-	        removal->is_dry_run ? "Dry run, nothing is done: " : "", step->command->done,
-	        (unsigned long long)removal->count, removal->count == 1 ? "" : "s");
-	if (removal->has_failed)
-		return EX_IOERR;
-	return removal->ids.count > 0 && !arguments->is_postfix ? EX_DATAERR : EX_OK;
-}
-
-int
-offline_delete(struct tool *tool, const struct arguments *arguments, const struct step *step)
-{
-	struct removal removal = { .tool = tool,
-		                   .printer = { .form = arguments->form },
-		                   .is_dry_run = arguments->is_dry_run };
-	int            lock = queue_lock(tool);
-
-	if (lock < 0)
-		return EX_UNAVAILABLE;
-	int code = removal_run(&removal, arguments, step);
-	hash_free(&removal.ids, NULL);
-	journal_free(&removal.journal);
-	close(lock);
 	return code;
 }
 
