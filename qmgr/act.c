@@ -1,7 +1,9 @@
 /* act.c - what administrators do to messages, carried out in the scheduler. */
 #include "qmgr/control.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "lib/base/log.h"
 #include "lib/queue/entry.h"
@@ -155,14 +157,38 @@ act_on_waiting(struct qmgr *qmgr, struct waiting *waiting, enum queue_action act
 	return false;
 }
 
+/* While the directories are still being read after a start, a file is looked for where it would be.
+ */
+static struct waiting *
+waiting_find(struct qmgr *qmgr, struct slice id)
+{
+	static const enum place places[] = { PLACE_DEFERRED, PLACE_HOLD };
+	struct waiting         *waiting = backlog_find(&qmgr->backlog, id);
+	char                    path[64], name[QUEUE_ID_MOST] = { 0 };
+	struct stat             info;
+
+	if (waiting != NULL || qmgr->is_scanned || !queue_id_is_valid(id))
+		return waiting;
+	memcpy(name, id.data, id.length);
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]) && waiting == NULL; i++) {
+		queue_file_path(path, places[i], name);
+		if (fstatat(qmgr->queue_fd, path, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(info.st_mode))
+			waiting = backlog_put(&qmgr->backlog, name,
+			                      (int64_t)info.st_mtim.tv_sec * 1000000,
+			                      places[i] == PLACE_HOLD);
+	}
+	return waiting;
+}
+
 static bool
 act_on_id(struct qmgr *qmgr, struct slice id, enum queue_action action)
 {
 	struct message *message = message_find(qmgr, id);
-	struct waiting *waiting = backlog_find(&qmgr->backlog, id);
 
 	if (message != NULL && message->backing != BACKED_NOT)
 		return act_on_message(qmgr, message, action);
+	struct waiting *waiting = waiting_find(qmgr, id);
 	return waiting != NULL && act_on_waiting(qmgr, waiting, action);
 }
 
@@ -188,6 +214,7 @@ flush_some(struct qmgr *qmgr, struct ask *ask)
 	if (ask->at == 0 || ask->slots != backlog->slot_count) {
 		if (ask->slots == 0) {
 			schedule_revive(&qmgr->schedule);
+			qmgr->is_scan_flushed = !qmgr->is_scanned;
 			hash_each(&qmgr->messages, flush_visit, qmgr);
 		}
 		ask->slots = backlog->slot_count;

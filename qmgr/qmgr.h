@@ -84,7 +84,8 @@ struct qmgr {
 	uint64_t      next_instance, reserved_instance;
 	bool          has_space;
 	bool          is_draining;
-	bool          is_scanned; /* deferred/ and hold/ are in the backlog */
+	bool          is_scanned;      /* deferred/ and hold/ are in the backlog */
+	bool          is_scan_flushed; /* all was flushed before that: also what comes then */
 	int64_t       next_tick_ms;
 	int64_t       evict_after_ms;    /* moving to files failed: not before */
 	int64_t       complain_after_ms; /* the same trouble is logged once a second */

@@ -43,10 +43,15 @@ scanned_done(struct qmgr *qmgr, struct task *task)
 		/* What came or moved there meanwhile is known better. */
 		if (message_find(qmgr, id) != NULL || backlog_find(&qmgr->backlog, id) != NULL)
 			continue;
-		if (backlog_put(&qmgr->backlog, scan->items[i].id, scan->items[i].due_us,
-		                scan->is_on_hold) == NULL)
+		bool            is_flushed = qmgr->is_scan_flushed && !scan->is_on_hold;
+		int64_t         due_us = is_flushed ? qmgr->now_us : scan->items[i].due_us;
+		struct waiting *waiting =
+			backlog_put(&qmgr->backlog, scan->items[i].id, due_us, scan->is_on_hold);
+		if (waiting == NULL)
 			log_warning("%s: out of memory, not tried before the next start",
 			            scan->items[i].id);
+		else
+			waiting->is_flushed = is_flushed;
 	}
 	if (scan->is_last) {
 		qmgr->is_scanned = true;
