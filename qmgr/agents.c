@@ -79,6 +79,7 @@ agent_close_link(struct qmgr *qmgr, struct agent_link *agent, const char *why)
 		job_return(qmgr, agent, CONTAINER_OF(node, struct job, in_agent));
 	if (agent->has_greeted && worker == NULL) {
 		agent->transport->room -= agent->window;
+		agent->transport->lent -= agent->is_lent ? agent->window : 0;
 		if (--agent->transport->agents == 0)
 			agent->transport->unserved_since_ms = qmgr->now_ms;
 	}
@@ -121,6 +122,8 @@ take_hello(struct qmgr *qmgr, struct agent_link *agent, struct ipc_frame *frame)
 			return false;
 		agent->transport->agents++;
 		agent->transport->room += agent->window;
+		agent->is_lent = hello.is_lent;
+		agent->transport->lent += agent->is_lent ? agent->window : 0;
 		agent->transport->unserved_since_ms = 0;
 	}
 	agent->has_greeted = true;

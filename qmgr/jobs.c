@@ -90,6 +90,7 @@ job_send(struct qmgr *qmgr, struct agent_link *agent, const struct job *job, str
 	/* Nobody can have delivered it without our knowing. */
 	frame.is_fresh =
 		message->is_taken_here && !message->is_retried && message->agent_deaths == 0;
+	frame.patience_ms = destination_patience(job->destination);
 	frame.content = message->commit.content;
 	if (message->is_spooled) {
 		snprintf(path, sizeof(path), "spool/%s", message->id);
@@ -211,7 +212,8 @@ job_free(struct qmgr *qmgr, struct agent_link *agent, struct job *job,
 	free(job);
 	bool was_dead = destination_is_dead(destination);
 	destination_job_ended(destination, report, reason, qmgr->now_ms);
-	if (!was_dead && destination_is_dead(destination)) {
+	/* Dead before: this job came back undone. */
+	if (destination_is_dead(destination) && (!was_dead || destination->lanes > 0)) {
 		snprintf(text, sizeof(text), "delivery temporarily suspended: %s",
 		         destination->dead_reason);
 		destination_defer_all(qmgr, destination, SLICE("4.4.1"), slice_from(text));
@@ -261,6 +263,22 @@ outcome_goes_on(struct qmgr *qmgr, struct job *job, const struct msg_outcome *ou
 	return true;
 }
 
+/* Its recipients wait again. */
+static void
+job_requeue(struct qmgr *qmgr, struct job *job)
+{
+	struct message    *message = job->message;
+	struct msg_outcome later = { .action = OUTCOME_DEFERRED,
+		                     .status = SLICE("4.3.0"),
+		                     .reason = SLICE("out of memory") };
+
+	for (uint32_t i = 0; i < job->count; i++)
+		if (job->recipients[i] != LANE_END &&
+		    !message->recipients[job->recipients[i]].is_settled &&
+		    !lane_add(qmgr, message, job->recipients[i], job->destination, job->kind))
+			settle_here(qmgr, message, job->recipients[i], &later, job->destination);
+}
+
 bool
 job_result(struct qmgr *qmgr, struct agent_link *agent, const struct msg_job_result *result)
 {
@@ -268,8 +286,13 @@ job_result(struct qmgr *qmgr, struct agent_link *agent, const struct msg_job_res
 	struct slice       list = result->outcomes;
 	struct msg_outcome outcome;
 
-	if (job == NULL || result->destination > DESTINATION_NEUTRAL)
+	if (job == NULL || result->destination > DESTINATION_SILENT)
 		return false;
+	if (result->destination == DESTINATION_SILENT) {
+		job_requeue(qmgr, job);
+		job_free(qmgr, agent, job, DESTINATION_SILENT, SLICE_EMPTY);
+		return true;
+	}
 	while (msg_outcome_next(&list, &outcome)) {
 		if (!outcome_is_sane(&outcome, job))
 			return false;
@@ -295,21 +318,9 @@ job_result(struct qmgr *qmgr, struct agent_link *agent, const struct msg_job_res
 void
 job_return(struct qmgr *qmgr, struct agent_link *agent, struct job *job)
 {
-	struct message    *message = job->message;
-	struct msg_outcome later = { .action = OUTCOME_DEFERRED,
-		                     .status = SLICE("4.3.0"),
-		                     .reason = SLICE("out of memory") };
-
-	if (++message->agent_deaths >= DEATHS_MOST) {
+	if (++job->message->agent_deaths >= DEATHS_MOST)
 		job_defer(qmgr, job, "the delivery agent ended without a result");
-	} else {
-		for (uint32_t i = 0; i < job->count; i++)
-			if (job->recipients[i] != LANE_END &&
-			    !message->recipients[job->recipients[i]].is_settled &&
-			    !lane_add(qmgr, message, job->recipients[i], job->destination,
-			              job->kind))
-				settle_here(qmgr, message, job->recipients[i], &later,
-				            job->destination);
-	}
+	else
+		job_requeue(qmgr, job);
 	job_free(qmgr, agent, job, DESTINATION_NEUTRAL, SLICE_EMPTY);
 }

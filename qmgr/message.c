@@ -69,6 +69,7 @@ message_create(struct qmgr *qmgr, char *block, struct slice payload)
 	message->is_spooled = message->commit.is_spooled;
 	message->block = block;
 	qmgr->content_bytes += payload.length;
+	qmgr->recipients += message->count;
 	return message;
 }
 
@@ -93,6 +94,7 @@ message_free(struct qmgr *qmgr, struct message *message)
 	list_remove(&message->in_segment);
 	if (message->is_retried)
 		qmgr->retried--;
+	qmgr->recipients -= message->count;
 	payload_drop(qmgr, message);
 	resolve_forget(message);
 	arena_reset(&message->arena);

@@ -69,6 +69,7 @@ struct qmgr {
 	bool             is_catching_up; /* all intake channels are being read */
 	size_t           retried;        /* of those, the ones that lie in files */
 	size_t           fetching;       /* more of them, being read */
+	size_t           recipients;     /* of all of them */
 	uint64_t         content_bytes;
 	struct list_node touched;         /* messages to be looked at (message_touch) */
 	struct heap      alarms;          /* parked messages */
@@ -172,6 +173,7 @@ struct message {
 	bool              wants_mark; /* that it is to expire is not in its file yet */
 	bool              is_held;    /* on its way to hold/: a flush does not reach it */
 	bool              is_flushed; /* by hand: deferred transports are tried, too */
+	bool              is_put_back; /* in this round some recipients were not tried */
 	bool              is_refused; /* intake: not taken after all, freed when nobody reads it */
 	bool              has_news;   /* results that are not in the journal yet */
 	bool              is_unsaved; /* results that could not be written to its file yet */
@@ -292,6 +294,8 @@ void store_finish(struct qmgr *qmgr, struct message *message);
 void store_supersede(struct qmgr *qmgr, struct message *message);
 /* It rests in a file until next_attempt_us (or on hold) and leaves memory. */
 void store_rest(struct qmgr *qmgr, struct message *message, enum place place);
+/* It rests in its file until next_attempt_us, where nothing has changed. */
+void store_put_back(struct qmgr *qmgr, struct message *message);
 /* Once more: its results could not be written to its file. */
 void store_again(struct qmgr *qmgr, struct message *message);
 /* Moves what is live in the oldest segments to files when there are too many segments. */
@@ -366,7 +370,7 @@ struct agent_link {
 	char               *held; /* nexthop of a connection that it keeps */
 	int64_t             held_until_ms;
 	unsigned            streak; /* jobs in a row because of that */
-	bool                has_greeted;
+	bool                has_greeted, is_lent;
 	int64_t             attached_ms;
 	int64_t             used_ms; /* a worker's: when it last had something to do */
 };

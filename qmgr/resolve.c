@@ -262,6 +262,29 @@ is_suspended(struct qmgr *qmgr, struct message *message, uint32_t index, const s
 	return true;
 }
 
+/* Whether nobody answered there when it was tried last; after a restart that is all we know. */
+static bool
+was_unanswered(const struct recipient *recipient, const struct destination *destination)
+{
+	struct slice       list = recipient->outcome;
+	struct msg_outcome last;
+
+	return list.length > 0 && msg_outcome_next(&list, &last) &&
+	       slice_starts_with(last.status, SLICE("4.4.")) &&
+	       slice_equal(last.transport, slice_from(destination->transport->name)) &&
+	       slice_equal(last.nexthop, slice_from(destination->key));
+}
+
+/* Back to where it was, as if it had not been read yet: nothing was tried. */
+static void
+recipient_put_back(struct qmgr *qmgr, struct message *message, struct recipient *recipient)
+{
+	recipient->is_settled = true;
+	message->unsettled--;
+	message->is_put_back = true;
+	message_touch(qmgr, message);
+}
+
 void
 route_apply(struct qmgr *qmgr, struct message *message, uint32_t index, const struct route *route)
 {
@@ -286,6 +309,12 @@ route_apply(struct qmgr *qmgr, struct message *message, uint32_t index, const st
 		snprintf(text, sizeof(text), "delivery temporarily suspended: %s",
 		         destination->dead_reason);
 		route_defer(qmgr, message, index, route, "4.4.1", text);
+		return;
+	}
+	if (message->is_retried && was_unanswered(recipient, destination))
+		destination_suspect(destination, qmgr->now_ms);
+	if (message->is_retried && destination_is_crowded(destination)) {
+		recipient_put_back(qmgr, message, recipient);
 		return;
 	}
 	recipient->mailbox = arena_copy(&message->arena, route->mailbox);

@@ -3,6 +3,9 @@
 
 #define SECOND_US     INT64_C(1000000)
 #define FETCH_AT_ONCE 500
+#define LARGE_AT_ONCE 200 /* messages, when recipients are too many */
+/* A list of fresh mail that goes out is not disturbed for a few more of its kind. */
+#define OVERFULL_TIMES 10
 
 int64_t
 retry_next_us(const struct parameters *p, int64_t arrival_us, int64_t now_us)
@@ -44,7 +47,23 @@ retry_has_room(const struct parameters *p, const struct active_count *active)
 {
 	size_t most = (size_t)p->qmgr_message_active_limit;
 
+	if (active->recipients >= (size_t)p->qmgr_message_recipient_limit &&
+	    active->retried + active->fetching >= LARGE_AT_ONCE)
+		return false;
 	return active->messages + active->fetching < most &&
 	       active->retried + active->fetching < (most * 3 + 3) / 4 &&
 	       active->fetching < FETCH_AT_ONCE;
+}
+
+bool
+retry_has_too_many_recipients(const struct parameters *p, const struct active_count *active)
+{
+	return active->recipients > (size_t)p->qmgr_message_recipient_limit * OVERFULL_TIMES;
+}
+
+bool
+retry_is_overfull(const struct parameters *p, const struct active_count *active)
+{
+	return active->messages > (size_t)p->qmgr_message_active_limit ||
+	       retry_has_too_many_recipients(p, active);
 }

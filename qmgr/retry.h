@@ -21,12 +21,17 @@ bool    retry_is_over(const struct parameters *p, bool is_null_sender, int64_t a
 bool retry_is_late(const struct parameters *p, int64_t arrival_us, int64_t now_us);
 
 struct active_count {
-	size_t messages; /* in memory */
-	size_t retried;  /* of those, the ones that were tried before */
-	size_t fetching; /* being read */
+	size_t messages;   /* in memory */
+	size_t retried;    /* of those, the ones that were tried before */
+	size_t fetching;   /* being read */
+	size_t recipients; /* of all in memory */
 };
-/* Whether one more that is due may be read: a quarter of the active queue is kept for fresh mail.
- */
+/* Whether one more that is due may be read: a quarter of the active queue is kept for fresh mail,
+ * and recipients have a limit, too, but for a few messages, however large. */
 bool retry_has_room(const struct parameters *p, const struct active_count *active);
+/* Whether there is more in memory than should be: what only waits leaves it. */
+bool retry_is_overfull(const struct parameters *p, const struct active_count *active);
+/* Whether that is so because of lists, which then wait in files. */
+bool retry_has_too_many_recipients(const struct parameters *p, const struct active_count *active);
 
 #endif

@@ -9,6 +9,8 @@
 #include "lib/mail/address.h"
 #include "qmgr/retry.h"
 
+#define PUT_BACK_US INT64_C(60000000) /* what was not tried because its like fill the memory */
+
 /* "alice@example.org" as logs show it; the result lives in out. */
 static struct slice
 sender_text(const struct message *message, struct buf *out)
@@ -62,7 +64,7 @@ void
 round_begin(struct qmgr *qmgr, struct message *message)
 {
 	message->is_round = true;
-	message->has_notice_trouble = false;
+	message->has_notice_trouble = message->is_put_back = false;
 	message->wants_flush = message->wants_mark = message->is_held = false;
 	message->resume_us = 0;
 	message->notice = JOB_DELIVER;
@@ -224,10 +226,35 @@ is_warning_due(const struct qmgr *qmgr, const struct message *message)
 	       retry_is_late(qmgr->parameters, message->envelope.arrival_us, qmgr->now_us);
 }
 
+static bool
+has_changes(const struct message *message)
+{
+	for (uint32_t i = 0; i < message->count; i++)
+		if (message->recipients[i].is_changed)
+			return true;
+	return false;
+}
+
 /* The longer it waits the rarer it is tried. */
 static void
 round_defer(struct qmgr *qmgr, struct message *message)
 {
+	bool is_put_back = message->is_put_back;
+
+	message->is_put_back = false;
+	if (is_put_back) {
+		int64_t when_us = qmgr->now_us + PUT_BACK_US;
+
+		if (message->resume_us == 0 || when_us < message->resume_us)
+			message->resume_us = when_us;
+	}
+	if (is_put_back && message->backing == BACKED_FILE && !message->wants_flush &&
+	    !message->is_unsaved && !has_changes(message)) {
+		message->next_attempt_us = message->resume_us;
+		message->is_round = false;
+		store_put_back(qmgr, message);
+		return;
+	}
 	message->attempts++;
 	message->next_attempt_us = qmgr->now_us;
 	if (!message->wants_flush)

@@ -4,11 +4,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "lib/base/log.h"
-#include "lib/base/number.h"
-
 #define PROVEN_MS   60000
 #define FRESH_TURNS 4 /* of five turns, when both kinds wait */
+
+/* Probes; see schedule.h. */
+#define RESERVE_MOST      50   /* agents */
+#define PATIENCE_MS       2000 /* doubled with each silence */
+#define PATIENCE_DOUBLING 16
 
 /* What the nodes in the heap of wakes belong to. */
 static struct destination *
@@ -57,75 +59,6 @@ schedule_free(struct schedule *schedule)
 
 /* ---- transports ---- */
 
-static void
-feedback_setting(const struct transport *transport, const char *suffix, const char *standard,
-                 struct feedback_rule *rule)
-{
-	char name[200];
-
-	snprintf(name, sizeof(name), "%s%s", transport->name, suffix);
-	const char *text = snapshot_value(transport->schedule->snapshot, name);
-	if (text == NULL || *text == '\0')
-		text = standard;
-	if (!feedback_parse(slice_from(text), rule)) {
-		log_warning("%s: \"%s\" is no feedback rule, 1 is used", name, text);
-		*rule = (struct feedback_rule){ 1, FEEDBACK_FIXED };
-	}
-}
-
-static int
-number_setting(const struct transport *transport, const char *suffix)
-{
-	int64_t number =
-		snapshot_transport_number(transport->schedule->snapshot, transport->name, suffix);
-
-	return number < 0 ? 0 : number > 1000000 ? 1000000 : (int)number;
-}
-
-static bool
-is_in_words(struct slice word, const char *words)
-{
-	struct slice rest = slice_from(words), one;
-
-	while (slice_next_word(&rest, ", \t\r\n", &one))
-		if (slice_equal(one, word))
-			return true;
-	return false;
-}
-
-static void
-transport_configure(struct transport *transport)
-{
-	const struct parameters *p = transport->schedule->parameters;
-	char                     name[200];
-	int64_t                  number;
-
-	feedback_setting(transport, "_destination_concurrency_positive_feedback",
-	                 p->default_destination_concurrency_positive_feedback,
-	                 &transport->feedback.positive);
-	feedback_setting(transport, "_destination_concurrency_negative_feedback",
-	                 p->default_destination_concurrency_negative_feedback,
-	                 &transport->feedback.negative);
-	transport->feedback.limit = number_setting(transport, "_destination_concurrency_limit");
-	transport->feedback.failed_cohort_limit =
-		number_setting(transport, "_destination_concurrency_failed_cohort_limit");
-	transport->recipient_limit =
-		(uint32_t)number_setting(transport, "_destination_recipient_limit");
-	transport->destination_delay_ms =
-		(int64_t)number_setting(transport, "_destination_rate_delay") * 1000;
-	transport->transport_delay_ms =
-		(int64_t)number_setting(transport, "_transport_rate_delay") * 1000;
-	snprintf(name, sizeof(name), "%s_initial_destination_concurrency", transport->name);
-	const char *initial = snapshot_value(transport->schedule->snapshot, name);
-	transport->feedback.initial =
-		initial != NULL && number_parse(slice_from(initial), 1, 100000, &number)
-			? (int)number
-			: (int)p->initial_destination_concurrency;
-	if (transport->destination_delay_ms > 0)
-		transport->feedback.limit = transport->feedback.initial = 1;
-	transport->is_deferred = is_in_words(slice_from(transport->name), p->defer_transports);
-}
-
 struct transport *
 schedule_transport(struct schedule *schedule, struct slice name)
 {
@@ -138,8 +71,10 @@ schedule_transport(struct schedule *schedule, struct slice name)
 		return NULL;
 	transport->schedule = schedule;
 	transport->name = strndup(name.data, name.length);
-	for (size_t i = 0; i < READY_LINES; i++)
-		list_init(&transport->ready[i]);
+	for (size_t i = 0; i < READY_LINES; i++) {
+		list_init(&transport->ready[i][false]);
+		list_init(&transport->ready[i][true]);
+	}
 	list_init(&transport->waiting);
 	list_init(&transport->idle);
 	list_init(&transport->in_all);
@@ -180,20 +115,37 @@ schedule_destination(struct transport *transport, struct slice key)
 	return destination;
 }
 
+/*
+ * Until when it is remembered: that it answers, so that its next mail is no probe; that it did
+ * not, so that its next mail lets others pass.
+ */
+static int64_t
+memory_end(const struct destination *destination)
+{
+	const struct parameters *p = destination->transport->schedule->parameters;
+
+	if (destination->is_worker)
+		return 0;
+	if (destination->is_proven)
+		return destination->learnt_ms + PROVEN_MS;
+	return destination->is_suspect ? destination->learnt_ms + p->maximal_backoff_time * 1000
+	                               : 0;
+}
+
 void
 destination_rest(struct destination *destination)
 {
+	struct schedule *schedule = destination->transport->schedule;
+
 	if (destination->lanes > 0 || destination->busy > 0 || destination->agents > 0 ||
 	    destination->is_pausing || destination_is_dead(destination))
 		return;
-	/* That it answers is remembered for a while: its next mail is no probe. */
-	if (destination->is_proven && !destination->is_worker &&
+	if (memory_end(destination) > schedule->now_ms &&
 	    (heap_contains(&destination->wake) ||
-	     heap_insert(&destination->transport->schedule->wakes, &destination->wake,
-	                 destination->proven_ms + PROVEN_MS)))
+	     heap_insert(&schedule->wakes, &destination->wake, memory_end(destination))))
 		return;
 	if (heap_contains(&destination->wake))
-		heap_remove(&destination->transport->schedule->wakes, &destination->wake);
+		heap_remove(&schedule->wakes, &destination->wake);
 	list_remove(&destination->in_ready);
 	list_remove(&destination->in_waiting);
 	hash_remove(&destination->transport->destinations, slice_from(destination->key));
@@ -220,22 +172,27 @@ destination_is_ready(const struct destination *destination)
 		return !list_is_empty(&destination->idle) ||
 		       destination->agents < (size_t)destination->transport->schedule->parameters
 		                                     ->qmgr_worker_channel_limit;
-	/* One probe at a time: the first answer of the living is not to wait for a second try at
-	 * the dead. */
-	if (!destination->is_proven && list_is_empty(&destination->fresh) &&
-	    destination->probes > 0)
+	if (destination->is_suspect && destination->probes > 0)
 		return false;
 	return destination->busy < destination->feedback.window;
+}
+
+static bool
+is_unproven(const struct destination *destination)
+{
+	return !destination->is_proven && !destination->is_worker;
 }
 
 static enum ready_line
 line_of(const struct destination *destination)
 {
+	if (is_unproven(destination) && destination->is_suspect)
+		return READY_SUSPECT;
+	if (is_unproven(destination) && destination->probes > 0)
+		return READY_MORE;
 	if (destination->letters > 0)
 		return READY_LETTER;
-	if (!list_is_empty(&destination->fresh))
-		return READY_LIST;
-	return destination->is_proven || destination->is_worker ? READY_PROVEN : READY_PROBE;
+	return list_is_empty(&destination->fresh) ? READY_AGAIN : READY_LIST;
 }
 
 /* Puts it in its transport's line, or takes it out. */
@@ -253,19 +210,59 @@ destination_review(struct destination *destination)
 			list_remove(&destination->in_ready);
 		return;
 	}
-	enum ready_line line = line_of(destination);
+	struct list_node *line =
+		&destination->transport->ready[line_of(destination)][is_unproven(destination)];
 	if (is_in && destination->line == line)
 		return;
 	list_remove(&destination->in_ready);
 	destination->line = line;
-	list_append(&destination->transport->ready[line], &destination->in_ready);
+	list_append(line, &destination->in_ready);
 }
 
-/* Three quarters of its agents may look whether what failed goes now; at least one job. */
-static bool
-may_probe(const struct transport *transport)
+/* How many of its agents may be at probes: all but half of its own less one, 50 at most. */
+static size_t
+probes_most(const struct transport *transport)
 {
-	return transport->probes == 0 || transport->probes < transport->room * 3 / 4;
+	size_t own = transport->room - transport->lent;
+	size_t reserve = own < 4 ? 0 : own / 2 - 1;
+
+	return transport->room - (reserve < RESERVE_MOST ? reserve : RESERVE_MOST);
+}
+
+/* Whether a destination that nothing is known of waits. */
+static bool
+has_unknown(const struct transport *transport)
+{
+	return !list_is_empty(&transport->ready[READY_LETTER][true]) ||
+	       !list_is_empty(&transport->ready[READY_LIST][true]) ||
+	       !list_is_empty(&transport->ready[READY_AGAIN][true]);
+}
+
+/* Whether one more job may go where nobody has answered yet; one always may. */
+static bool
+may_probe(const struct transport *transport, enum ready_line line)
+{
+	size_t most = probes_most(transport);
+	size_t suspect_most = has_unknown(transport) ? most / 4 : most * 3 / 4;
+
+	if (transport->probes == 0)
+		return true;
+	if (line == READY_SUSPECT && transport->suspect_probes > 0 &&
+	    transport->suspect_probes >= suspect_most)
+		return false;
+	return transport->probes < most;
+}
+
+int64_t
+destination_patience(const struct destination *destination)
+{
+	const struct transport *transport = destination->transport;
+	unsigned                doublings = destination->silences;
+
+	if (!is_unproven(destination) || transport->probes * 4 < transport->room ||
+	    doublings >= PATIENCE_DOUBLING)
+		return 0;
+	return (int64_t)PATIENCE_MS << doublings;
 }
 
 /*
@@ -273,33 +270,47 @@ may_probe(const struct transport *transport)
  * again one; a turn that nobody wants there goes to the next kind.
  */
 #define TURNS 10
-static const enum ready_line turn_order[TURNS][READY_LINES] = {
-	{ READY_LETTER, READY_LIST, READY_PROVEN, READY_PROBE },
-	{ READY_LETTER, READY_LIST, READY_PROBE, READY_PROVEN },
-	{ READY_LIST, READY_LETTER, READY_PROVEN, READY_PROBE },
-	{ READY_LETTER, READY_LIST, READY_PROBE, READY_PROVEN },
-	{ READY_PROVEN, READY_PROBE, READY_LETTER, READY_LIST },
-	{ READY_LETTER, READY_LIST, READY_PROVEN, READY_PROBE },
-	{ READY_LETTER, READY_LIST, READY_PROBE, READY_PROVEN },
-	{ READY_LIST, READY_LETTER, READY_PROVEN, READY_PROBE },
-	{ READY_LETTER, READY_LIST, READY_PROBE, READY_PROVEN },
-	{ READY_PROBE, READY_PROVEN, READY_LETTER, READY_LIST },
+#define KINDS 4
+static const enum ready_line turn_order[TURNS][KINDS] = {
+	{ READY_LETTER, READY_LIST, READY_AGAIN, READY_SUSPECT },
+	{ READY_LETTER, READY_LIST, READY_SUSPECT, READY_AGAIN },
+	{ READY_LIST, READY_LETTER, READY_AGAIN, READY_SUSPECT },
+	{ READY_LETTER, READY_LIST, READY_SUSPECT, READY_AGAIN },
+	{ READY_AGAIN, READY_SUSPECT, READY_LETTER, READY_LIST },
+	{ READY_LETTER, READY_LIST, READY_AGAIN, READY_SUSPECT },
+	{ READY_LETTER, READY_LIST, READY_SUSPECT, READY_AGAIN },
+	{ READY_LIST, READY_LETTER, READY_AGAIN, READY_SUSPECT },
+	{ READY_LETTER, READY_LIST, READY_SUSPECT, READY_AGAIN },
+	{ READY_SUSPECT, READY_AGAIN, READY_LETTER, READY_LIST },
 };
+
+static struct destination *
+line_first(struct transport *transport, enum ready_line line, bool is_new)
+{
+	struct list_node *node = list_first(&transport->ready[line][is_new]);
+
+	return node == NULL || (is_new && !may_probe(transport, line))
+	               ? NULL
+	               : CONTAINER_OF(node, struct destination, in_ready);
+}
 
 struct destination *
 transport_next(struct transport *transport)
 {
-	const enum ready_line *order = turn_order[transport->turn % TURNS];
+	unsigned               turn = transport->turn;
+	const enum ready_line *order = turn_order[turn % TURNS];
+	/* Each kind comes at odd and even turns alike. */
+	bool                is_new = (turn + turn / TURNS) % 2 == 0;
+	struct destination *next = NULL;
 
 	if (transport->is_pausing)
 		return NULL;
-	for (size_t i = 0; i < READY_LINES; i++) {
-		struct list_node *node = list_first(&transport->ready[order[i]]);
-
-		if (node != NULL && (order[i] != READY_PROBE || may_probe(transport)))
-			return CONTAINER_OF(node, struct destination, in_ready);
+	for (size_t i = 0; i < KINDS && next == NULL; i++) {
+		next = line_first(transport, order[i], is_new);
+		if (next == NULL)
+			next = line_first(transport, order[i], !is_new);
 	}
-	return NULL;
+	return next != NULL ? next : line_first(transport, READY_MORE, true);
 }
 
 bool
@@ -335,6 +346,7 @@ lane_enter(struct lane *lane)
 	list_append(line, &lane->in_destination);
 	destination->lanes++;
 	destination->letters += is_letter(lane);
+	destination->transport->schedule->suspect_lanes += destination->is_suspect;
 	destination_review(destination);
 }
 
@@ -346,6 +358,7 @@ lane_leave(struct lane *lane)
 	list_remove(&lane->in_destination);
 	lane->destination->lanes--;
 	lane->destination->letters -= is_letter(lane);
+	lane->destination->transport->schedule->suspect_lanes -= lane->destination->is_suspect;
 	destination_review(lane->destination);
 }
 
@@ -386,11 +399,14 @@ destination_job_begun(struct destination *destination, int64_t now_ms)
 {
 	struct transport *transport = destination->transport;
 
+	transport->schedule->now_ms = now_ms;
 	destination->busy++;
 	transport->turn++;
-	if (destination->line == READY_PROBE) {
+	if (is_unproven(destination)) {
 		destination->probes++;
 		transport->probes++;
+		destination->suspect_probes += destination->is_suspect;
+		transport->suspect_probes += destination->is_suspect;
 	}
 	if (transport->transport_delay_ms > 0 && !transport->is_pausing &&
 	    heap_insert(&transport->schedule->wakes, &transport->wake,
@@ -404,8 +420,74 @@ destination_job_begun(struct destination *destination, int64_t now_ms)
 static void
 probes_end(struct destination *destination, int count)
 {
+	struct transport *transport = destination->transport;
+
 	destination->probes -= count;
-	destination->transport->probes -= (size_t)count;
+	transport->probes -= (size_t)count;
+	if (destination->suspect_probes > destination->probes) {
+		transport->suspect_probes -=
+			(size_t)(destination->suspect_probes - destination->probes);
+		destination->suspect_probes = destination->probes;
+	}
+}
+
+static void
+set_suspect(struct destination *destination, bool is_suspect)
+{
+	size_t *lanes = &destination->transport->schedule->suspect_lanes;
+
+	if (is_suspect && !destination->is_suspect)
+		*lanes += destination->lanes;
+	else if (!is_suspect && destination->is_suspect)
+		*lanes -= destination->lanes;
+	destination->is_suspect = is_suspect;
+}
+
+void
+destination_suspect(struct destination *destination, int64_t now_ms)
+{
+	if (!is_unproven(destination))
+		return;
+	set_suspect(destination, true);
+	destination->learnt_ms = now_ms;
+	/* It is tried with one job at a time, so a cohort is one job. */
+	if (destination->feedback.window > 1)
+		destination->feedback.window = 1;
+	destination_review(destination);
+}
+
+bool
+destination_is_crowded(const struct destination *destination)
+{
+	const struct schedule *schedule = destination->transport->schedule;
+	size_t                 most = (size_t)schedule->parameters->qmgr_message_active_limit;
+
+	return is_unproven(destination) && destination->is_suspect && destination->lanes > 0 &&
+	       schedule->suspect_lanes >= (most * 3 + 7) / 8;
+}
+
+static void
+destination_answered(struct destination *destination, int64_t now_ms)
+{
+	destination->is_proven = true;
+	destination->learnt_ms = now_ms;
+	destination->silences = 0;
+	probes_end(destination, destination->probes);
+	if (destination->is_suspect)
+		feedback_init(&destination->feedback, &destination->transport->feedback);
+	set_suspect(destination, false);
+}
+
+static void
+destination_died(struct destination *destination, struct slice reason, int64_t now_ms)
+{
+	const struct parameters *p = destination->transport->schedule->parameters;
+
+	destination->is_proven = false;
+	destination->silences = 0;
+	snprintf(destination->dead_reason, sizeof(destination->dead_reason), "%.*s",
+	         SLICE_ARGS(reason));
+	destination_pause(destination, now_ms + p->minimal_backoff_time * 1000);
 }
 
 void
@@ -414,22 +496,23 @@ destination_job_ended(struct destination *destination, enum destination_report r
 {
 	struct transport *transport = destination->transport;
 
+	transport->schedule->now_ms = now_ms;
 	switch (report) {
 	case DESTINATION_OK:
-		destination->is_proven = true;
-		destination->proven_ms = now_ms;
-		probes_end(destination, destination->probes);
+		destination_answered(destination, now_ms);
 		feedback_success(&destination->feedback, &transport->feedback, destination->busy);
 		break;
 	case DESTINATION_FAILED:
-		if (!feedback_failure(&destination->feedback, &transport->feedback))
-			break;
-		destination->is_proven = false;
-		snprintf(destination->dead_reason, sizeof(destination->dead_reason), "%.*s",
-		         SLICE_ARGS(reason));
-		destination_pause(destination,
-		                  now_ms + transport->schedule->parameters->minimal_backoff_time *
-		                                   1000);
+		if (feedback_failure(&destination->feedback, &transport->feedback))
+			destination_died(destination, reason, now_ms);
+		if (is_unproven(destination)) {
+			set_suspect(destination, true);
+			destination->learnt_ms = now_ms;
+		}
+		break;
+	case DESTINATION_SILENT:
+		destination->silences++;
+		destination_suspect(destination, now_ms);
 		break;
 	case DESTINATION_NEUTRAL: break;
 	}
@@ -451,14 +534,20 @@ schedule_next_wake(const struct schedule *schedule)
 	return node == NULL ? INT64_MAX : node->when;
 }
 
+/* Dead: it may be tried again, with one job. Idle: it may have been remembered long enough. */
 static void
-destination_wake(struct destination *destination)
+destination_wake(struct destination *destination, int64_t now_ms)
 {
 	destination->is_pausing = false;
-	if (destination->lanes == 0 && destination->busy == 0)
-		destination->is_proven = false;
-	if (destination_is_dead(destination))
+	if (destination_is_dead(destination)) {
 		feedback_init(&destination->feedback, &destination->transport->feedback);
+		destination_suspect(destination, destination->learnt_ms);
+	}
+	if (destination->lanes == 0 && destination->busy == 0 &&
+	    now_ms >= memory_end(destination)) {
+		destination->is_proven = false;
+		set_suspect(destination, false);
+	}
 	destination_review(destination);
 	destination_rest(destination);
 }
@@ -481,11 +570,10 @@ wake_one(struct schedule *schedule, struct heap_node *node)
 {
 	struct transport *transport = transport_of_wake(schedule, node);
 
-	heap_remove(&schedule->wakes, node);
 	if (transport != NULL)
 		transport->is_pausing = false;
 	else
-		destination_wake(destination_of_wake(node));
+		destination_wake(destination_of_wake(node), schedule->now_ms);
 }
 
 void
@@ -493,15 +581,23 @@ schedule_wake(struct schedule *schedule, int64_t now_ms)
 {
 	struct heap_node *node;
 
-	while ((node = heap_first(&schedule->wakes)) != NULL && node->when <= now_ms)
+	schedule->now_ms = now_ms;
+	while ((node = heap_first(&schedule->wakes)) != NULL && node->when <= now_ms) {
+		heap_remove(&schedule->wakes, node);
 		wake_one(schedule, node);
+	}
 }
 
 void
 schedule_revive(struct schedule *schedule)
 {
-	struct heap_node *node;
+	struct heap all = schedule->wakes;
 
-	while ((node = heap_first(&schedule->wakes)) != NULL)
-		wake_one(schedule, node);
+	/* What is only remembered goes back in. */
+	schedule->wakes = (struct heap){ 0 };
+	for (size_t i = 0; i < all.count; i++)
+		all.nodes[i]->index = 0;
+	for (size_t i = 0; i < all.count; i++)
+		wake_one(schedule, all.nodes[i]);
+	heap_free(&all);
 }

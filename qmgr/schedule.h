@@ -6,9 +6,15 @@
  * each), those of fresh mail first, so that a long list or a backlog holds up nobody. A transport
  * gives its destinations turns, likewise. Which agent takes a job is decided in agents.c.
  *
- * Probes: mail that failed before, at a destination where nothing has succeeded since, is tried one
- * job at a time, by three quarters of a transport's agents at most. However many destinations are
- * dead, each for as long as a connection takes to time out, a quarter is there for the living.
+ * Probes: jobs at a destination that has not answered yet. Each may take as long as a connection
+ * takes to time out, and there may be more such destinations than agents, so
+ * - half of a transport's own agents less one (50 at most) is for destinations that have answered,
+ * alone;
+ * - a first probe comes before a second one elsewhere;
+ * - when a quarter of the agents are at it, a probe gets two seconds (destination_patience), and
+ *   goes back into its line when nobody has answered by then: twice as many the next time;
+ * - a destination that failed or was silent is suspect: it gets one probe at a time, and most of
+ *   those come after the ones to destinations that nothing is known of.
  */
 #ifndef DAKIYA_QMGR_SCHEDULE_H
 #define DAKIYA_QMGR_SCHEDULE_H
@@ -22,12 +28,13 @@
 
 struct message;
 
-/* Lines of destinations that may have a job now. */
+/* Lines of destinations that may have a job now, by what waits there. */
 enum ready_line {
-	READY_LETTER, /* fresh mail to few recipients waits there */
-	READY_LIST,   /* fresh mail to many */
-	READY_PROVEN, /* only mail that is tried again; something has succeeded there */
-	READY_PROBE,  /* the same, and nothing has */
+	READY_LETTER,  /* fresh mail to few recipients */
+	READY_LIST,    /* fresh mail to many */
+	READY_AGAIN,   /* only mail that is tried again */
+	READY_SUSPECT, /* any, and the destination is suspect */
+	READY_MORE,    /* any, and a first answer is waited for */
 	READY_LINES
 };
 
@@ -37,6 +44,8 @@ struct schedule {
 	struct hash              transports; /* by name */
 	struct heap              wakes;      /* destinations and transports that pause */
 	struct list_node         all_transports;
+	size_t                   suspect_lanes; /* at destinations that are suspect */
+	int64_t                  now_ms;        /* as last told */
 };
 
 struct transport {
@@ -49,13 +58,16 @@ struct transport {
 	int64_t                transport_delay_ms;
 	bool                   is_deferred; /* defer_transports */
 
-	struct hash      destinations;       /* by key */
-	struct list_node ready[READY_LINES]; /* destinations that may have a job now */
+	struct hash destinations; /* by key */
+	/* Destinations that may have a job now; [true]: those that have not answered yet. */
+	struct list_node ready[READY_LINES][2];
 	unsigned         turn;
-	size_t           room;    /* jobs that its agents take at a time, together */
-	size_t           probes;  /* of those under way */
-	struct list_node waiting; /* those with lanes, ready or not */
-	struct heap_node wake;    /* while it pauses (transport_delay) */
+	size_t           room;           /* jobs that its agents take at a time, together */
+	size_t           lent;           /* of those, by agents that stand in for waiting ones */
+	size_t           probes;         /* of those under way, where nobody has answered yet */
+	size_t           suspect_probes; /* of those, to destinations that are suspect */
+	struct list_node waiting;        /* those with lanes, ready or not */
+	struct heap_node wake;           /* while it pauses (transport_delay) */
 	bool             is_pausing;
 
 	struct list_node idle; /* agents with room, agents.c */
@@ -72,11 +84,14 @@ struct destination {
 	size_t            letters; /* of those, fresh ones to few recipients */
 	struct list_node  fresh, retried;
 	unsigned          turn;
-	bool              is_proven; /* something has succeeded here */
-	int64_t           proven_ms; /* when, last */
-	int               probes;    /* of the jobs under way */
-	enum ready_line   line;      /* that it is in, while it is */
-	struct lane      *latest;    /* the newest lane, while it is there */
+	bool              is_proven;      /* somebody has answered here */
+	bool              is_suspect;     /* nobody did, when it was tried last */
+	int64_t           learnt_ms;      /* when that was */
+	unsigned          silences;       /* probes in a row that ran out of patience */
+	int               probes;         /* of the jobs under way */
+	int               suspect_probes; /* of those, begun while it was suspect */
+	struct list_node *line;           /* that it is in, while it is */
+	struct lane      *latest;         /* the newest lane, while it is there */
 	struct list_node  in_ready, in_waiting;
 	struct heap_node  wake; /* while it is dead or pauses */
 	bool              is_pausing;
@@ -111,6 +126,9 @@ struct lane {
 void schedule_init(struct schedule *schedule, const struct snapshot *snapshot);
 void schedule_free(struct schedule *schedule);
 
+/* settings.c: reads its parameters. */
+void transport_configure(struct transport *transport);
+
 /* Found or made; NULL when memory is out. */
 struct transport   *schedule_transport(struct schedule *schedule, struct slice name);
 struct destination *schedule_destination(struct transport *transport, struct slice key);
@@ -130,6 +148,14 @@ bool destination_is_ready(const struct destination *destination);
 struct destination *transport_next(struct transport *transport);
 /* The lane whose turn it is; NULL when none waits. It goes to the end of its line. */
 struct lane *destination_next_lane(struct destination *destination);
+
+/* Its last attempt, in an earlier life of this process or its entry here, failed. */
+void destination_suspect(struct destination *destination, int64_t now_ms);
+/* Enough mail for such destinations is in memory, some of it for this one: half of what the active
+ * queue may hold of mail that is tried again. */
+bool destination_is_crowded(const struct destination *destination);
+/* How long the job that has just begun may wait for a first answer, in ms; 0 = no limit of ours. */
+int64_t destination_patience(const struct destination *destination);
 
 /*
  * Whether nobody has served the transport, while mail waits, for transport_retry_time: once each

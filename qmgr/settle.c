@@ -100,6 +100,7 @@ settle_notice(struct message *message, struct recipient *recipient,
 	}
 	if (message->notice == JOB_NOTICE_DELAY) {
 		message->is_warned = true;
+		message->is_put_back = false; /* this has to be written down */
 		return;
 	}
 	recipient->state = STORED_DONE;

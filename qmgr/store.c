@@ -439,28 +439,56 @@ store_rest(struct qmgr *qmgr, struct message *message, enum place place)
 }
 
 void
+store_put_back(struct qmgr *qmgr, struct message *message)
+{
+	bool is_flushed = message->is_flushed, is_expired = message->is_expired;
+	char id[QUEUE_ID_MOST];
+
+	memcpy(id, message->id, sizeof(id));
+	message_unload(qmgr, message);
+	struct waiting *waiting = backlog_find(&qmgr->backlog, slice_from(id));
+	if (waiting == NULL)
+		return;
+	waiting->is_flushed = is_flushed;
+	waiting->is_expired = is_expired;
+}
+
+void
 store_again(struct qmgr *qmgr, struct message *message)
 {
 	if (!update_begin(qmgr, message, FILE_UPDATE))
 		message_keep(qmgr, message);
 }
 
+static struct active_count
+active_count_now(const struct qmgr *qmgr)
+{
+	return (struct active_count){ .messages = qmgr->messages.count,
+		                      .retried = qmgr->retried,
+		                      .fetching = qmgr->fetching,
+		                      .recipients = qmgr->recipients };
+}
+
 void
 store_evict(struct qmgr *qmgr)
 {
+	struct active_count active = active_count_now(qmgr);
+	bool   is_full = qmgr->segments.count > (size_t)qmgr->parameters->qmgr_segment_limit;
 	size_t begun = 0;
 
-	if (qmgr->segments.count <= (size_t)qmgr->parameters->qmgr_segment_limit ||
-	    qmgr->now_ms < qmgr->evict_after_ms)
+	if (qmgr->segments.count == 0 || qmgr->now_ms < qmgr->evict_after_ms ||
+	    (!is_full && !retry_has_too_many_recipients(qmgr->parameters, &active)))
 		return;
 	LIST_EACH (node, &qmgr->segments.items[0]->messages) {
 		struct message *message = CONTAINER_OF(node, struct message, in_segment);
 
-		if (message->io > 0 || message->is_resolving)
+		if (message->io > 0 || message->is_resolving ||
+		    (!is_full && message->count < LIST_LEAST))
 			continue;
 		/* One that only waits leaves memory, too, when there are too many. */
-		if (message->jobs == 0 &&
-		    qmgr->messages.count > (size_t)qmgr->parameters->qmgr_message_active_limit) {
+		if (message->jobs == 0 && retry_is_overfull(qmgr->parameters, &active)) {
+			active.messages--;
+			active.recipients -= message->count;
 			message_withdraw(qmgr, message);
 			message->is_round = false;
 			message->next_attempt_us = qmgr->now_us;
@@ -569,9 +597,7 @@ store_fetch(struct qmgr *qmgr, struct waiting *waiting)
 void
 store_fetch_due(struct qmgr *qmgr)
 {
-	struct active_count active = { .messages = qmgr->messages.count,
-		                       .retried = qmgr->retried,
-		                       .fetching = qmgr->fetching };
+	struct active_count active = active_count_now(qmgr);
 	struct waiting     *waiting;
 
 	while (!qmgr->is_draining && retry_has_room(qmgr->parameters, &active) &&

@@ -22,15 +22,31 @@ static const size_t timeouts[] = {
 };
 
 /* Both a limit for each wait and one for the whole reply: a byte a minute is no conversation. */
-static void
+static int64_t
 begin_step(struct session *session, enum step step)
 {
 	const char *parameters = (const char *)session->agent->parameters;
 	int64_t     timeout_s;
 
 	memcpy(&timeout_s, parameters + timeouts[step], sizeof(timeout_s));
+	int64_t end_ms = clock_monotonic_ms() + timeout_s * 1000;
 	stream_set_timeout(session->stream, timeout_s * 1000);
-	stream_set_deadline(session->stream, clock_monotonic_ms() + timeout_s * 1000);
+	stream_set_deadline(session->stream, end_ms);
+	return end_ms;
+}
+
+static enum stream_result
+reply_fill(struct session *session, int64_t end_ms)
+{
+	enum stream_result result;
+
+	if (session->silence == NULL)
+		return stream_fill(session->stream);
+	do {
+		stream_set_deadline(session->stream, silence_deadline(session->silence, end_ms));
+		result = stream_fill(session->stream);
+	} while (result == STREAM_TIMEOUT && silence_goes_on(session->silence, end_ms));
+	return result;
 }
 
 bool
@@ -64,7 +80,7 @@ session_reply(struct session *session, enum step step, struct smtp_reply *reply,
 	enum stream_result result = STREAM_OK;
 	size_t             consumed = 0;
 
-	begin_step(session, step);
+	int64_t step_end_ms = begin_step(session, step);
 	arena_reset(&session->replies);
 	if (stream_has_output(session->stream))
 		result = stream_flush(session->stream);
@@ -78,7 +94,7 @@ session_reply(struct session *session, enum step step, struct smtp_reply *reply,
 		if (parsed == SMTP_PARSE_MALFORMED)
 			result = STREAM_FULL;
 		else if (parsed == SMTP_PARSE_MORE)
-			result = stream_fill(session->stream);
+			result = reply_fill(session, step_end_ms);
 		else
 			break;
 	}

@@ -10,6 +10,8 @@
 #include "lib/base/clock.h"
 #include "smtp/smtp.h"
 
+#define WAIT_MOST_MS 1000000
+
 /* smtp_bind_address and its IPv6 twin; an address that cannot be used is an error. */
 static bool
 bind_own(const struct smtp_agent *agent, int fd, int family, struct error *error)
@@ -33,24 +35,27 @@ bind_own(const struct smtp_agent *agent, int fd, int family, struct error *error
 
 /* Waits for a connection that is under way. 0 or an errno value. */
 static int
-wait_connected(int fd, int64_t timeout_ms)
+wait_connected(struct silence *silence, int fd, int64_t timeout_ms)
 {
-	int64_t   end_ms = clock_monotonic_ms() + timeout_ms;
+	int64_t   end_ms = timeout_ms > 0 ? clock_monotonic_ms() + timeout_ms : INT64_MAX;
 	int       problem = 0;
 	socklen_t length = sizeof(problem);
 
 	for (;;) {
 		struct pollfd one = { .fd = fd, .events = POLLOUT };
-		int64_t       left_ms = end_ms - clock_monotonic_ms();
+		int64_t       look_ms = silence_deadline(silence, end_ms);
+		int64_t       left_ms = look_ms - clock_monotonic_ms();
 		int           ready;
 
-		if (timeout_ms > 0 && left_ms <= 0)
-			return ETIMEDOUT;
-		ready = poll(&one, 1, timeout_ms > 0 ? (int)left_ms : -1);
+		if (look_ms == INT64_MAX || left_ms > WAIT_MOST_MS)
+			left_ms = WAIT_MOST_MS;
+		ready = poll(&one, 1, left_ms > 0 ? (int)left_ms : 0);
 		if (ready < 0 && errno != EINTR)
 			return errno;
 		if (ready > 0)
 			break;
+		if (ready == 0 && !silence_goes_on(silence, end_ms))
+			return ETIMEDOUT;
 	}
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &problem, &length) != 0)
 		return errno;
@@ -58,8 +63,10 @@ wait_connected(int fd, int64_t timeout_ms)
 }
 
 struct stream *
-host_connect(const struct smtp_agent *agent, const struct host *host, struct error *error)
+host_connect(struct silence *silence, const struct host *host, struct error *error)
 {
+	const struct smtp_agent *agent = silence->agent;
+
 	int64_t        timeout_ms = agent->parameters->smtp_connect_timeout * 1000;
 	int            family = host->sockaddr.ss_family, on = 1, problem = 0;
 	struct stream *stream;
@@ -75,8 +82,9 @@ host_connect(const struct smtp_agent *agent, const struct host *host, struct err
 		return NULL;
 	}
 	if (connect(fd, (const struct sockaddr *)&host->sockaddr, host->sockaddr_length) != 0)
-		problem = errno == EINPROGRESS || errno == EINTR ? wait_connected(fd, timeout_ms)
-		                                                 : errno;
+		problem = errno == EINPROGRESS || errno == EINTR
+		                  ? wait_connected(silence, fd, timeout_ms)
+		                  : errno;
 	if (problem != 0) {
 		errno = problem;
 		error_set_errno(error, "connect to %s", host->relay);

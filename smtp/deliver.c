@@ -20,6 +20,7 @@ delivery_begin(struct delivery *delivery, const struct smtp_agent *agent,
 	size_t                   count = 0;
 
 	*delivery = (struct delivery){ .agent = agent, .job = job, .sender = job->envelope.sender };
+	silence_begin(&delivery->silence, agent, job->message.patience_ms);
 	while (msg_job_recipient_next(&list, &row))
 		count++;
 	if (list.data == NULL)
@@ -137,7 +138,7 @@ open_session(struct attempt *attempt, const struct host *host, const struct tls_
 		                     .sender = delivery->job->envelope.sender };
 	struct error        error = ERROR_NONE;
 	struct verdict      verdict = { .reason = NULL };
-	struct stream      *stream = host_connect(delivery->agent, host, &error);
+	struct stream      *stream = host_connect(&delivery->silence, host, &error);
 	struct session     *session;
 
 	*start = SESSION_FAILED;
@@ -156,10 +157,12 @@ open_session(struct attempt *attempt, const struct host *host, const struct tls_
 		return NULL;
 	}
 	session->words = &delivery->arena;
+	session->silence = &delivery->silence;
 	session->queue_id = delivery->queue_id;
 	session->carries_notice = delivery_is_notice(delivery);
 	session->notes = &delivery->notes;
 	*start = session_begin(session, &plan, &verdict);
+	session->silence = NULL;
 	delivery->connected_us = clock_wall_us();
 	if (*start == SESSION_READY)
 		return session;
@@ -206,6 +209,7 @@ try_host(struct attempt *attempt, const struct host *host)
 	if (session == NULL)
 		return;
 	attempt->sessions++;
+	silence_end(&delivery->silence);
 	attempt->delivery->has_spoken = true;
 	transaction_run(session, attempt->delivery);
 	put_away(&session, attempt->kept);
@@ -213,13 +217,20 @@ try_host(struct attempt *attempt, const struct host *host)
 
 /* ---- one next hop ---- */
 
+/* Whether there is anything left to do, and time for it. */
+static bool
+may_go_on(const struct delivery *delivery)
+{
+	return delivery_todo(delivery) > 0 && !delivery->silence.has_run_out;
+}
+
 static void
 try_route(struct attempt *attempt, const struct host_list *route)
 {
 	const struct parameters *parameters = attempt->delivery->agent->parameters;
 	size_t                   session_most = (size_t)parameters->smtp_mx_session_limit;
 
-	for (size_t i = 0; i < route->count && delivery_todo(attempt->delivery) > 0; i++) {
+	for (size_t i = 0; i < route->count && may_go_on(attempt->delivery); i++) {
 		if (session_most > 0 && attempt->sessions >= session_most)
 			return;
 		if (attempt->delivery->spent != NULL &&
@@ -281,12 +292,6 @@ try_kept(struct delivery *delivery, struct session **kept)
 	put_away(&session, kept);
 }
 
-static bool
-is_fallback_due(const struct delivery *delivery)
-{
-	return delivery_todo(delivery) > 0 && !delivery->agent->is_lmtp;
-}
-
 /* Recipients that nobody took keep their last verdict, which may be a final one. */
 static void
 close_verdicts(struct delivery *delivery)
@@ -318,10 +323,12 @@ delivery_run(struct delivery *delivery, struct session **kept)
 		return;
 	}
 	try_kept(delivery, kept);
-	while (delivery_todo(delivery) > 0 && slice_next_word(&rest, SEPARATORS, &word))
+	while (may_go_on(delivery) && slice_next_word(&rest, SEPARATORS, &word))
 		try_nexthop(delivery, word, kept);
 	rest = slice_from(delivery->agent->parameters->smtp_fallback_relay);
-	while (is_fallback_due(delivery) && slice_next_word(&rest, SEPARATORS, &word))
+	while (!delivery->agent->is_lmtp && may_go_on(delivery) &&
+	       slice_next_word(&rest, SEPARATORS, &word))
 		try_nexthop(delivery, word, kept);
+	silence_end(&delivery->silence);
 	close_verdicts(delivery);
 }

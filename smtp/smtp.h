@@ -49,6 +49,9 @@ struct smtp_agent {
 	struct intake_context    intake;
 	struct transcript_limit *notify_limit;
 	ARRAY(struct own_address) own; /* an MX host at one of them is this host */
+	/* The worker threads, told when one begins or ends to wait for a host that says nothing. */
+	void (*tell_silence)(void *pool, bool begins); /* NULL: nobody wants to know */
+	void *pool;
 };
 
 /* prepare of struct daemon: opens what parameters name. */
@@ -57,6 +60,26 @@ struct smtp_agent *smtp_agent_create(const struct daemon_context *context, bool 
 void               smtp_agent_destroy(struct smtp_agent **agent);
 /* The worker threads; returns when the daemon drains. */
 int smtp_run(struct smtp_agent *agent, const struct daemon_context *context);
+
+/*
+ * ---- waiting for a first answer ----
+ *
+ * From the attempt to connect until the session is ready, over all hosts of a delivery. A thread
+ * that waits so has nothing to do: the pool is told after half a second and lends another one.
+ */
+struct silence {
+	const struct smtp_agent *agent;
+	int64_t until_ms;    /* patience, by the monotonic clock; 0 = no limit of it */
+	bool    has_run_out; /* patience has: the job goes back to the queue */
+	bool    is_told;
+};
+void silence_begin(struct silence *silence, const struct smtp_agent *agent, int64_t patience_ms);
+/* Somebody has answered, or it is over. Harmless when done before. */
+void silence_end(struct silence *silence);
+/* Until when to wait at first, where the wait is to end at deadline_ms. */
+int64_t silence_deadline(const struct silence *silence, int64_t deadline_ms);
+/* That time has come without an answer: whether to go on waiting. */
+bool silence_goes_on(struct silence *silence, int64_t deadline_ms);
 
 /* ---- verdicts: what becomes of recipients, in words ---- */
 
@@ -108,8 +131,7 @@ bool route_find(const struct smtp_agent *agent, const struct nexthop *nexthop, s
 void host_describe(struct host *host, unsigned port);
 
 /* A connected stream, or NULL with *error, worded as "connect to h[a]:25: Connection refused". */
-struct stream *host_connect(const struct smtp_agent *agent, const struct host *host,
-                            struct error *error);
+struct stream *host_connect(struct silence *silence, const struct host *host, struct error *error);
 
 /* ---- TLS policy ---- */
 
@@ -181,6 +203,7 @@ struct session {
 	char                     forwards[256]; /* attributes that XFORWARD takes there */
 	struct arena             replies;       /* the reply in hand */
 	struct arena            *words;         /* for verdicts: the delivery's */
+	struct silence          *silence; /* until the session is ready; NULL = nobody waits */
 	const char              *queue_id;
 	unsigned                 uses; /* transactions, this one included */
 	int64_t                  opened_ms;
@@ -304,7 +327,8 @@ struct delivery {
 	struct delivery_recipient *recipients;
 	size_t                     count;
 	int64_t                    connected_us; /* of the session in use; 0 = it was kept */
-	bool                       has_spoken;   /* some host took part: the destination lives */
+	struct silence             silence;
+	bool                       has_spoken; /* some host took part: the destination lives */
 	const char                *spent;   /* relay of the kept connection, when it has answered */
 	char                      *scratch; /* DELIVERY_PIECE, for content from a file */
 	struct note               *notes;

@@ -3,9 +3,11 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/list.h"
 #include "lib/base/log.h"
 #include "lib/base/mutex.h"
 #include "smtp/smtp.h"
@@ -15,20 +17,30 @@
 #define RECONNECT_MOST 5000
 #define FOREVER_MS     (365LL * 24 * 3600 * 1000)
 #define OUTCOMES_MOST  (16u * 1024 * 1024)
+#define LENT_IDLE_MS   2000
 
 struct pool {
 	struct smtp_agent           *agent;
 	const struct daemon_context *context;
 	atomic_bool                  is_draining;
+
+	struct mutex     lock;   /* guards what follows; taken before a worker's own */
+	size_t           silent; /* threads that wait for hosts that say nothing */
+	size_t           lent_most;
+	size_t           lent_count;
+	struct list_node lent; /* workers that stand in for them */
+	struct condition is_returned;
 };
 
 struct worker {
-	struct pool    *pool;
-	pthread_t       thread;
-	struct mutex    lock; /* guards is_connected and the closing of the channel's descriptor */
-	bool            is_connected;
-	struct agent    channel;
-	struct session *kept; /* a connection that may serve the next job */
+	struct pool     *pool;
+	bool             is_lent;
+	struct list_node in_lent;
+	pthread_t        thread;
+	struct mutex     lock; /* guards is_connected and the closing of the channel's descriptor */
+	bool             is_connected;
+	struct agent     channel;
+	struct session  *kept; /* a connection that may serve the next job */
 };
 
 /* ---- the channel to qmgr ---- */
@@ -105,6 +117,8 @@ report_of(const struct delivery *delivery)
 {
 	if (delivery->has_spoken)
 		return DESTINATION_OK;
+	if (delivery->silence.has_run_out)
+		return DESTINATION_SILENT;
 	for (size_t i = 0; i < delivery->count; i++)
 		if (delivery->recipients[i].verdict.action == OUTCOME_DEFERRED)
 			return DESTINATION_FAILED;
@@ -118,10 +132,14 @@ report(struct worker *worker, const struct delivery *delivery, const struct agen
 	struct msg_job_result result = msg_job_result_clear();
 	bool                  ok;
 
-	log_and_append(delivery, job, &outcomes);
 	result.job = job->message.job;
-	result.outcomes = buf_slice(&outcomes);
 	result.destination = report_of(delivery);
+	if (result.destination == DESTINATION_SILENT)
+		log_info("%s: no answer yet from %.*s, others are tried first", delivery->queue_id,
+		         SLICE_ARGS(job->message.nexthop));
+	else
+		log_and_append(delivery, job, &outcomes);
+	result.outcomes = buf_slice(&outcomes);
 	if (result.destination == DESTINATION_FAILED && delivery->count > 0)
 		result.destination_reason = slice_from(delivery->recipients[0].verdict.reason);
 	if (worker->kept != NULL) {
@@ -158,26 +176,94 @@ carry_out(struct worker *worker, struct agent_job *job)
 	return ok;
 }
 
+/* ---- more workers, while some only wait ---- */
+
+static void *lent_run(void *argument);
+
+/* With the pool's lock held. */
+static void
+lend_locked(struct pool *pool)
+{
+	struct worker *worker = calloc(1, sizeof(*worker));
+
+	if (worker == NULL)
+		return;
+	worker->pool = pool;
+	worker->is_lent = worker->channel.is_lent = true;
+	mutex_init(&worker->lock);
+	if (thread_start(&worker->thread, lent_run, worker) != 0) {
+		mutex_destroy(&worker->lock);
+		free(worker);
+		return;
+	}
+	list_append(&pool->lent, &worker->in_lent);
+	pool->lent_count++;
+}
+
+static void
+silence_told(void *context, bool begins)
+{
+	struct pool *pool = context;
+
+	mutex_lock(&pool->lock);
+	pool->silent = begins ? pool->silent + 1 : pool->silent - 1;
+	if (begins && pool->lent_count < pool->silent && pool->lent_count < pool->lent_most &&
+	    !atomic_load(&pool->is_draining))
+		lend_locked(pool);
+	mutex_unlock(&pool->lock);
+}
+
+/*
+ * Whether a lent worker is no longer needed: many more are there than wait, or it was idle. Some
+ * stay while it goes on, since every new wait is noticed late.
+ */
+static bool
+is_surplus(const struct worker *worker, bool is_idle)
+{
+	struct pool *pool = worker->pool;
+	size_t       some = is_idle ? 0 : pool->context->thread_limit / 2;
+
+	if (!worker->is_lent)
+		return false;
+	mutex_lock(&pool->lock);
+	bool is_over = pool->lent_count > pool->silent + some;
+	mutex_unlock(&pool->lock);
+	return is_over;
+}
+
 /* ---- the loop ---- */
+
+/* How long to wait for the next job before there is something else to do. */
+static int64_t
+idle_limit(const struct worker *worker)
+{
+	if (worker->kept != NULL)
+		return worker->pool->agent->parameters->smtp_connection_cache_time_limit * 1000;
+	return worker->is_lent ? LENT_IDLE_MS : FOREVER_MS;
+}
 
 /* Jobs until the channel ends. A kept connection is let go when its time has come. */
 static void
 serve(struct worker *worker)
 {
-	int64_t idle_ms = worker->pool->agent->parameters->smtp_connection_cache_time_limit * 1000;
 	struct agent_job job;
 
 	for (;;) {
-		int64_t deadline_ms =
-			clock_monotonic_ms() + (worker->kept != NULL ? idle_ms : FOREVER_MS);
+		int64_t deadline_ms = clock_monotonic_ms() + idle_limit(worker);
 
 		switch (agent_next_job(&worker->channel, deadline_ms, &job)) {
 		case AGENT_JOB:
 			if (!carry_out(worker, &job))
 				return;
 			ipc_channel_trim(&worker->channel.channel);
+			if (is_surplus(worker, false))
+				return;
 			break;
-		case AGENT_IDLE: session_quit(&worker->kept); break;
+		case AGENT_IDLE:
+			session_quit(&worker->kept);
+			if (is_surplus(worker, true))
+				return;
+			break;
 		case AGENT_CLOSED: return;
 		}
 	}
@@ -210,16 +296,96 @@ worker_run(void *argument)
 	return NULL;
 }
 
+static void *
+lent_run(void *argument)
+{
+	struct worker *worker = argument;
+	struct pool   *pool = worker->pool;
+	struct error   error = ERROR_NONE;
+
+	if (worker_connect(worker, &error))
+		serve(worker);
+	worker_disconnect(worker);
+	session_quit(&worker->kept);
+	pthread_detach(pthread_self());
+	mutex_lock(&pool->lock);
+	list_remove(&worker->in_lent);
+	pool->lent_count--;
+	condition_signal(&pool->is_returned);
+	mutex_unlock(&pool->lock);
+	mutex_destroy(&worker->lock);
+	free(worker);
+	return NULL;
+}
+
+/*
+ * A process limit of the service's own, in master.cf, is kept to the letter; so are the system's
+ * limits, of which a worker needs a channel, a connection and now and then a file.
+ */
+static size_t
+lent_limit(const struct smtp_agent *agent, const struct daemon_context *context)
+{
+	size_t        most = (size_t)agent->parameters->smtp_silent_limit;
+	struct rlimit files;
+
+	if ((int64_t)context->thread_limit != agent->parameters->default_process_limit ||
+	    getrlimit(RLIMIT_NOFILE, &files) != 0)
+		return 0;
+	size_t may = files.rlim_cur / 4 > context->thread_limit
+	                     ? (size_t)files.rlim_cur / 4 - context->thread_limit
+	                     : 0;
+	return most < may ? most : may;
+}
+
+static void
+pool_init(struct pool *pool, struct smtp_agent *agent, const struct daemon_context *context)
+{
+	*pool = (struct pool){ .agent = agent,
+		               .context = context,
+		               .lent_most = lent_limit(agent, context) };
+	mutex_init(&pool->lock);
+	condition_init(&pool->is_returned);
+	list_init(&pool->lent);
+	agent->pool = pool;
+	agent->tell_silence = silence_told;
+}
+
+/* Ends the lent workers; those of its own are gone. */
+static void
+pool_end(struct pool *pool)
+{
+	mutex_lock(&pool->lock);
+	while (pool->lent_count > 0)
+		condition_wait(&pool->is_returned, &pool->lock);
+	mutex_unlock(&pool->lock);
+	condition_destroy(&pool->is_returned);
+	mutex_destroy(&pool->lock);
+	pool->agent->tell_silence = NULL;
+}
+
+static void
+pool_drain(struct pool *pool, struct worker *workers, size_t count)
+{
+	atomic_store(&pool->is_draining, true);
+	for (size_t i = 0; i < count; i++)
+		worker_drain(&workers[i]);
+	mutex_lock(&pool->lock);
+	LIST_EACH (node, &pool->lent)
+		worker_drain(CONTAINER_OF(node, struct worker, in_lent));
+	mutex_unlock(&pool->lock);
+}
+
 int
 smtp_run(struct smtp_agent *agent, const struct daemon_context *context)
 {
-	struct pool    pool = { .agent = agent, .context = context };
+	struct pool    pool;
 	size_t         count = context->thread_limit > 0 ? context->thread_limit : 1, started = 0;
 	struct worker *workers = calloc(count, sizeof(*workers));
 	struct pollfd  drain = { .fd = context->drain_fd, .events = POLLIN };
 
 	if (workers == NULL)
 		return 1;
+	pool_init(&pool, agent, context);
 	for (; started < count; started++) {
 		struct worker *worker = &workers[started];
 
@@ -232,13 +398,12 @@ smtp_run(struct smtp_agent *agent, const struct daemon_context *context)
 		log_warning("only %zu of %zu threads could be started", started, count);
 	while (started > 0 && poll(&drain, 1, -1) <= 0)
 		;
-	atomic_store(&pool.is_draining, true);
-	for (size_t i = 0; i < started; i++)
-		worker_drain(&workers[i]);
+	pool_drain(&pool, workers, started);
 	for (size_t i = 0; i < started; i++) {
 		pthread_join(workers[i].thread, NULL);
 		mutex_destroy(&workers[i].lock);
 	}
+	pool_end(&pool);
 	free(workers);
 	return started > 0 ? 0 : 1;
 }

@@ -14,7 +14,11 @@ agent_greet(struct agent *agent, const char *transport, uint32_t window, uint32_
             struct error *error)
 {
 	struct msg_agent_hello hello = {
-		.transport = slice_from(transport), .window = window, .uid = uid, .gid = gid
+		.transport = slice_from(transport),
+		.window = window,
+		.uid = uid,
+		.gid = gid,
+		.is_lent = agent->is_lent,
 	};
 	enum ipc_result result = ipc_send(&agent->channel, agent_hello, &hello,
 	                                  clock_monotonic_ms() + SEND_TIMEOUT_MS);

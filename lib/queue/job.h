@@ -52,12 +52,14 @@ enum destination_report {
 	DESTINATION_OK = 0,
 	DESTINATION_FAILED,  /* connection or handshake failed: negative feedback */
 	DESTINATION_NEUTRAL, /* nothing was learnt */
+	DESTINATION_SILENT,  /* nobody answered within patience_ms: the job comes back undone */
 };
 
 /* ---- the channel ---- */
 
 struct agent {
 	struct ipc_channel channel;
+	bool               is_lent; /* see agent_hello; set before connecting */
 };
 
 enum agent_result {

@@ -6,7 +6,7 @@
  * left between accepted and done.
  */
 /* links: smtp/session.c smtp/command.c smtp/transaction.c smtp/xforward.c smtp/content.c */
-/* links: smtp/verdict.c smtp/generic.c smtp/notify.c */
+/* links: smtp/verdict.c smtp/generic.c smtp/notify.c smtp/silence.c */
 /* links: smtp/policy.c smtp/route.c smtp/connect.c smtp/deliver.c smtp/sasl.c smtp/dane.c */
 #include <fcntl.h>
 #include <stdio.h>

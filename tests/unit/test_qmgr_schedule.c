@@ -1,5 +1,5 @@
 /* test_qmgr_schedule.c - whose turn it is, on a simulated clock. */
-/* links: qmgr/schedule.c qmgr/feedback.c qmgr/backlog.c qmgr/retry.c */
+/* links: qmgr/schedule.c qmgr/settings.c qmgr/feedback.c qmgr/backlog.c qmgr/retry.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -44,8 +44,11 @@ world_free(struct world *world)
 static struct destination *
 destination(struct world *world, const char *transport, const char *key)
 {
-	return schedule_destination(schedule_transport(&world->schedule, slice_from(transport)),
-	                            slice_from(key));
+	struct transport *way = schedule_transport(&world->schedule, slice_from(transport));
+
+	if (way->room == 0)
+		way->room = 100; /* agents */
+	return schedule_destination(way, slice_from(key));
 }
 
 static struct lane *
@@ -373,24 +376,82 @@ a_letter_waits_for_one_job_of_each_message_in_line(void **state)
 
 /* ---- the dead and the living ---- */
 
-static void
-what_failed_before_may_use_three_quarters_of_the_agents(void **state)
+/* A destination that has answered. */
+static struct destination *
+proven(struct world *world, const char *key)
 {
-	struct world     *world = world_make("");
-	struct transport *smtp = schedule_transport(&world->schedule, SLICE("smtp"));
-	struct destination *new;
-	int probes = 0;
+	struct destination *one = destination(world, "smtp", key);
+
+	destination_job_begun(one, world->now_ms);
+	destination_job_ended(one, DESTINATION_OK, SLICE_EMPTY, world->now_ms);
+	return one;
+}
+
+static void
+half_of_the_agents_is_for_destinations_that_have_answered(void **state)
+{
+	static const struct {
+		size_t agents;
+		int    probes;
+	} rows[] = { { 1, 1 }, { 3, 3 }, { 4, 3 }, { 5, 4 }, { 11, 7 }, { 100, 51 }, { 150, 100 } };
 
 	(void)state;
-	smtp->room = 10;
-	for (size_t i = 0; i < 100; i++)
-		lane(world, i, numbered(world, "smtp", i), false);
-	while (begin(world, smtp) != NULL)
-		probes++;
-	assert_int_equal(probes, 7);
-	new = destination(world, "smtp", "new.test");
-	lane(world, 100, new, true); /* fresh mail is no probe */
-	assert_ptr_equal(begin(world, smtp), new);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct world       *world = world_make("");
+		struct destination *alive = proven(world, "alive.test");
+		struct transport   *smtp = alive->transport;
+		int                 probes = 0;
+
+		smtp->room = rows[i].agents;
+		for (size_t j = 0; j < 199; j++) /* fresh mail or not */
+			lane(world, j, numbered(world, "smtp", j), j % 2 == 0);
+		while (begin(world, smtp) != NULL)
+			probes++;
+		assert_int_equal(probes, rows[i].probes);
+		lane(world, 199, alive, false);
+		for (int job = 0; job < alive->feedback.window; job++)
+			assert_ptr_equal(begin(world, smtp), alive);
+		assert_null(begin(world, smtp));
+		world_free(world);
+	}
+}
+
+static void
+a_new_destination_gets_its_window_while_agents_are_plenty(void **state)
+{
+	struct world       *world = world_make("");
+	struct destination *a = destination(world, "smtp", "a.test");
+	struct destination *b = destination(world, "smtp", "b.test");
+
+	(void)state;
+	lane(world, 0, a, true);
+	for (int i = 0; i < 5; i++) /* initial_destination_concurrency */
+		assert_ptr_equal(begin(world, a->transport), a);
+	assert_null(begin(world, a->transport));
+	a->transport->room = 10; /* six may probe, and the first probe there comes first */
+	lane_leave(&world->lanes[0]);
+	destination_job_ended(a, DESTINATION_NEUTRAL, SLICE_EMPTY, world->now_ms);
+	lane_enter(&world->lanes[0]);
+	lane(world, 1, b, true);
+	assert_ptr_equal(begin(world, a->transport), b);
+	assert_ptr_equal(begin(world, a->transport), a);
+	assert_null(begin(world, a->transport));
+	world_free(world);
+}
+
+static void
+a_first_probe_comes_before_a_second_one_elsewhere(void **state)
+{
+	struct world       *world = world_make("");
+	struct destination *a = destination(world, "smtp", "a.test");
+	struct destination *b = destination(world, "smtp", "b.test");
+
+	(void)state;
+	lane(world, 0, a, true);
+	assert_ptr_equal(begin(world, a->transport), a);
+	lane(world, 1, b, false);
+	assert_ptr_equal(begin(world, a->transport), b);
+	assert_ptr_equal(begin(world, a->transport), a);
 	world_free(world);
 }
 
@@ -412,13 +473,53 @@ a_destination_that_answers_is_probed_no_more(void **state)
 		lane(world, i, numbered(world, "smtp", i), false);
 	while (begin(world, smtp) != NULL)
 		continue;
-	assert_int_equal(smtp->probes, 7);
+	assert_int_equal(smtp->probes, 6);
 	destination_job_ended(alive, DESTINATION_OK, SLICE_EMPTY, world->now_ms);
 	while ((next = begin(world, smtp)) != NULL)
 		jobs += next == alive;
 	assert_int_equal(alive->busy, alive->feedback.window); /* its whole window */
 	assert_true(jobs >= 4);
-	assert_int_equal(smtp->probes, 7);
+	assert_int_equal(smtp->probes, 6);
+	world_free(world);
+}
+
+/* One job there fails; a cohort of failures is not complete. */
+static struct destination *
+suspect(struct world *world, const char *key)
+{
+	struct destination *one = destination(world, "smtp", key);
+
+	destination_job_begun(one, world->now_ms);
+	destination_job_ended(one, DESTINATION_FAILED, SLICE("x"), world->now_ms);
+	assert_true(one->is_suspect);
+	assert_false(destination_is_dead(one));
+	return one;
+}
+
+static void
+suspects_come_last_one_job_each_and_leave_agents_to_the_unknown(void **state)
+{
+	struct world     *world = world_make("");
+	struct transport *smtp = schedule_transport(&world->schedule, SLICE("smtp"));
+	char              key[32];
+	int               unknown = 0;
+
+	(void)state;
+	smtp->room = 20; /* 11 for probes; 8 of them for suspects, or 2 when others wait */
+	for (size_t i = 0; i < 50; i++) {
+		snprintf(key, sizeof(key), "s%zu.test", i);
+		lane(world, i, suspect(world, key), true); /* fresh mail, too */
+	}
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(begin(world, smtp)->busy, 1);
+	assert_null(begin(world, smtp));
+	destination_job_ended(destination(world, "smtp", "s0.test"), DESTINATION_NEUTRAL,
+	                      SLICE_EMPTY, world->now_ms);
+	for (size_t i = 50; i < 150; i++)
+		lane(world, i, numbered(world, "smtp", i), false);
+	for (struct destination *next; (next = begin(world, smtp)) != NULL; unknown++)
+		assert_false(next->is_suspect);
+	assert_int_equal(unknown, 4);
 	world_free(world);
 }
 
@@ -430,17 +531,273 @@ probes_are_counted_as_they_end(void **state)
 	struct destination *a = destination(world, "smtp", "a.test");
 
 	(void)state;
-	smtp->room = 10;
+	smtp->room = 1;
 	lane(world, 0, a, false);
 	for (int i = 0; i < 2; i++) {
 		assert_ptr_equal(begin(world, smtp), a);
-		assert_null(begin(world, smtp)); /* one at a time */
+		assert_null(begin(world, smtp)); /* no more probes */
 		assert_int_equal(smtp->probes, 1);
 		destination_job_ended(a, DESTINATION_FAILED, SLICE("x"), world->now_ms);
 		assert_int_equal(smtp->probes, 0);
 	}
 	assert_true(destination_is_dead(a));
 	world_free(world);
+}
+
+static void
+patience_ends_when_many_wait_for_an_answer_and_doubles_with_each_silence(void **state)
+{
+	struct world       *world = world_make("");
+	struct destination *a = destination(world, "smtp", "a.test");
+	struct destination *alive = proven(world, "alive.test");
+	struct transport   *smtp = a->transport;
+
+	(void)state;
+	smtp->room = 20;
+	lane(world, 0, a, true);
+	for (size_t i = 1; i < 4; i++) {
+		struct destination *other = numbered(world, "smtp", i);
+
+		destination_job_begun(other, world->now_ms);
+		assert_int_equal(destination_patience(other), 0);
+	}
+	destination_job_begun(numbered(world, "smtp", 4), world->now_ms);
+	for (int64_t patience = 2000; patience <= 64000; patience *= 2) {
+		assert_ptr_equal(begin(world, smtp), a); /* the fifth of twenty */
+		assert_int_equal(destination_patience(a), patience);
+		destination_job_ended(a, DESTINATION_SILENT, SLICE_EMPTY, world->now_ms);
+		assert_false(destination_is_dead(a));
+		assert_int_equal(a->feedback.window, 1);
+	}
+	destination_job_begun(alive, world->now_ms);
+	assert_int_equal(destination_patience(alive), 0);
+	assert_ptr_equal(begin(world, smtp), a);
+	destination_job_ended(a, DESTINATION_OK, SLICE_EMPTY, world->now_ms);
+	assert_false(a->is_suspect);
+	assert_int_equal(a->silences, 0);
+	assert_true(a->feedback.window >= 5);
+	world_free(world);
+}
+
+static void
+a_suspect_is_dead_after_one_failure_more(void **state)
+{
+	struct world       *world = world_make("");
+	struct destination *a = destination(world, "smtp", "a.test");
+
+	(void)state;
+	destination_suspect(a, world->now_ms); /* its mail says so, after a restart */
+	lane(world, 0, a, false);
+	assert_ptr_equal(begin(world, a->transport), a);
+	destination_job_ended(a, DESTINATION_FAILED, SLICE("x"), world->now_ms);
+	assert_true(destination_is_dead(a));
+	schedule_wake(&world->schedule, world->now_ms + 300000);
+	assert_false(destination_is_dead(a));
+	assert_true(a->is_suspect);
+	assert_int_equal(a->feedback.window, 1);
+	world_free(world);
+}
+
+static void
+that_nobody_answered_is_remembered_for_maximal_backoff_time_and_over_a_flush(void **state)
+{
+	struct world       *world = world_make("maximal_backoff_time = 1000s\n");
+	struct destination *a = suspect(world, "a.test");
+	struct transport   *smtp = a->transport;
+
+	(void)state;
+	destination_rest(a);
+	schedule_wake(&world->schedule, world->now_ms + 999999);
+	schedule_revive(&world->schedule);
+	assert_ptr_equal(hash_get(&smtp->destinations, SLICE("a.test")), a);
+	assert_true(a->is_suspect);
+	schedule_wake(&world->schedule, world->now_ms + 1000000);
+	assert_null(hash_get(&smtp->destinations, SLICE("a.test")));
+	world_free(world);
+}
+
+static void
+mail_for_suspects_fills_half_of_the_room_for_what_is_tried_again(void **state)
+{
+	struct world       *world = world_make("qmgr_message_active_limit = 200\n");
+	struct destination *a = suspect(world, "a.test"), *b = suspect(world, "b.test");
+
+	(void)state;
+	for (size_t i = 0; i < 74; i++)
+		lane(world, i, a, false);
+	assert_false(destination_is_crowded(a));
+	lane(world, 74, a, false);
+	assert_true(destination_is_crowded(a));
+	assert_false(destination_is_crowded(b)); /* one must be there, or it is never probed */
+	assert_false(destination_is_crowded(proven(world, "alive.test")));
+	lane_leave(&world->lanes[0]);
+	assert_false(destination_is_crowded(a));
+	lane_enter(&world->lanes[0]);
+	destination_job_begun(a, world->now_ms);
+	destination_job_ended(a, DESTINATION_OK, SLICE_EMPTY, world->now_ms);
+	assert_int_equal(world->schedule.suspect_lanes, 0);
+	world_free(world);
+}
+
+/* ---- a whole transport with agents, simulated ---- */
+
+#define BASE_AGENTS 100
+#define LEND_MS     200 /* smtp/silence.c */
+#define LIVE_MS     20  /* a delivery */
+#define SILENT_MS   30000
+
+struct simulation {
+	struct world     *world;
+	struct transport *smtp;
+	size_t            lent_most, lent, silent; /* as in smtp/worker.c */
+	size_t            live, dead, mails;       /* destinations, messages for each */
+	struct lane      *lanes;
+	struct heap       events;
+	size_t            delivered;
+	int64_t           done_ms; /* the last of the living had its last message */
+};
+struct simulated_job {
+	struct heap_node    node;
+	struct destination *where;
+	int64_t             end_ms;
+	bool                is_dead, has_patience;
+};
+
+static void
+simulated_begin(struct simulation *sim, struct destination *where)
+{
+	struct simulated_job *job = calloc(1, sizeof(*job));
+	struct lane          *mail = destination_next_lane(where);
+	int64_t               now_ms = sim->world->now_ms, patience_ms;
+
+	job->where = where;
+	destination_job_begun(where, now_ms);
+	if (--mail->waiting == 0)
+		lane_leave(mail);
+	job->is_dead = where->key[0] == 's';
+	patience_ms = destination_patience(where);
+	job->has_patience = job->is_dead && patience_ms > 0 && patience_ms < SILENT_MS;
+	job->end_ms = now_ms + (!job->is_dead       ? LIVE_MS
+	                        : job->has_patience ? patience_ms
+	                                            : SILENT_MS);
+	/* First it is noticed that it takes long. */
+	heap_insert(&sim->events, &job->node, job->is_dead ? now_ms + LEND_MS : job->end_ms);
+}
+
+static void
+simulated_event(struct simulation *sim, struct simulated_job *job)
+{
+	struct destination *where = job->where;
+	int64_t             now_ms = sim->world->now_ms;
+
+	if (job->end_ms > now_ms) {
+		if (sim->lent < ++sim->silent && sim->lent < sim->lent_most)
+			sim->lent++;
+		sim->smtp->lent = sim->lent;
+		sim->smtp->room = BASE_AGENTS + sim->lent;
+		heap_insert(&sim->events, &job->node, job->end_ms);
+		return;
+	}
+	sim->silent -= job->is_dead;
+	if (sim->lent > sim->silent + BASE_AGENTS / 2)
+		sim->lent--;
+	sim->smtp->lent = sim->lent;
+	sim->smtp->room = BASE_AGENTS + sim->lent;
+	if (!job->is_dead && ++sim->delivered == sim->live * sim->mails)
+		sim->done_ms = now_ms;
+	if (job->has_patience) { /* the message is back in its line */
+		struct lane *mail = &sim->lanes[strtoul(where->key + 1, NULL, 10)];
+
+		mail->waiting++;
+		lane_enter(mail);
+	}
+	destination_job_ended(where,
+	                      !job->is_dead       ? DESTINATION_OK
+	                      : job->has_patience ? DESTINATION_SILENT
+	                                          : DESTINATION_FAILED,
+	                      SLICE("x"), now_ms);
+	free(job);
+}
+
+/* Seconds until the mail for all living destinations is delivered. */
+static double
+simulate(size_t live, size_t dead, size_t mails, bool is_fresh, size_t lent_most)
+{
+	struct simulation sim = { .world = world_make(""),
+		                  .lent_most = lent_most,
+		                  .live = live,
+		                  .dead = dead,
+		                  .mails = mails };
+	struct heap_node *node;
+	size_t            busy = 0;
+	char              key[32];
+
+	sim.lanes = calloc(live + dead, sizeof(*sim.lanes));
+	sim.smtp = schedule_transport(&sim.world->schedule, SLICE("smtp"));
+	sim.smtp->room = BASE_AGENTS;
+	for (size_t i = 0; i < live + dead; i++) {
+		struct lane *mail = &sim.lanes[i];
+		bool         is_dead = i * live / (live + dead) == (i + 1) * live / (live + dead);
+
+		snprintf(key, sizeof(key), "%c%zu", is_dead ? 's' : 'l', i);
+		list_init(&mail->in_destination);
+		list_init(&mail->in_message);
+		mail->destination = destination(sim.world, "smtp", key);
+		mail->is_fresh = is_fresh;
+		mail->waiting = (uint32_t)mails;
+		lane_enter(mail);
+	}
+	while (sim.done_ms == 0) {
+		struct destination *next;
+
+		while (busy < sim.smtp->room && (next = transport_next(sim.smtp)) != NULL) {
+			simulated_begin(&sim, next);
+			busy++;
+		}
+		node = heap_first(&sim.events);
+		if (node == NULL)
+			break;
+		sim.world->now_ms = node->when;
+		heap_remove(&sim.events, node);
+		struct simulated_job *job = CONTAINER_OF(node, struct simulated_job, node);
+		busy -= job->end_ms <= node->when;
+		simulated_event(&sim, job);
+	}
+	double seconds = (double)(sim.done_ms - 1000) / 1000;
+	while ((node = heap_first(&sim.events)) != NULL) {
+		heap_remove(&sim.events, node);
+		free(CONTAINER_OF(node, struct simulated_job, node));
+	}
+	heap_free(&sim.events);
+	free(sim.lanes);
+	world_free(sim.world);
+	return seconds;
+}
+
+static void
+the_living_keep_their_speed_however_many_are_dead(void **state)
+{
+	static const struct {
+		size_t live, dead, mails, lent;
+		double more_s; /* than without the dead: what finding out who lives takes */
+	} rows[] = {
+		{ 100, 100, 500, 900, 0.5 },   { 1000, 1000, 50, 900, 5 },
+		{ 10000, 10000, 10, 900, 25 }, { 1, 10000, 10, 900, 35 },
+		{ 19000, 1000, 10, 900, 5 },   { 100, 100, 500, 0, 12 },
+		{ 1000, 1000, 50, 0, 60 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		for (int is_fresh = 0; is_fresh < 2; is_fresh++) {
+			double alone =
+				simulate(rows[i].live, 0, rows[i].mails, is_fresh, rows[i].lent);
+			double beside = simulate(rows[i].live, rows[i].dead, rows[i].mails,
+			                         is_fresh, rows[i].lent);
+
+			if (beside > alone + rows[i].more_s)
+				fail_msg("row %zu: %.2f s, alone %.2f s", i, beside, alone);
+		}
 }
 
 static void
@@ -575,20 +932,45 @@ the_sender_is_warned_after_delay_warning_time(void **state)
 }
 
 static void
+recipients_have_a_limit_and_a_giant_passes_it(void **state)
+{
+	static const struct {
+		struct active_count active;
+		bool                has_room, is_overfull;
+	} rows[] = {
+		{ { 300, 300, 0, 999 }, true, false },    { { 300, 300, 0, 1000 }, false, false },
+		{ { 300, 190, 9, 1000000 }, true, true }, /* or it would wait for ever */
+		{ { 300, 190, 10, 1000000 }, false, true }, { { 300, 199, 0, 10000 }, true, false },
+		{ { 300, 200, 0, 10001 }, false, true },   { { 1001, 20, 0, 1001 }, false, true },
+	};
+	struct world *world = world_make("qmgr_message_recipient_limit = 1000\n"
+	                                 "qmgr_message_active_limit = 1000\n");
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (retry_has_room(world->schedule.parameters, &rows[i].active) !=
+		            rows[i].has_room ||
+		    retry_is_overfull(world->schedule.parameters, &rows[i].active) !=
+		            rows[i].is_overfull)
+			fail_msg("row %zu", i);
+	world_free(world);
+}
+
+static void
 a_quarter_of_the_active_queue_is_for_fresh_mail(void **state)
 {
 	static const struct {
 		struct active_count active;
 		bool                has_room;
 	} rows[] = {
-		{ { 0, 0, 0 }, true },
-		{ { 749, 749, 0 }, true },
-		{ { 750, 750, 0 }, false },
-		{ { 700, 700, 49 }, true },
-		{ { 700, 700, 50 }, false },
-		{ { 999, 100, 0 }, true },
-		{ { 1000, 100, 0 }, false },
-		{ { 0, 0, 500 }, false }, /* not all of them from the disk at once */
+		{ { 0, 0, 0, 0 }, true },
+		{ { 749, 749, 0, 749 }, true },
+		{ { 750, 750, 0, 750 }, false },
+		{ { 700, 700, 49, 700 }, true },
+		{ { 700, 700, 50, 700 }, false },
+		{ { 999, 100, 0, 999 }, true },
+		{ { 1000, 100, 0, 1000 }, false },
+		{ { 0, 0, 500, 0 }, false }, /* not all of them from the disk at once */
 	};
 	struct world *world = world_make("qmgr_message_active_limit = 1000\n");
 
@@ -678,6 +1060,157 @@ a_transport_rate_delay_pauses_all_its_destinations(void **state)
 	world_free(world);
 }
 
+/* Every parameter of FACTS 2.2 that belongs to a transport, as default_ and as NAME_. */
+static void
+each_parameter_has_a_default_and_a_form_for_one_transport(void **state)
+{
+	static const struct {
+		const char *text; /* @ is default or smtp */
+		int         initial, limit, cohorts;
+		uint32_t    recipients;
+		int64_t     destination_s, transport_s;
+	} rows[] = {
+		{ "", 5, 20, 1, 50, 0, 0 },
+		{ "@_destination_concurrency_limit = 7", 5, 7, 1, 50, 0, 0 },
+		{ "@_destination_concurrency_limit = 0", 5, 0, 1, 50, 0, 0 },
+		{ "@_destination_concurrency_failed_cohort_limit = 3", 5, 20, 3, 50, 0, 0 },
+		{ "@_destination_recipient_limit = 2", 5, 20, 1, 2, 0, 0 },
+		{ "@_destination_recipient_limit = 0", 5, 20, 1, 0, 0, 0 },
+		{ "@_destination_rate_delay = 3m", 1, 1, 1, 50, 180, 0 },
+		{ "@_destination_rate_delay = 100d", 1, 1, 1, 50, 8640000, 0 },
+		{ "@_transport_rate_delay = 2s", 5, 20, 1, 50, 0, 2 },
+	};
+	char text[300], word[16], other[16];
+
+	(void)state;
+	for (size_t i = 0; i < 2 * sizeof(rows) / sizeof(rows[0]); i++) {
+		bool        is_default = i % 2 == 0;
+		const char *rest = rows[i / 2].text;
+
+		snprintf(word, sizeof(word), "%s", is_default ? "default" : "smtp");
+		snprintf(other, sizeof(other), "%s", is_default ? "relay" : "smtp");
+		snprintf(text, sizeof(text), "%s%s\n", *rest == '@' ? word : "",
+		         *rest == '@' ? rest + 1 : rest);
+		struct world     *world = world_make(text);
+		struct transport *way = schedule_transport(&world->schedule, slice_from(other));
+
+		if (way->feedback.initial != rows[i / 2].initial ||
+		    way->feedback.limit != rows[i / 2].limit ||
+		    way->feedback.failed_cohort_limit != rows[i / 2].cohorts ||
+		    way->recipient_limit != rows[i / 2].recipients ||
+		    way->destination_delay_ms != rows[i / 2].destination_s * 1000 ||
+		    way->transport_delay_ms != rows[i / 2].transport_s * 1000)
+			fail_msg("%s", text);
+		/* What is said of smtp is not said of others. */
+		way = schedule_transport(&world->schedule, SLICE("other"));
+		if (!is_default && way->feedback.limit != 20)
+			fail_msg("%s: of another transport", text);
+		world_free(world);
+	}
+}
+
+static void
+local_delivers_two_at_a_time_one_recipient_each(void **state)
+{
+	struct world     *world = world_make("");
+	struct transport *local = schedule_transport(&world->schedule, SLICE("local"));
+
+	(void)state;
+	assert_int_equal(local->feedback.limit, 2);
+	assert_int_equal(local->recipient_limit, 1);
+	world_free(world);
+}
+
+/* Begins what may be begun there; how many are under way then. */
+static int
+fill(struct world *world, struct destination *where)
+{
+	while (begin(world, where->transport) != NULL)
+		continue;
+	return where->busy;
+}
+
+static void
+the_window_follows_positive_feedback_up_to_the_limit(void **state)
+{
+	static const struct {
+		const char *rule;
+		int         successes; /* that widen a window of 4 to 5 */
+	} rows[] = { { "1", 1 },
+		     { "0.5", 2 },
+		     { "1/3", 3 },
+		     { "1/concurrency", 4 },
+		     { "1/sqrt_concurrency", 2 } };
+	char text[300];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(text, sizeof(text),
+		         "initial_destination_concurrency = 4\nsmtp_destination_concurrency_limit "
+		         "= 6\n"
+		         "smtp_destination_concurrency_positive_feedback = %s\n",
+		         rows[i].rule);
+		struct world       *world = world_make(text);
+		struct destination *a = destination(world, "smtp", "a.test");
+
+		lane(world, 0, a, true);
+		for (int done = 0; done < rows[i].successes; done++) {
+			assert_int_equal(fill(world, a), 4);
+			destination_job_ended(a, DESTINATION_OK, SLICE_EMPTY, world->now_ms);
+		}
+		assert_int_equal(fill(world, a), 5);
+		for (int done = 0; done < 50; done++) {
+			destination_job_ended(a, DESTINATION_OK, SLICE_EMPTY, world->now_ms);
+			assert_true(fill(world, a) <= 6);
+		}
+		assert_int_equal(a->busy, 6);
+		world_free(world);
+	}
+}
+
+static void
+the_window_follows_negative_feedback_and_cohorts_kill(void **state)
+{
+	static const struct {
+		const char *rule, *cohorts;
+		int         failures; /* that narrow a window of 4 to 3 */
+		int         deadly;   /* failures in a row until it is dead */
+	} rows[] = {
+		{ "1", "1", 1, 3 },             /* 1/4 + 1/3 + 1/2 */
+		{ "0.5", "1", 2, 4 },           /* 1/4 + 1/4 + 1/3 + 1/3 */
+		{ "1/concurrency", "1", 4, 4 }, /* the window is as wide as at first when it dies */
+		{ "1", "2", 1, 4 },             /* 1/4 + 1/3 + 1/2 + 1 */
+		{ "1", "3", 1, 5 },
+		{ "1", "0", 1, 0 }, /* never */
+	};
+	char text[300];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(text, sizeof(text),
+		         "initial_destination_concurrency = 4\n"
+		         "smtp_destination_concurrency_negative_feedback = %s\n"
+		         "smtp_destination_concurrency_failed_cohort_limit = %s\n",
+		         rows[i].rule, rows[i].cohorts);
+		struct world       *world = world_make(text);
+		struct destination *a = proven(world, "a.test");
+		int                 failures = 0;
+
+		feedback_init(&a->feedback, &a->transport->feedback);
+		lane(world, 0, a, true);
+		while (!destination_is_dead(a) && failures < 30) {
+			if (failures == rows[i].failures && a->feedback.window != 3)
+				fail_msg("row %zu: a window of %d", i, a->feedback.window);
+			fill(world, a);
+			destination_job_ended(a, DESTINATION_FAILED, SLICE("x"), world->now_ms);
+			failures++;
+		}
+		if (failures != (rows[i].deadly == 0 ? 30 : rows[i].deadly))
+			fail_msg("row %zu: %d failures", i, failures);
+		world_free(world);
+	}
+}
+
 static void
 a_transport_has_settings_of_its_own(void **state)
 {
@@ -765,7 +1298,17 @@ main(void)
 		cmocka_unit_test(a_list_is_not_starved_by_letters),
 		cmocka_unit_test(fresh_mail_to_a_new_destination_overtakes_a_flushed_backlog),
 		cmocka_unit_test(a_letter_waits_for_one_job_of_each_message_in_line),
-		cmocka_unit_test(what_failed_before_may_use_three_quarters_of_the_agents),
+		cmocka_unit_test(half_of_the_agents_is_for_destinations_that_have_answered),
+		cmocka_unit_test(a_new_destination_gets_its_window_while_agents_are_plenty),
+		cmocka_unit_test(a_first_probe_comes_before_a_second_one_elsewhere),
+		cmocka_unit_test(suspects_come_last_one_job_each_and_leave_agents_to_the_unknown),
+		cmocka_unit_test(
+			patience_ends_when_many_wait_for_an_answer_and_doubles_with_each_silence),
+		cmocka_unit_test(a_suspect_is_dead_after_one_failure_more),
+		cmocka_unit_test(
+			that_nobody_answered_is_remembered_for_maximal_backoff_time_and_over_a_flush),
+		cmocka_unit_test(mail_for_suspects_fills_half_of_the_room_for_what_is_tried_again),
+		cmocka_unit_test(the_living_keep_their_speed_however_many_are_dead),
 		cmocka_unit_test(a_destination_that_answers_is_probed_no_more),
 		cmocka_unit_test(probes_are_counted_as_they_end),
 		cmocka_unit_test(that_a_destination_answers_is_remembered_for_a_minute),
@@ -777,10 +1320,15 @@ main(void)
 		cmocka_unit_test(a_lifetime_of_nothing_is_one_attempt),
 		cmocka_unit_test(the_sender_is_warned_after_delay_warning_time),
 		cmocka_unit_test(a_quarter_of_the_active_queue_is_for_fresh_mail),
+		cmocka_unit_test(recipients_have_a_limit_and_a_giant_passes_it),
 		cmocka_unit_test(a_dead_destination_is_left_alone_for_minimal_backoff_time),
 		cmocka_unit_test(a_flush_revives_the_dead),
 		cmocka_unit_test(a_destination_rate_delay_means_one_at_a_time_with_pauses),
 		cmocka_unit_test(a_transport_rate_delay_pauses_all_its_destinations),
+		cmocka_unit_test(each_parameter_has_a_default_and_a_form_for_one_transport),
+		cmocka_unit_test(local_delivers_two_at_a_time_one_recipient_each),
+		cmocka_unit_test(the_window_follows_positive_feedback_up_to_the_limit),
+		cmocka_unit_test(the_window_follows_negative_feedback_and_cohorts_kill),
 		cmocka_unit_test(a_transport_has_settings_of_its_own),
 		cmocka_unit_test(the_backlog_gives_what_is_due_in_its_order),
 		cmocka_unit_test(a_held_message_is_never_due),

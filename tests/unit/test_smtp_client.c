@@ -14,7 +14,7 @@
  *   => session usable|over
  */
 /* links: smtp/session.c smtp/command.c smtp/transaction.c smtp/xforward.c smtp/content.c */
-/* links: smtp/verdict.c smtp/generic.c smtp/notify.c */
+/* links: smtp/verdict.c smtp/generic.c smtp/notify.c smtp/silence.c */
 /* links: smtp/policy.c smtp/route.c smtp/connect.c smtp/deliver.c smtp/sasl.c smtp/dane.c */
 #include <setjmp.h>
 #include <stdarg.h>

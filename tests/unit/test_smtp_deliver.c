@@ -5,7 +5,7 @@
  * on one port at different loopback addresses, as MX hosts do.
  */
 /* links: smtp/session.c smtp/command.c smtp/transaction.c smtp/xforward.c smtp/content.c */
-/* links: smtp/verdict.c smtp/generic.c smtp/notify.c */
+/* links: smtp/verdict.c smtp/generic.c smtp/notify.c smtp/silence.c */
 /* links: smtp/policy.c smtp/route.c smtp/connect.c smtp/deliver.c smtp/sasl.c smtp/dane.c */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -48,6 +48,9 @@ struct scenario {
 	const char          *expected[4]; /* recipient state status reason relay */
 	bool                 is_silent, is_lmtp, is_utf8;
 	int                  messages; /* on one kept session; 0 = 1 */
+	int                  patience_ms;
+	bool                 runs_out; /* patience does */
+	int                  told;     /* waits that the pool was told of */
 	int                  connections[HOSTS_MOST];
 };
 
@@ -390,6 +393,7 @@ deliver_once(const struct scenario *scenario, const struct smtp_agent *agent, st
 	job.message.nexthop = slice_from(nexthop);
 	job.message.recipients = buf_slice(&recipients);
 	job.message.content = SLICE("Subject: hi\r\n\r\nhello\r\n");
+	job.message.patience_ms = scenario->patience_ms;
 	job.envelope.sender = SLICE("a@me.test");
 	if (scenario->is_utf8)
 		job.envelope.flags |= ENVELOPE_SMTPUTF8;
@@ -397,8 +401,23 @@ deliver_once(const struct scenario *scenario, const struct smtp_agent *agent, st
 	delivery_run(&delivery, kept);
 	expect_outcomes(scenario, &delivery, port);
 	assert_int_equal(delivery.has_spoken, !scenario->is_silent);
+	assert_int_equal(delivery.silence.has_run_out, scenario->runs_out);
 	delivery_end(&delivery);
 	buf_free(&recipients);
+}
+
+/* The pool: how many waits have begun, and how many go on. */
+struct told {
+	int begun, going_on;
+};
+
+static void
+count_silence(void *context, bool begins)
+{
+	struct told *told = context;
+
+	told->begun += begins;
+	told->going_on += begins ? 1 : -1;
 }
 
 static void
@@ -443,6 +462,7 @@ play(struct scenario *scenario)
 	if (scenario->nexthop == NULL)
 		scenario->nexthop = "example.org";
 
+	struct told        told = { 0 };
 	uint16_t           port = choose_port();
 	struct snapshot   *snapshot = settings_of(scenario, port);
 	struct smtp_agent  agent;
@@ -453,6 +473,8 @@ play(struct scenario *scenario)
 	if (tls == NULL)
 		fail_msg("%s", error.text);
 	begin_agent(scenario, &agent, snapshot);
+	agent.pool = &told;
+	agent.tell_silence = count_silence;
 	for (size_t i = 0; i < HOSTS_MOST && scenario->hosts[i].address != NULL; i++) {
 		scenario->hosts[i].listener = listen_at(scenario->hosts[i].address, &port);
 		scenario->hosts[i].tls = tls;
@@ -461,6 +483,8 @@ play(struct scenario *scenario)
 	for (int i = 0; i < (scenario->messages > 0 ? scenario->messages : 1); i++)
 		deliver_once(scenario, &agent, &kept, port);
 	session_quit(&kept);
+	assert_int_equal(told.begun, scenario->told);
+	assert_int_equal(told.going_on, 0);
 	for (size_t i = 0; i < HOSTS_MOST && scenario->hosts[i].address != NULL; i++) {
 		struct scripted_host *host = &scenario->hosts[i];
 
@@ -528,6 +552,21 @@ SCENARIO(final_refusal_is_not_carried_to_the_next_host,
          .connections = { 1, -1 },
          .expected = { "bounced 5.7.1 host mx1.test[127.9.0.1] said: 550 5.7.1 no (in reply to "
                        "MAIL FROM command) relay=mx1.test[127.9.0.1]:PORT" })
+SCENARIO(patience_runs_out_before_the_next_host, .is_silent = true, .patience_ms = 400,
+         .runs_out = true, .told = 1,
+         .hosts = { { "127.9.0.1", "" }, { "127.9.0.2", HELLO TAKES } }, .connections = { 1, -1 },
+         .expected = { "deferred 4.4.2 conversation with mx1.test[127.9.0.1] timed out while "
+                       "receiving the initial server greeting relay=mx1.test[127.9.0.1]:PORT" })
+SCENARIO(patience_runs_out_behind_the_greeting, .is_silent = true, .patience_ms = 400,
+         .runs_out = true, .told = 1, .hosts = { { "127.9.0.1", "S 220 mx\nC EHLO me.test\n" } },
+         .zone = one_host,
+         .expected = { "deferred 4.4.2 conversation with mx1.test[127.9.0.1] timed out while "
+                       "performing the EHLO handshake relay=mx1.test[127.9.0.1]:PORT" })
+SCENARIO(without_patience_the_timeout_counts_and_the_next_host_is_asked,
+         .settings = "smtp_helo_timeout = 1s", .told = 1,
+         .hosts = { { "127.9.0.1", "" }, { "127.9.0.2", HELLO TAKES } }, .expected = { SENT(2) })
+SCENARIO(patience_is_for_the_first_answer_only, .patience_ms = 60000,
+         .hosts = { { "127.9.0.1", HELLO TAKES } }, .zone = one_host, .expected = { SENT(1) })
 SCENARIO(nobody_there_defers, .is_silent = true,
          .expected = { "deferred 4.4.1 connect to mx2.test[127.9.0.2]:PORT: Connection refused "
                        "relay=none" })
@@ -801,6 +840,10 @@ main(void)
 		cmocka_unit_test(lost_before_the_dot_goes_to_the_next_host),
 		cmocka_unit_test(lost_after_the_dot_goes_nowhere),
 		cmocka_unit_test(final_refusal_is_not_carried_to_the_next_host),
+		cmocka_unit_test(patience_runs_out_before_the_next_host),
+		cmocka_unit_test(patience_runs_out_behind_the_greeting),
+		cmocka_unit_test(without_patience_the_timeout_counts_and_the_next_host_is_asked),
+		cmocka_unit_test(patience_is_for_the_first_answer_only),
 		cmocka_unit_test(nobody_there_defers),
 		cmocka_unit_test(only_recipients_left_go_to_the_next_host),
 		cmocka_unit_test(session_limit_is_kept),
