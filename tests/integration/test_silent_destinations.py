@@ -2,6 +2,7 @@
 import pathlib
 import re
 import socket
+import time
 
 import pytest
 

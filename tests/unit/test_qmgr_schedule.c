@@ -938,10 +938,10 @@ recipients_have_a_limit_and_a_giant_passes_it(void **state)
 		struct active_count active;
 		bool                has_room, is_overfull;
 	} rows[] = {
-		{ { 300, 300, 0, 999 }, true, false },    { { 300, 300, 0, 1000 }, false, false },
+		{ { 300, 300, 0, 999 }, true, false },      { { 300, 300, 0, 1000 }, false, false },
 		{ { 300, 190, 9, 1000000 }, true, true }, /* or it would wait for ever */
 		{ { 300, 190, 10, 1000000 }, false, true }, { { 300, 199, 0, 10000 }, true, false },
-		{ { 300, 200, 0, 10001 }, false, true },   { { 1001, 20, 0, 1001 }, false, true },
+		{ { 300, 200, 0, 10001 }, false, true },    { { 1001, 20, 0, 1001 }, false, true },
 	};
 	struct world *world = world_make("qmgr_message_recipient_limit = 1000\n"
 	                                 "qmgr_message_active_limit = 1000\n");
