@@ -130,8 +130,8 @@ content_store(struct intake *intake, struct slice bytes)
 	if (!intake->is_spooled && intake->content.length + bytes.length > INLINE_CONTENT_MOST &&
 	    !spool_begin(intake))
 		return false;
-	bool is_large = bytes.length >= SPOOL_PIECE ||
-	                intake->content.length + bytes.length > SPOOL_CHUNK;
+	bool is_large =
+		bytes.length >= SPOOL_PIECE || intake->content.length + bytes.length > SPOOL_CHUNK;
 	if (intake->is_spooled && is_large && !content_flush(intake))
 		return false;
 	if (intake->is_spooled && bytes.length >= SPOOL_PIECE)

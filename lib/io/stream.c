@@ -537,8 +537,8 @@ write_through(struct stream *stream, struct slice *bytes)
 	size_t       sent = 0;
 	short        wants = POLLOUT;
 
-	enum stream_result result = stream->transport->write(stream->state, stream->fd, *bytes,
-	                                                     &sent, &wants, &error);
+	enum stream_result result =
+		stream->transport->write(stream->state, stream->fd, *bytes, &sent, &wants, &error);
 	if (result == STREAM_AGAIN)
 		return stream_wait(stream, wants);
 	if (result == STREAM_ERROR && stream_error_make(stream) != NULL)

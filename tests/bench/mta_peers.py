@@ -18,10 +18,10 @@ class MtaPeer:
     accounts = {}
     is_paced = False  # its relaying is slowed down on purpose: nothing to compare
 
-    def __init__(self, directory, address, port, users, next_port):
+    def __init__(self, directory, users, next_address, next_port):
         self.directory = pathlib.Path(directory)
-        self.address, self.port = address, port
-        self.users, self.next_port = users, next_port
+        self.address, self.port = dakiya.new_address(), 2525
+        self.users, self.next_address, self.next_port = users, next_address, next_port
         self.process = None
         self.mail = self.directory / "mail"
         self.mail.mkdir()
@@ -112,7 +112,7 @@ mailboxes:
   transport = box
 others:
   driver = manualroute
-  route_list = * 127.0.0.1
+  route_list = * {self.next_address}
   transport = out
   self = send
 begin transports
@@ -164,7 +164,7 @@ table users file:{self.directory}/users
 smtp limit max-mails 1000000
 listen on {self.address} port {self.port} hostname mail.example.test
 action "box" maildir userbase <users>
-action "out" relay host "smtp://127.0.0.1:{self.next_port}"
+action "out" relay host "smtp://{self.next_address}:{self.next_port}"
 match from any for domain "example.test" action "box"
 match from any for any action "out"
 """)

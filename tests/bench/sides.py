@@ -22,9 +22,9 @@ MESSAGES = int(os.environ.get("MESSAGES", "4000"))
 USERS = 100
 BENCH = dakiya.BUILD / "bench"
 NAMES = [f"user{number}" for number in range(USERS)]
-SINK_PORT = 2626
-SINK = f"127.0.0.1:{SINK_PORT}"
-NEXT_HOST = f"[127.0.0.1]:{SINK_PORT}"
+SINK_ADDRESS, SINK_PORT = dakiya.new_address(), 2626
+SINK = f"{SINK_ADDRESS}:{SINK_PORT}"
+NEXT_HOST = f"[{SINK_ADDRESS}]:{SINK_PORT}"
 SETTINGS = {
     "smtpd_client_connection_count_limit": 0,
     "mynetworks": "127.0.0.0/8",

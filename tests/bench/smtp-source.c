@@ -6,7 +6,8 @@
  *
  * One thread around epoll, so that what is measured is the server. PATTERN holds %d for the number
  * of a user, 0 .. USERS-1, taken in turn. -p sends MAIL, RCPT and DATA in one write (PIPELINING),
- * -b sends the content by BDAT, in one chunk, -1 makes a new connection for each message. Ends with "MESSAGES SECONDS RATE".
+ * -b sends the content by BDAT, in one chunk, -1 makes a new connection for each message. Ends with
+ * "MESSAGES SECONDS RATE".
  */
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,5 +1,6 @@
 /*
- * sync-bench.c - what making things durable costs on a file system, in the ways that we could do it.
+ * sync-bench.c - what making things durable costs on a file system, in the ways that we could do
+ * it.
  *
  *   sync-bench [-r ROUNDS] [-t SECONDS] [-l BYTES] DIRECTORY limits|files|log ...
  *

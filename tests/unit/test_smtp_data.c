@@ -26,8 +26,8 @@ decode_all(struct data_decoder *decoder, struct slice input, size_t step, struct
 		input = slice_from_offset(input, clean);
 		if (clean == step || input.length == 0)
 			continue;
-		result = data_decode(decoder, slice_first(input, step - clean), &consumed, out,
-		                     &ok);
+		result =
+			data_decode(decoder, slice_first(input, step - clean), &consumed, out, &ok);
 		assert_true(ok);
 		assert_true(consumed > 0);
 		input = slice_from_offset(input, consumed);
@@ -60,8 +60,14 @@ what_is_content_as_it_stands_is_told_at_once(void **state)
 		const char *input;
 		size_t      clean;
 	} rows[] = {
-		{ "a\r\nb\r\n.\r\nQUIT", 6 }, { "a\r\n..b", 3 }, { ".\r\n", 0 }, { "a\nb", 1 },
-		{ "a\rb", 1 },                 { "a\r", 1 },      { "abc", 3 },   { "\r\n", 2 },
+		{ "a\r\nb\r\n.\r\nQUIT", 6 },
+		{ "a\r\n..b", 3 },
+		{ ".\r\n", 0 },
+		{ "a\nb", 1 },
+		{ "a\rb", 1 },
+		{ "a\r", 1 },
+		{ "abc", 3 },
+		{ "\r\n", 2 },
 	};
 
 	(void)state;
