@@ -115,8 +115,8 @@ begin(struct master *master)
 {
 	const struct parameters *parameters = &master->generation->configuration.parameters;
 
-	prepare_limits();
 	logfile_open(master, parameters);
+	prepare_limits_check();
 	notify_open(master);
 	log_info("daemon started -- version %s, configuration %s", parameters->mail_version,
 	         master->config_directory);
@@ -147,6 +147,7 @@ main(int argc, char **argv)
 	list_init(&master.certificates);
 	parse_arguments(&master, argc, argv);
 	umask(022);
+	prepare_limits();
 	if (prepare(&master, &report)) {
 		begin(&master);
 		loop_run(&master);

@@ -145,7 +145,9 @@ struct master {
 /* prepare.c: directories, lock, identity. False and *error. */
 bool prepare_directories(struct master *master, struct error *error);
 bool prepare_lock(struct master *master, struct error *error);
+/* As many open files as we may have; later, in the log, whether they are few. */
 void prepare_limits(void);
+void prepare_limits_check(void);
 void prepare_unlock(struct master *master);
 
 /* logfile.c: opens the log that the configuration names; never fails for good. */

@@ -15,6 +15,7 @@
 
 #define LOCK_PAUSE_MS    20
 #define LOCK_PATIENCE_MS 1000
+#define FILES_FEW        1024 /* fewer open files than that are worth a warning */
 
 /* Below queue_directory. Daemons that own more make it themselves, inside theirs. */
 static const struct {
@@ -169,8 +170,20 @@ prepare_limits(void)
 	rlim_t wanted = files.rlim_max;
 	if (geteuid() == 0 && wanted < 65536)
 		wanted = 65536;
-	files.rlim_cur = wanted;
-	files.rlim_max = wanted;
-	if (setrlimit(RLIMIT_NOFILE, &files) < 0)
-		log_warning("the limit of open files stays as it is");
+	struct rlimit more = { wanted, wanted };
+	if (setrlimit(RLIMIT_NOFILE, &more) == 0)
+		return;
+	files.rlim_cur = files.rlim_max; /* root in a container: may not go beyond it */
+	setrlimit(RLIMIT_NOFILE, &files);
+}
+
+void
+prepare_limits_check(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < FILES_FEW)
+		log_warning("only %lu open files are allowed for each process: few sessions at a "
+		            "time will be served",
+		            (unsigned long)files.rlim_cur);
 }

@@ -13,6 +13,7 @@
 #define THROTTLE_FIRST_MS 100
 #define THROTTLE_MOST_MS  5000
 #define THROTTLE_KILL_MS  800   /* SIGKILL comes from outside, its victim is not to blame */
+#define THROTTLE_ROOM_MS  400   /* no process or memory: trying is cheap, and room may come */
 #define RAN_WELL_MS       10000 /* a process that lived so long did not fail at its start */
 #define LONGEST_WAIT_MS   60000
 #define FLUSH_AGAIN_MS    20
@@ -21,9 +22,13 @@
 int64_t
 throttle_next(struct throttle *throttle, int cause, int64_t ran_ms)
 {
-	int64_t most = cause == SIGKILL ? THROTTLE_KILL_MS : THROTTLE_MOST_MS;
+	int64_t most = THROTTLE_MOST_MS;
 	int64_t next = THROTTLE_FIRST_MS;
 
+	if (cause == SIGKILL)
+		most = THROTTLE_KILL_MS;
+	else if (cause == THROTTLE_NO_START)
+		most = THROTTLE_ROOM_MS;
 	if (throttle->delay_ms > 0 && throttle->cause == cause && ran_ms < RAN_WELL_MS)
 		next = throttle->delay_ms * 2;
 	throttle->cause = cause;
@@ -107,7 +112,7 @@ plan_restart(struct master *master, struct service_run *run, int cause, int64_t 
 		return;
 	run->restarts++;
 	run->start_ms = clock_monotonic_ms() + delay;
-	if (delay > THROTTLE_FIRST_MS)
+	if (delay > THROTTLE_FIRST_MS && cause != THROTTLE_NO_START)
 		log_warning("service %s: next start in %.1f s", run->service->name,
 		            (double)delay / 1000);
 }
@@ -172,7 +177,9 @@ start_due(struct master *master, struct service_run *run, int64_t now)
 	run->start_ms = 0;
 	if (process_start(master, run, &error))
 		return;
-	log_error("service %s: %s", run->service->name, error.text);
+	if (strcmp(run->last_end, error.text) != 0) /* the same over and over is said once */
+		log_error("service %s: %s; trying again until it works", run->service->name,
+		          error.text);
 	snprintf(run->last_end, sizeof(run->last_end), "%.290s", error.text);
 	plan_restart(master, run, THROTTLE_NO_START, 0);
 }

@@ -79,7 +79,7 @@ control_read(struct daemon_core *core)
 		take_message(core, &frame);
 	if (result != IPC_OK || core->control.is_broken) {
 		core->control.is_broken = true;
-		control_begin_drain(core, DRAIN_QUICK_MS, false);
+		control_begin_drain(core, DRAIN_ORPHAN_MS, false);
 	}
 }
 

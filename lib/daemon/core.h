@@ -17,7 +17,8 @@
 
 #define CONTROL_FD        3
 #define ALIVE_INTERVAL_MS 5000
-#define DRAIN_QUICK_MS    5000 /* SIGTERM, or master gone */
+#define DRAIN_QUICK_MS    5000 /* SIGTERM */
+#define DRAIN_ORPHAN_MS   1500 /* master is gone: the next one waits for the queue's lock */
 
 struct owner {
 	bool  is_known;

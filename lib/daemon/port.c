@@ -61,8 +61,11 @@ port_accept(struct pool *pool, struct port *port, struct sockaddr_storage *clien
 		port_arm(pool, port, EPOLL_CTL_MOD);
 		return fd;
 	}
+	if (daemon_is_draining(&pool->core->context))
+		return -1; /* the listener is gone */
 	if (may_warn(pool))
-		log_warning("accept on %s: %s; trying again every second", port->listener->address,
+		log_warning("accept on %s: %s; trying again until it works",
+		            port->listener->address,
 		            errno == EMFILE || errno == ENFILE ? "no more descriptors"
 		                                               : "the system refuses");
 	/* Armed again by the main thread: until then connections wait in the kernel. */

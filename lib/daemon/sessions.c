@@ -2,6 +2,7 @@
 #include "lib/daemon/sessions.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -18,7 +19,7 @@
 #define QUIET_AFTER_MS    60000 /* without sessions: later still, but fewer wake-ups */
 #define WORKER_IDLE_MS    30000 /* a worker without work for so long goes */
 #define WORKERS_KEPT      2
-#define LISTENER_PAUSE_MS 1000 /* without descriptors */
+#define LISTENER_PAUSE_MS 100  /* without descriptors */
 #define GRACE_MS          2000 /* after the drain's deadline, for threads to come back */
 #define DESCRIPTORS_KEPT  64   /* for tables, channels to other daemons, spool files */
 #define TRIM_AFTER        200  /* ended sessions, then memory is given back */
@@ -194,11 +195,28 @@ seats_left(struct pool *pool)
 	return count;
 }
 
+/*
+ * Master owns the sockets and keeps them. If it is dead, a port that we held until our last session
+ * ends could not be bound by the next master. The numbers stay taken, since a worker may be in
+ * accept() right now.
+ */
+static void
+ports_leave(struct pool *pool)
+{
+	for (size_t i = 0; i < pool->port_count; i++) {
+		int fd = pool->ports[i].listener->fd;
+
+		epoll_ctl(pool->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+		if (dup3(pool->stop_fd, fd, O_CLOEXEC) < 0)
+			log_warning("%s stays bound until the last session ends",
+			            pool->ports[i].listener->address);
+	}
+}
+
 static void
 sessions_drain(struct pool *pool)
 {
-	for (size_t i = 0; i < pool->port_count; i++)
-		epoll_ctl(pool->epoll_fd, EPOLL_CTL_DEL, pool->ports[i].listener->fd, NULL);
+	ports_leave(pool);
 	while (seats_left(pool) > 0 &&
 	       clock_monotonic_ms() < daemon_drain_deadline_ms(&pool->core->context)) {
 		/* At a stop at once; after a reload perhaps later, when the stop comes. */
@@ -240,9 +258,12 @@ daemon_sessions_most(void)
 {
 	struct rlimit files;
 
-	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur < 2 * DESCRIPTORS_KEPT)
+	if (getrlimit(RLIMIT_NOFILE, &files) != 0)
 		return DESCRIPTORS_KEPT;
-	return (size_t)files.rlim_cur - DESCRIPTORS_KEPT;
+	size_t all = (size_t)files.rlim_cur;
+	/* With few of them, sessions must leave enough for each other's files and channels. */
+	size_t few = all / 4;
+	return all > DESCRIPTORS_KEPT + few ? all - DESCRIPTORS_KEPT : few;
 }
 
 static bool

@@ -39,6 +39,17 @@ one_that_others_kill_is_soon_back(void **state)
 }
 
 static void
+a_start_without_room_is_tried_often(void **state)
+{
+	(void)state;
+	struct throttle      throttle = { 0 };
+	static const int64_t expected[] = { 100, 200, 400, 400 };
+
+	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++)
+		assert_int_equal(throttle_next(&throttle, THROTTLE_NO_START, 0), expected[i]);
+}
+
+static void
 another_cause_starts_anew(void **state)
 {
 	(void)state;
@@ -100,6 +111,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pauses_double_from_a_tenth_of_a_second_to_five),
 		cmocka_unit_test(one_that_others_kill_is_soon_back),
+		cmocka_unit_test(a_start_without_room_is_tried_often),
 		cmocka_unit_test(another_cause_starts_anew),
 		cmocka_unit_test(one_that_ran_well_is_started_soon),
 		cmocka_unit_test(ends_are_described),
