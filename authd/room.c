@@ -59,7 +59,6 @@ room_fill(struct authd *authd, const struct snapshot *snapshot, size_t thread_li
 	const struct parameters *parameters = snapshot_parameters(snapshot);
 	struct client_rules      rules = client_rules_of(parameters);
 	long                     processors = sysconf(_SC_NPROCESSORS_ONLN);
-	char                     nobody[] = "a password that nobody has";
 
 	authd->parameters = parameters;
 	authd->mailbox_path = MAILBOX_PATH;
@@ -70,8 +69,8 @@ room_fill(struct authd *authd, const struct snapshot *snapshot, size_t thread_li
 	/* A quarter of the threads is left for what needs no hash. */
 	authd->waiting_most = thread_limit * 3 / 4 > 0 ? thread_limit * 3 / 4 : 1;
 	random_bytes(authd->fallback_secret, sizeof(authd->fallback_secret));
-	if (!password_hash(slice_from(nobody), (unsigned)parameters->auth_password_cost,
-	                   authd->dummy_hash, error))
+	if (!password_hash_of_nobody((unsigned)parameters->auth_password_cost, authd->dummy_hash,
+	                             error))
 		return false;
 	authd->users = users_open(parameters, error);
 	authd->router = authd->users == NULL ? NULL : router_create(snapshot, error);

@@ -90,8 +90,12 @@ prepare(struct master *master, struct report *report)
 	if (master->generation == NULL)
 		return false;
 	if (prepare_directories(master, &error) && prepare_lock(master, &error) &&
-	    open_events(master, &error) && control_open(master, &error))
-		return listeners_bind(master, master->generation, report);
+	    open_events(master, &error) && control_open(master, &error)) {
+		if (!listeners_bind(master, master->generation, report))
+			return false;
+		if (prepare_limits_suffice(master, &error))
+			return true;
+	}
 	report_add(report, PROBLEM_ERROR, "", 0, "%s", error.text);
 	return false;
 }

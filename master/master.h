@@ -148,6 +148,8 @@ bool prepare_lock(struct master *master, struct error *error);
 /* As many open files as we may have; later, in the log, whether they are few. */
 void prepare_limits(void);
 void prepare_limits_check(void);
+/* False when the services that are bound cannot all be started with as many as there are. */
+bool prepare_limits_suffice(struct master *master, struct error *error);
 void prepare_unlock(struct master *master);
 
 /* logfile.c: opens the log that the configuration names; never fails for good. */

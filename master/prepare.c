@@ -15,6 +15,7 @@
 
 #define LOCK_PAUSE_MS    20
 #define LOCK_PATIENCE_MS 1000
+#define FILES_OWN        16   /* log, pid, events, control; copies under way to a new daemon */
 #define FILES_FEW        1024 /* fewer open files than that are worth a warning */
 
 /* Below queue_directory. Daemons that own more make it themselves, inside theirs. */
@@ -175,6 +176,23 @@ prepare_limits(void)
 		return;
 	files.rlim_cur = files.rlim_max; /* root in a container: may not go beyond it */
 	setrlimit(RLIMIT_NOFILE, &files);
+}
+
+/* Channels and snapshots of all services, their sockets, and what master has besides. */
+bool
+prepare_limits_suffice(struct master *master, struct error *error)
+{
+	struct rlimit files;
+	size_t        needed = FILES_OWN + 2 * master->generation->runs.count;
+
+	LIST_EACH (node, &master->listeners)
+		needed++;
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur >= needed)
+		return true;
+	return error_set(error,
+	                 "%zu services need %zu open files, but only %lu are allowed: raise the "
+	                 "limit (ulimit -n, LimitNOFILE=) or switch services off in master.cf",
+	                 master->generation->runs.count, needed, (unsigned long)files.rlim_cur);
 }
 
 void

@@ -200,7 +200,7 @@ agent_accept(struct qmgr *qmgr, struct source *source, uint32_t events)
 		int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd < 0) {
-			accept_pause();
+			accept_refuse(qmgr, source->fd);
 			return;
 		}
 		if (!daemon_peer_is_allowed(qmgr->context, fd, PEER_NET | PEER_MAIL | PEER_ROOT)) {

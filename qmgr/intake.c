@@ -481,7 +481,7 @@ intake_accept(struct qmgr *qmgr, struct source *source, uint32_t events)
 		int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd < 0) {
-			accept_pause();
+			accept_refuse(qmgr, source->fd);
 			return;
 		}
 		if (!daemon_peer_is_allowed(qmgr->context, fd, PEER_NET | PEER_MAIL | PEER_ROOT)) {

@@ -4,8 +4,10 @@
 
 #include <time.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 bool
 link_open(struct qmgr *qmgr, struct link *link, enum link_kind kind, int fd,
@@ -76,4 +78,18 @@ accept_pause(void)
 
 	if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
 		nanosleep(&pause, NULL);
+}
+
+void
+accept_refuse(struct qmgr *qmgr, int listener_fd)
+{
+	if ((errno != EMFILE && errno != ENFILE) || qmgr->spare_fd < 0) {
+		accept_pause();
+		return;
+	}
+	close(qmgr->spare_fd);
+	int fd = accept4(listener_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd >= 0)
+		close(fd);
+	qmgr->spare_fd = fcntl(qmgr->queue_fd, F_DUPFD_CLOEXEC, 0);
 }

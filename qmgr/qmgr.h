@@ -48,6 +48,7 @@ struct qmgr {
 	struct daemon_context   *context;
 	const struct parameters *parameters;
 	int                      queue_fd, active_fd, state_fd, lock_fd, epoll_fd;
+	int                      spare_fd; /* see accept_refuse */
 	int64_t                  now_ms, now_us; /* of this turn of the loop */
 
 	struct handoff    inbox;
@@ -316,6 +317,9 @@ struct file_task *file_task_new(struct qmgr *qmgr, enum file_verb verb, const ch
 /* After accept() failed: without descriptors or memory a listener stays readable, and the loop
  * would spin. Clients wait in the backlog meanwhile. */
 void accept_pause(void);
+/* The same, and without descriptors lets the first one that waits go with the spare one: it hears
+ * at once that it has to come again. */
+void accept_refuse(struct qmgr *qmgr, int listener_fd);
 
 enum link_kind { LINK_INTAKE, LINK_AGENT };
 struct link {

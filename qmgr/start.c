@@ -92,6 +92,7 @@ directories_open(struct qmgr *qmgr, struct error *error)
 		return error_set_errno(error, "open state/");
 	if (!queue_lock(qmgr, error))
 		return false;
+	qmgr->spare_fd = fcntl(qmgr->queue_fd, F_DUPFD_CLOEXEC, 0);
 	qmgr->active_fd = openat(qmgr->queue_fd, "active", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return qmgr->active_fd >= 0 || error_set_errno(error, "open active/");
 }
@@ -184,6 +185,7 @@ qmgr_open(struct qmgr *qmgr, struct error *error)
 	struct error kept = ERROR_NONE;
 
 	qmgr->queue_fd = qmgr->active_fd = qmgr->lock_fd = qmgr->epoll_fd = -1;
+	qmgr->spare_fd = -1;
 	state_init(qmgr);
 	/* Numbers for intake are reserved when the first one is needed: a full disk keeps no queue
 	 * from being delivered. */

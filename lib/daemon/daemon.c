@@ -27,6 +27,7 @@
 #define START_WAIT_MS  60000
 #define ARENAS_MOST    4
 #define LISTENERS_MOST 256
+#define FILES_MANY     1024
 
 struct start { /* what came in daemon_start */
 	int snapshot_fd;
@@ -65,6 +66,18 @@ take_listener(struct daemon_core *core, struct ipc_frame *frame, struct error *e
 	return true;
 }
 
+/* Agents keep a channel to qmgr for each of their threads: where descriptors are few, qmgr must not
+ * be full of them before the first message comes. */
+static size_t
+threads_most(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= FILES_MANY)
+		return SIZE_MAX;
+	return files.rlim_cur < 16 ? 1 : (size_t)files.rlim_cur / 16;
+}
+
 static bool
 take_start(struct daemon_core *core, struct ipc_frame *frame, struct start *start,
            struct error *error)
@@ -76,6 +89,8 @@ take_start(struct daemon_core *core, struct ipc_frame *frame, struct start *star
 	core->context.service = text_copy(message.service);
 	core->context.arguments = text_copy(message.arguments);
 	core->context.thread_limit = message.process_limit > 0 ? message.process_limit : 1;
+	if (core->context.thread_limit > threads_most())
+		core->context.thread_limit = threads_most();
 	core->context.is_unprivileged = message.is_unprivileged;
 	core->log_fd = message.log;
 	core->log_target = message.log_target == LOG_TO_SYSLOG ? LOG_TO_SYSLOG : LOG_TO_STREAM;

@@ -6,13 +6,16 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "lib/base/encode.h"
 #include "lib/base/number.h"
+#include "lib/base/random.h"
 
 #define SCRAM_PREFIX          "SCRAM-SHA-256$"
 #define SCRAM_ITERATIONS_MOST 10000000
+#define YESCRYPT_DIGEST       43 /* letters behind the salt */
 
 static size_t
 character_count(struct slice text)
@@ -84,6 +87,27 @@ password_hash(struct slice password, unsigned cost, char hash[PASSWORD_HASH_SIZE
 		error_set_errno(error, "hash the password");
 	scratch_free(scratch);
 	return is_good;
+}
+
+bool
+password_hash_of_nobody(unsigned cost, char hash[PASSWORD_HASH_SIZE], struct error *error)
+{
+	static const char letters[] =
+		"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+	char          setting[CRYPT_GENSALT_OUTPUT_SIZE], digest[YESCRYPT_DIGEST + 1];
+	unsigned char random[YESCRYPT_DIGEST];
+
+	if (crypt_gensalt_rn("$y$", cost, NULL, 0, setting, sizeof(setting)) == NULL)
+		return error_set_errno(error, "make a salt");
+	random_bytes(random, sizeof(random));
+	for (size_t i = 0; i < YESCRYPT_DIGEST; i++)
+		digest[i] = letters[random[i] % 64];
+	/* The last letter stands for 4 bits. */
+	digest[YESCRYPT_DIGEST - 1] = letters[random[YESCRYPT_DIGEST - 1] % 16];
+	digest[YESCRYPT_DIGEST] = '\0';
+	int length = snprintf(hash, PASSWORD_HASH_SIZE, "%s$%s", setting, digest);
+	return (length > 0 && length < PASSWORD_HASH_SIZE) ||
+	       error_set(error, "the salt is too long");
 }
 
 /* ---- digests of directories and other mail servers ---- */

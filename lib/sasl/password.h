@@ -25,6 +25,9 @@ bool password_is_acceptable(struct slice password, unsigned least, struct error 
 /* cost is yescrypt's, 1 to 11, each step twice the work; 5 is the library's usual. */
 bool password_hash(struct slice password, unsigned cost, char hash[PASSWORD_HASH_SIZE],
                    struct error *error);
+/* A hash that no password has, without the 16 MB and the time that making one takes: to be verified
+ * against, at the same cost, when there is no such user. */
+bool password_hash_of_nobody(unsigned cost, char hash[PASSWORD_HASH_SIZE], struct error *error);
 enum password_answer {
 	PASSWORD_RIGHT,
 	PASSWORD_WRONG,

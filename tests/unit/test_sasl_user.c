@@ -16,6 +16,21 @@
 #include "lib/sasl/user.h"
 
 static void
+the_hash_of_nobody_costs_the_same_and_fits_nothing(void **state)
+{
+	(void)state;
+	char hash[PASSWORD_HASH_SIZE], real[PASSWORD_HASH_SIZE];
+
+	assert_true(password_hash_of_nobody(1, hash, NULL));
+	assert_true(password_hash(SLICE("correct horse"), 1, real, NULL));
+	assert_int_equal(strlen(hash), strlen(real));
+	assert_memory_equal(hash, real, 7); /* method and cost */
+	assert_true(password_hash_is_known(hash));
+	assert_int_equal(password_verify(SLICE("correct horse"), hash), PASSWORD_WRONG);
+	assert_int_equal(password_verify(SLICE(""), hash), PASSWORD_WRONG);
+}
+
+static void
 hash_is_yescrypt_and_verifies(void **state)
 {
 	char hash[PASSWORD_HASH_SIZE], again[PASSWORD_HASH_SIZE];
@@ -321,6 +336,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_hash_of_nobody_costs_the_same_and_fits_nothing),
 		cmocka_unit_test(hash_is_yescrypt_and_verifies),
 		cmocka_unit_test(unknown_hash_is_no_answer),
 		cmocka_unit_test(sound_passwords_are_told_from_others),
