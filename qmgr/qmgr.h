@@ -48,7 +48,7 @@ struct qmgr {
 	struct daemon_context   *context;
 	const struct parameters *parameters;
 	int                      queue_fd, active_fd, state_fd, lock_fd, epoll_fd;
-	int                      spare_fd; /* see accept_refuse */
+	int                      spare_fd;       /* see accept_refuse */
 	int64_t                  now_ms, now_us; /* of this turn of the loop */
 
 	struct handoff    inbox;
