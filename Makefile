@@ -126,7 +126,7 @@ $(FAULTS): tests/crash/faults.c
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -U_FORTIFY_SOURCE -shared -Wl,-soname,libfaults.so -o $@ $<
 $(CRASH_BIN): $(FAULTS)
 $(foreach d,$(DAEMONS),$(eval $(call program,crash/$(d),$(d),-Wl$(comma)--no-as-needed $(FAULTS) -Wl$(comma)-rpath$(comma)'$$$$ORIGIN')))
-crash-targets: $(CRASH_BIN)
+crash-targets: $(CRASH_BIN) $(OUT)/bench/queue-fill
 
 # A test links the rooms' objects that it names in a line `/* links: smtpd/session.c ... */`.
 linked = $(shell sed -n 's|^/\* links: \(.*\) \*/|\1|p' $(1))

@@ -201,35 +201,30 @@ flush_visit(struct slice key, void *value, void *context)
 	act_on_message(context, value, QUEUE_ACT_FLUSH);
 }
 
-/*
- * FLUSH_AT_ONCE places of the backlog at a time, so that nobody waits for the rest. When the table
- * grows meanwhile it begins anew: what is flushed already is not counted again.
- */
+/* FLUSH_AT_ONCE of the backlog at a time, so that nobody waits for the rest. */
 static void
 flush_some(struct qmgr *qmgr, struct ask *ask)
 {
-	struct backlog *backlog = &qmgr->backlog;
-	size_t          end = ask->at + FLUSH_AT_ONCE;
+	struct waiting *waiting = NULL;
 
-	if (ask->at == 0 || ask->slots != backlog->slot_count) {
-		if (ask->slots == 0) {
-			schedule_revive(&qmgr->schedule);
-			qmgr->is_scan_flushed = !qmgr->is_scanned;
-			hash_each(&qmgr->messages, flush_visit, qmgr);
-		}
-		ask->slots = backlog->slot_count;
-		ask->at = 0;
-		end = FLUSH_AT_ONCE;
+	if (ask->mark == NULL) {
+		schedule_revive(&qmgr->schedule);
+		qmgr->is_scan_flushed = !qmgr->is_scanned;
+		hash_each(&qmgr->messages, flush_visit, qmgr);
+		ask->mark = backlog_walk(&qmgr->backlog);
 	}
-	for (; ask->at < end && ask->at < backlog->slot_count; ask->at++) {
-		struct waiting *waiting = backlog_at(backlog, ask->at);
-
-		if (waiting != NULL && !waiting->is_flushed &&
+	for (size_t i = 0; ask->mark != NULL && i < FLUSH_AT_ONCE; i++) {
+		waiting = backlog_walk_next(&qmgr->backlog, ask->mark);
+		if (waiting == NULL)
+			break;
+		/* Those in memory have been visited. */
+		if (message_find(qmgr, slice_from(waiting->id)) == NULL &&
 		    act_on_waiting(qmgr, waiting, QUEUE_ACT_FLUSH))
 			ask->count++;
 	}
-	if (ask->at >= backlog->slot_count)
-		ask->at = 0;
+	ask->is_over = waiting == NULL;
+	if (ask->is_over && ask->mark != NULL)
+		backlog_walk_end(&ask->mark);
 }
 
 /* ---- listing what is in memory ---- */
@@ -330,9 +325,25 @@ ask_act(struct qmgr *qmgr, struct ask *ask)
 {
 	struct slice rest = ask->ids, id;
 
-	while (slice_next_part(&rest, '\n', &id))
-		if (id.length > 0 && act_on_id(qmgr, id, ask->action))
+	while (slice_next_part(&rest, '\n', &id)) {
+		if (id.length == 0)
+			continue;
+		if (act_on_id(qmgr, id, ask->action)) {
 			ask->count++;
+			ask->is_in_memory |= message_find(qmgr, id) != NULL;
+		} else {
+			buf_append(&ask->out, id);
+			buf_append_byte(&ask->out, '\n');
+		}
+	}
+}
+
+static void
+barrier_done(struct qmgr *qmgr, struct barrier *barrier)
+{
+	struct ask *ask = CONTAINER_OF(barrier, struct ask, barrier);
+
+	ask_done(qmgr->control, ask);
 }
 
 static void
@@ -358,7 +369,12 @@ ask_answer(struct qmgr *qmgr, struct task *task)
 	switch (ask->kind) {
 	case ASK_IDS: hash_each(&qmgr->messages, ids_visit, &ask->out); break;
 	case ASK_ENTRIES: ask_entries(qmgr, ask); break;
+	case ASK_ROWS: ask_rows(qmgr, ask); break;
 	case ASK_ACT: ask_act(qmgr, ask); break;
+	case ASK_BARRIER:
+		ask->barrier = (struct barrier){ .done = barrier_done, .error = &ask->error };
+		store_barrier(qmgr, &ask->barrier, ask->is_in_memory);
+		return; /* later */
 	case ASK_PAYLOAD: ask_payload(qmgr, ask); break;
 	case ASK_FLUSH_ALL: flush_some(qmgr, ask); break;
 	case ASK_TOTALS: ask_totals(qmgr, ask); break;

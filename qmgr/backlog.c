@@ -4,11 +4,17 @@
 #include <stdlib.h>
 
 #include "lib/base/hash.h"
-#include "lib/base/list.h"
 
 #define LEAST_SLOTS 256
 
 static struct waiting *const tombstone = (struct waiting *)8;
+
+void
+backlog_init(struct backlog *backlog)
+{
+	*backlog = (struct backlog){ 0 };
+	list_init(&backlog->all);
+}
 
 void
 backlog_free(struct backlog *backlog)
@@ -18,7 +24,7 @@ backlog_free(struct backlog *backlog)
 			free(backlog->slots[i]);
 	free(backlog->slots);
 	heap_free(&backlog->due);
-	*backlog = (struct backlog){ 0 };
+	backlog_init(backlog);
 }
 
 /* The slot that holds id, or the free one where the search for it ends. */
@@ -73,6 +79,7 @@ waiting_place(struct backlog *backlog, struct waiting *waiting, int64_t due_us, 
 	if (is_on_hold) {
 		if (heap_contains(&waiting->due))
 			heap_remove(&backlog->due, &waiting->due);
+		waiting->due.when = due_us; /* for listings */
 		return true;
 	}
 	if (heap_contains(&waiting->due)) {
@@ -80,6 +87,16 @@ waiting_place(struct backlog *backlog, struct waiting *waiting, int64_t due_us, 
 		return true;
 	}
 	return heap_insert(&backlog->due, &waiting->due, due_us);
+}
+
+static void
+card_forget(struct backlog *backlog, struct waiting *waiting)
+{
+	if (waiting->card == 0)
+		return;
+	waiting->card = 0;
+	backlog->card_bytes -= waiting->card_bytes;
+	backlog->carded--;
 }
 
 struct waiting *
@@ -100,6 +117,7 @@ backlog_put(struct backlog *backlog, const char *id, int64_t due_us, bool is_on_
 		free(waiting);
 		return NULL;
 	}
+	list_append(&backlog->all, &waiting->in_all);
 	backlog->slots[slot_find(backlog, key)] = waiting;
 	backlog->used++;
 	backlog->count++;
@@ -115,15 +133,9 @@ backlog_remove(struct backlog *backlog, struct waiting *waiting)
 		backlog->held--;
 	if (heap_contains(&waiting->due))
 		heap_remove(&backlog->due, &waiting->due);
+	card_forget(backlog, waiting);
+	list_remove(&waiting->in_all);
 	free(waiting);
-}
-
-struct waiting *
-backlog_at(const struct backlog *backlog, size_t slot)
-{
-	struct waiting *waiting = backlog->slots[slot];
-
-	return waiting == tombstone ? NULL : waiting;
 }
 
 struct waiting *
@@ -154,4 +166,72 @@ bool
 backlog_requeue(struct backlog *backlog, struct waiting *waiting, int64_t due_us)
 {
 	return waiting_place(backlog, waiting, due_us, false);
+}
+
+/* ---- cards ---- */
+
+void
+backlog_changed(struct backlog *backlog, struct waiting *waiting)
+{
+	waiting->version++;
+	card_forget(backlog, waiting);
+}
+
+void
+backlog_card(struct backlog *backlog, struct waiting *waiting, uint32_t version, uint64_t card,
+             uint32_t bytes)
+{
+	if (waiting->version != version)
+		return;
+	card_forget(backlog, waiting);
+	if (card == 0)
+		return;
+	waiting->card = card;
+	waiting->card_bytes = bytes;
+	backlog->card_bytes += bytes;
+	backlog->carded++;
+}
+
+/* ---- walks ---- */
+
+/* A mark lies in the list like a message, without an id. */
+static bool
+is_mark(const struct waiting *waiting)
+{
+	return waiting->id[0] == '\0';
+}
+
+struct waiting *
+backlog_walk(struct backlog *backlog)
+{
+	struct waiting *mark = calloc(1, sizeof(*mark) + 1);
+
+	if (mark != NULL)
+		list_prepend(&backlog->all, &mark->in_all);
+	return mark;
+}
+
+struct waiting *
+backlog_walk_next(struct backlog *backlog, struct waiting *mark)
+{
+	struct list_node *node = mark->in_all.next;
+	struct waiting   *found = NULL;
+
+	for (; node != &backlog->all && found == NULL; node = node->next) {
+		struct waiting *waiting = CONTAINER_OF(node, struct waiting, in_all);
+
+		if (!is_mark(waiting))
+			found = waiting;
+	}
+	list_remove(&mark->in_all);
+	list_insert_before(node, &mark->in_all);
+	return found;
+}
+
+void
+backlog_walk_end(struct waiting **mark)
+{
+	list_remove(&(*mark)->in_all);
+	free(*mark);
+	*mark = NULL;
 }

@@ -15,9 +15,12 @@ struct client {
 	struct qmgr       *qmgr;
 	struct ipc_channel channel;
 	uint32_t           uid;
-	bool               is_owner; /* root or the queue's owner: may do everything */
+	bool               is_owner;           /* root or the queue's owner: may do everything */
+	bool               has_changed_memory; /* since the last listing_settle */
 };
 
+/* Rests that long; false at once when these threads are to end. */
+bool control_pause(struct control *control, int64_t pause_ms);
 /* Waits for the scheduler's answer, which comes until the last of these threads has ended. */
 void ask_wait(struct control *control, struct ask *ask);
 /* The last frame of an answer; false when the client is gone. */
@@ -39,19 +42,29 @@ struct listing {
 	bool                    is_forced;
 	bool                    is_memory_only;
 	bool                    want_recipients;
-	uint64_t                count; /* listed, or acted upon */
+	bool                    is_silent; /* only to make the cards that are missing */
+	uint64_t                count;     /* listed, or acted upon */
 	bool                    has_failed;
 	/* its own */
 	struct hash in_memory;
 	struct buf  ids; /* to be acted upon, a line each */
 	size_t      id_count;
+	int64_t     pause_ms; /* what the last portion took: a silent one rests as long */
 };
 /* Lists or acts upon what the filter lets through, a few messages at a time. */
 void listing_run(struct listing *listing);
-/* On the ids, a line each; how many that concerned. */
-uint64_t listing_act(struct client *client, enum queue_action action, struct slice ids);
 /* Of what pickup has not taken in; how many that concerned. */
 uint64_t dropped_remove(const struct qmgr *qmgr, struct slice id);
+/* On the ids, a line each; how many that concerned, the others in *others unless that is NULL. */
+uint64_t listing_act(struct client *client, enum queue_action action, struct slice ids,
+                     struct buf *others);
+/* Waits until it would survive a power cut. */
+bool listing_settle(struct client *client, enum queue_action action, struct error *error);
+
+/* ---- clerk.c ---- */
+
+/* Until the control is stopped. */
+void clerk_work(struct control *control, struct qmgr *qmgr);
 
 /* ---- explain.c ---- */
 

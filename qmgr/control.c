@@ -1,8 +1,8 @@
 /*
  * control.c - the administrators' socket, public/queue: a few threads, one client each at a time.
  *
- * Listing reads the queue files here, so that a long list holds up nobody; what is in memory is
- * asked of the scheduler in small portions. Listing is for authorized_mailq_users, flushing for
+ * Listing reads cards and queue files here, so that a long list holds up nobody; what is in memory
+ * is asked of the scheduler in small portions. Listing is for authorized_mailq_users, flushing for
  * authorized_flush_users, the rest for root and the queue's owner.
  */
 #include "qmgr/clients.h"
@@ -26,12 +26,13 @@
 
 #define THREADS      4
 #define PAYLOAD_MOST (20u << 20)
+#define OTHERS_MOST  (96u * 1024) /* more than a queue_act holds */
 
 struct control {
 	struct qmgr *qmgr;
 	int          listener;
 	int          stop_fd;
-	pthread_t    threads[THREADS];
+	pthread_t    threads[THREADS + 1]; /* the last one is the clerk */
 	size_t       count;
 
 	struct mutex     lock; /* guards everything below, and ask.is_done */
@@ -240,15 +241,74 @@ flush_all(struct client *client)
 	do {
 		ask.is_done = false;
 		ask_wait(client->control, &ask);
-	} while (ask.at != 0);
+	} while (!ask.is_over);
 	return ask.count;
+}
+
+/* Nothing is said to be done that a power cut could undo. */
+static bool
+acted_send(struct listing *listing)
+{
+	struct error error = ERROR_NONE;
+
+	if (listing->has_failed)
+		error_set(&error, "out of memory");
+	else
+		listing_settle(listing->client, listing->action, &error);
+	return end_send(listing->client, error.text[0] == '\0' ? CONTROL_OK : CONTROL_FAILED,
+	                listing->count, error.text);
+}
+
+/* Some of the others are mail that pickup has not taken in. How many that were; *others shrinks. */
+static uint64_t
+others_remove(const struct qmgr *qmgr, struct buf *others)
+{
+	struct buf   left = BUF(OTHERS_MOST);
+	struct slice rest = buf_slice(others), id;
+	uint64_t     count = 0;
+
+	while (slice_next_part(&rest, '\n', &id)) {
+		if (id.length == 0)
+			continue;
+		if (dropped_remove(qmgr, id) > 0) {
+			count++;
+		} else {
+			buf_append(&left, id);
+			buf_append_byte(&left, '\n');
+		}
+	}
+	buf_free(others);
+	*others = left;
+	return count;
+}
+
+/* Of several ids those that were not there are in the answer, a line each. */
+static bool
+ids_act(struct client *client, const struct msg_queue_act *act)
+{
+	enum queue_action action = (enum queue_action)act->action;
+	struct buf        others = BUF(OTHERS_MOST);
+	struct error      error = ERROR_NONE;
+	bool              is_one = slice_find_byte(act->queue_id, '\n') == SLICE_NOT_FOUND;
+	uint64_t          count = listing_act(client, action, act->queue_id, &others);
+	bool              is_good = false;
+
+	if (action == QUEUE_ACT_DELETE)
+		count += others_remove(client->qmgr, &others);
+	if (count > 0 && !listing_settle(client, action, &error))
+		is_good = end_send(client, CONTROL_FAILED, count, error.text);
+	else if (is_one)
+		is_good = end_send(client, count > 0 ? CONTROL_OK : CONTROL_NOT_FOUND, count, "");
+	else
+		is_good = end_send(client, CONTROL_OK, count, buf_text(&others));
+	buf_free(&others);
+	return is_good;
 }
 
 static bool
 serve_act(struct client *client, struct ipc_frame *frame)
 {
 	struct msg_queue_act act;
-	uint64_t             count;
 	bool                 is_good;
 
 	if (!msg_queue_act_decode(frame, &act) || act.action < QUEUE_ACT_FLUSH ||
@@ -261,18 +321,13 @@ serve_act(struct client *client, struct ipc_frame *frame)
 	bool is_all = act.queue_id.length == 0 || slice_equal(act.queue_id, SLICE("ALL"));
 	if (is_all && act.site.length == 0 && act.action == QUEUE_ACT_FLUSH)
 		return end_send(client, CONTROL_OK, flush_all(client), "");
-	if (!is_all) {
-		count = listing_act(client, (enum queue_action)act.action, act.queue_id);
-		if (count == 0 && act.action == QUEUE_ACT_DELETE)
-			count = dropped_remove(client->qmgr, act.queue_id);
-		return end_send(client, count > 0 ? CONTROL_OK : CONTROL_NOT_FOUND, count, "");
-	}
+	if (!is_all)
+		return ids_act(client, &act);
 	struct listing listing = { .client = client,
 		                   .filter = { .domain = act.site },
 		                   .action = (enum queue_action)act.action };
 	listing_run(&listing);
-	return end_send(client, listing.has_failed ? CONTROL_FAILED : CONTROL_OK, listing.count,
-	                listing.has_failed ? "out of memory" : "");
+	return acted_send(&listing);
 }
 
 static bool
@@ -295,10 +350,9 @@ serve_select(struct client *client, struct ipc_frame *frame)
 	                is_flush ? "flush" : "view", &is_good))
 		return is_good;
 	listing_run(&listing);
-	if (is_list && listing.has_failed)
-		return false;
-	return end_send(client, listing.has_failed ? CONTROL_FAILED : CONTROL_OK, listing.count,
-	                listing.has_failed ? "out of memory" : "");
+	if (!is_list)
+		return acted_send(&listing);
+	return !listing.has_failed && end_send(client, CONTROL_OK, listing.count, "");
 }
 
 /* ---- totals ---- */
@@ -430,6 +484,26 @@ control_run(void *argument)
 	return NULL;
 }
 
+bool
+control_pause(struct control *control, int64_t pause_ms)
+{
+	struct pollfd stop = { .fd = control->stop_fd, .events = POLLIN };
+
+	return poll(&stop, 1, (int)pause_ms) == 0;
+}
+
+static void *
+clerk_run(void *argument)
+{
+	struct control *control = argument;
+
+	clerk_work(control, control->qmgr);
+	mutex_lock(&control->lock);
+	control->running--;
+	mutex_unlock(&control->lock);
+	return NULL;
+}
+
 struct control *
 control_start(struct qmgr *qmgr, int listener, struct error *error)
 {
@@ -444,12 +518,14 @@ control_start(struct qmgr *qmgr, int listener, struct error *error)
 	control->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	mutex_init(&control->lock);
 	condition_init(&control->answered);
-	control->running = THREADS;
-	for (; control->count < THREADS; control->count++)
-		if (thread_start(&control->threads[control->count], control_run, control) != 0)
+	control->running = THREADS + 1;
+	cards_open(&qmgr->cards, qmgr->queue_fd);
+	for (; control->count <= THREADS; control->count++)
+		if (thread_start(&control->threads[control->count],
+		                 control->count < THREADS ? control_run : clerk_run, control) != 0)
 			break;
 	mutex_lock(&control->lock);
-	control->running -= THREADS - control->count;
+	control->running -= THREADS + 1 - control->count;
 	mutex_unlock(&control->lock);
 	if (control->count > 0 && control->stop_fd >= 0)
 		return control;
@@ -480,10 +556,12 @@ control_stop(struct control **control)
 		running = gone->running;
 		mutex_unlock(&gone->lock);
 		inbox_ready(gone->qmgr, NULL, 0);
+		journal_give(gone->qmgr->journal, &gone->qmgr->to_journal);
 		nanosleep(&pause, NULL);
 	}
 	for (size_t i = 0; i < gone->count; i++)
 		pthread_join(gone->threads[i], NULL);
+	cards_close(&gone->qmgr->cards);
 	close(gone->stop_fd);
 	condition_destroy(&gone->answered);
 	mutex_destroy(&gone->lock);

@@ -15,7 +15,8 @@
 #include "lib/queue/stored.h"
 
 #define DIRECTORY_COUNT   19 /* 16 of deferred/, hold/, spool/, corrupt/ */
-#define AT_ONCE           256
+#define HEAVY_MOST        256
+#define PART_MOST         1000
 #define AGAIN_MS          1000
 #define EXPIRE_MOST       4096 /* of a result without recipients */
 #define DIRECTORY_HOLD    16
@@ -30,6 +31,8 @@ struct files {
 	/* The thread's own: directories that got a name, or lost one to another directory, and are
 	 * not synced yet. A name must be safe where it came before it is gone where it was. */
 	bool has_gained[DIRECTORY_COUNT], has_lost[DIRECTORY_COUNT];
+	/* Names removed, which nobody waits for until there is a barrier. */
+	bool has_removed[DIRECTORY_COUNT];
 	/* Removals that failed: what they left would be delivered again after a restart. */
 	struct task_list again;
 	int64_t          again_ms;
@@ -325,9 +328,12 @@ do_remove(struct files *files, struct file_task *task)
 	char path[64];
 
 	queue_file_path(path, task->place, task->id);
-	if (unlinkat(files->config.queue_fd, path, 0) != 0 && errno != ENOENT)
+	if (unlinkat(files->config.queue_fd, path, 0) != 0 && errno != ENOENT) {
 		task_fail(task, "remove", path);
-	else if (task->has_spool)
+		return;
+	}
+	files->has_removed[directory_of(task->place, task->id)] = true;
+	if (task->has_spool)
 		do_spool_remove(files, task);
 }
 
@@ -412,6 +418,7 @@ task_begin(struct files *files, struct file_task *task)
 	case FILE_MOVE: do_move(files, task); break;
 	case FILE_CORRUPT: do_corrupt(files, task); break;
 	case FILE_EXPIRE: do_expire(files, task); break;
+	case FILE_BARRIER: break;
 	}
 }
 
@@ -463,7 +470,8 @@ directories_sync(struct files *files, bool changed[DIRECTORY_COUNT], struct erro
 static bool
 needs_directory(const struct file_task *task)
 {
-	return task->verb == FILE_STORE || task->verb == FILE_SPOOL_SYNC;
+	return task->verb == FILE_STORE || task->verb == FILE_SPOOL_SYNC ||
+	       task->verb == FILE_BARRIER;
 }
 
 /* Keeps a removal that failed, to try it again; the first failure is logged. */
@@ -479,6 +487,19 @@ removal_keep(struct files *files, struct file_task *task)
 	task_list_append(&files->again, &task->task);
 	files->again_ms = clock_monotonic_ms() + AGAIN_MS;
 	return true;
+}
+
+/* Behind all that was given before. */
+static void
+barrier_end(struct files *files, struct file_task *task)
+{
+	if (files->again.first != NULL) {
+		error_set(&task->error, "some files could not be removed yet and are tried again");
+		task->error.errno_value = EAGAIN;
+	} else if (!directories_sync(files, files->has_removed, &task->error) &&
+	           task->error.errno_value == 0) {
+		task->error.errno_value = EIO;
+	}
 }
 
 /* What needs no sync does not wait for others': clients send their bodies meanwhile. */
@@ -540,6 +561,8 @@ files_work(struct files *files, struct task_list *list)
 			one->error = error;
 			one->error.errno_value = error.errno_value == 0 ? EIO : error.errno_value;
 		}
+		if (one->verb == FILE_BARRIER && one->error.errno_value == 0)
+			barrier_end(files, one);
 		/* One that is kept is no reason for others to wait. */
 		if (!one->is_second)
 			atomic_fetch_sub(&files->pending, 1);
@@ -549,15 +572,28 @@ files_work(struct files *files, struct task_list *list)
 	handoff_give(files->config.inbox, &done);
 }
 
-/* Each may hold a descriptor until the syncs: thousands at once would use them all up. */
+/* Holds a descriptor until the syncs, or a message: thousands at once would use them all up. */
+static bool
+is_heavy(const struct file_task *task)
+{
+	return task->verb == FILE_STORE || task->verb == FILE_UPDATE ||
+	       task->verb == FILE_SPOOL_SYNC || task->verb == FILE_LOAD;
+}
+
+/* Removals and moves, which are light, share the syncs of their directories with more others. */
 static struct task_list
 part_take(struct task_list *list)
 {
 	struct task_list part;
+	size_t           heavy = 0;
 
 	task_list_init(&part);
-	for (size_t i = 0; i < AT_ONCE && list->first != NULL; i++)
-		task_list_append(&part, task_list_take(list));
+	for (size_t i = 0; i < PART_MOST && heavy < HEAVY_MOST && list->first != NULL; i++) {
+		struct task *task = task_list_take(list);
+
+		heavy += is_heavy((struct file_task *)(void *)task);
+		task_list_append(&part, task);
+	}
 	return part;
 }
 

@@ -25,6 +25,8 @@ enum file_verb {
 	FILE_MOVE,    /* from `place` to the other one; mtime */
 	FILE_CORRUPT, /* from `place` to corrupt/ */
 	FILE_EXPIRE,  /* appends a result that marks it to be returned; mtime */
+	FILE_BARRIER, /* what was removed before is gone for good; an error when some could not be
+	               */
 };
 
 struct file_task {

@@ -2,8 +2,9 @@
  * qmgr.h - the queue manager's state: all of it belongs to the scheduler's thread, no locks.
  *
  * Threads: the scheduler (epoll loop, loop.c), the syncer (journal.c), the file thread (files.c),
- * resolvers (resolve.c), and those that talk to administrators (control.c). They give each other
- * tasks (handoff.h) and share nothing else.
+ * resolvers (resolve.c), those that talk to administrators (control.c), and one that prepares what
+ * these will list (clerk.c). They give each other tasks (handoff.h) and share nothing else but
+ * the cards (cards.h).
  *
  * The walk of a message: intake.c takes it in -> journal -> resolve.c finds out where its
  * recipients go
@@ -15,12 +16,14 @@
 #define DAKIYA_QMGR_QMGR_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "lib/base/arena.h"
 #include "lib/base/array.h"
 #include "lib/daemon/daemon.h"
 #include "lib/route/route.h"
 #include "qmgr/backlog.h"
+#include "qmgr/cards.h"
 #include "qmgr/files.h"
 #include "qmgr/journal.h"
 #include "qmgr/recent.h"
@@ -60,6 +63,8 @@ struct qmgr {
 	struct router    *router;
 	/* authorized_mailq_users, authorized_flush_users: for the control threads */
 	struct match_list *mailq_users, *flush_users;
+	struct cards       cards;    /* likewise */
+	atomic_uint        listings; /* likewise: under way for administrators */
 	struct schedule    schedule;
 	struct backlog     backlog;
 	struct suspensions suspensions;
@@ -290,6 +295,13 @@ void suspension_reason(const struct suspension *suspension, struct buf *text);
 void store_result(struct qmgr *qmgr, struct message *message);
 /* The message is done with: forgets it on disk and in memory. */
 void store_finish(struct qmgr *qmgr, struct message *message);
+/* Calls done when what was removed, or noted in the journal as done, would survive a power cut. */
+struct barrier {
+	void (*done)(struct qmgr *qmgr, struct barrier *barrier);
+	struct error *error; /* why that is not so */
+	unsigned      pending;
+};
+void store_barrier(struct qmgr *qmgr, struct barrier *barrier, bool with_journal);
 /* Found in a file as well as in the journal, which forgets it: otherwise a later start, when the
  * file is done with, would deliver it again. */
 void store_supersede(struct qmgr *qmgr, struct message *message);

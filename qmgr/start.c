@@ -105,6 +105,7 @@ state_init(struct qmgr *qmgr)
 	list_init(&qmgr->dirty);
 	list_init(&qmgr->agents);
 	suspensions_init(&qmgr->suspensions);
+	backlog_init(&qmgr->backlog);
 	task_list_init(&qmgr->to_journal);
 	task_list_init(&qmgr->to_resolve);
 	qmgr->has_space = true;

@@ -90,6 +90,7 @@ segment_leave(struct qmgr *qmgr, struct message *message)
 struct owned_write {
 	struct journal_write write;
 	struct message      *message; /* waits for it, or NULL */
+	struct barrier      *barrier; /* likewise */
 	struct buf           payload;
 	char                 spool_id[QUEUE_ID_MOST]; /* to be removed afterwards; "" = none */
 };
@@ -159,13 +160,13 @@ owned_write_give(struct qmgr *qmgr, struct owned_write *owned)
 	task_list_append(&qmgr->to_journal, &owned->write.task);
 }
 
-/* A DONE record for the message; NULL when memory is out. */
+/* A DONE record for the id; NULL when memory is out. */
 static struct owned_write *
-done_write_new(const struct message *message)
+done_write_new(const char *id)
 {
 	struct owned_write    *owned = owned_write_new(RECORD_DONE);
 	struct ipc_encoding    encoding = { .fields = BUF(4096) };
-	struct msg_stored_done done = { .queue_id = slice_from(message->id) };
+	struct msg_stored_done done = { .queue_id = slice_from(id) };
 
 	if (owned != NULL && (!msg_stored_done_encode(&encoding, &done) ||
 	                      !buf_append(&owned->payload, buf_slice(&encoding.fields)))) {
@@ -203,7 +204,7 @@ store_result(struct qmgr *qmgr, struct message *message)
 void
 store_supersede(struct qmgr *qmgr, struct message *message)
 {
-	struct owned_write *owned = done_write_new(message);
+	struct owned_write *owned = done_write_new(message->id);
 
 	if (owned != NULL)
 		owned_write_give(qmgr, owned);
@@ -224,7 +225,7 @@ store_finish(struct qmgr *qmgr, struct message *message)
 			files_give(qmgr->files, file);
 		}
 	} else {
-		struct owned_write *owned = done_write_new(message);
+		struct owned_write *owned = done_write_new(message->id);
 
 		if (owned != NULL) {
 			owned->write.is_urgent = message->is_spooled;
@@ -239,17 +240,83 @@ store_finish(struct qmgr *qmgr, struct message *message)
 	message_free(qmgr, message);
 }
 
+/* ---- barriers ---- */
+
+/* No message has it: a record of it is there to be synced behind others. */
+#define NO_ID "barrier"
+
+static void
+barrier_step(struct qmgr *qmgr, struct barrier *barrier, const struct error *error)
+{
+	if (error->text[0] != '\0')
+		*barrier->error = *error;
+	if (--barrier->pending == 0)
+		barrier->done(qmgr, barrier);
+}
+
+static void
+file_barrier_ended(struct qmgr *qmgr, struct task *task)
+{
+	struct file_task *file = (struct file_task *)(void *)task;
+
+	barrier_step(qmgr, file->context, &file->error);
+	free(file);
+}
+
+static void
+journal_barrier_ended(struct qmgr *qmgr, struct task *task)
+{
+	struct owned_write *owned = (struct owned_write *)(void *)task;
+	struct error        error = ERROR_NONE;
+
+	errno = owned->write.errno_value;
+	if (errno != 0)
+		error_set_errno(&error, "write to the journal");
+	barrier_step(qmgr, owned->barrier, &error);
+	buf_free(&owned->payload);
+	free(owned);
+}
+
+void
+store_barrier(struct qmgr *qmgr, struct barrier *barrier, bool with_journal)
+{
+	struct file_task   *file = file_task_new(qmgr, FILE_BARRIER, NO_ID, file_barrier_ended);
+	struct owned_write *owned = with_journal ? done_write_new(NO_ID) : NULL;
+	struct error        error = ERROR_NONE;
+
+	if (file == NULL || (with_journal && owned == NULL))
+		error_set(&error, "out of memory");
+	barrier->pending = 1u + (file != NULL) + (owned != NULL);
+	if (file != NULL) {
+		file->context = barrier;
+		files_give(qmgr->files, file);
+	}
+	if (owned != NULL) {
+		owned->barrier = barrier;
+		owned->write.is_urgent = true;
+		owned->write.task.done = journal_barrier_ended;
+		owned_write_give(qmgr, owned);
+	}
+	barrier_step(qmgr, barrier, &error);
+}
+
 /* ---- to rest in a file ---- */
 
 /* It is in a file now; out of memory with it unless its round goes on. */
 static void
 message_unload(struct qmgr *qmgr, struct message *message)
 {
-	bool is_on_hold = message->place == PLACE_HOLD;
+	bool            is_on_hold = message->place == PLACE_HOLD;
+	struct waiting *waiting =
+		backlog_put(&qmgr->backlog, message->id, message->next_attempt_us, is_on_hold);
 
-	if (backlog_put(&qmgr->backlog, message->id, message->next_attempt_us, is_on_hold) == NULL)
+	if (waiting == NULL) {
 		log_warning("%s: out of memory, it will be tried again after a restart",
 		            message->id);
+	} else {
+		backlog_changed(&qmgr->backlog, waiting);
+		waiting->is_flushed = false; /* that was this round */
+	}
 	message_free(qmgr, message);
 }
 
@@ -304,7 +371,7 @@ stored_done(struct qmgr *qmgr, struct task *task)
 	struct owned_write *owned = NULL;
 
 	if (file->error.errno_value == 0)
-		owned = done_write_new(message);
+		owned = done_write_new(message->id);
 	if (owned == NULL) {
 		if (may_complain(qmgr))
 			log_warning("%s: cannot be moved to a file: %s", message->id,

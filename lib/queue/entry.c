@@ -11,7 +11,8 @@
 
 #include "lib/queue/id.h"
 
-#define FILE_MOST ((off_t)2 << 30) /* the largest segment that may be set, and more */
+#define FILE_MOST   ((off_t)2 << 30) /* the largest segment that may be set, and more */
+#define FETCH_LEAST 8192
 
 bool
 queue_recipient_append(struct buf *list, const struct msg_recipient *recipient,
@@ -130,32 +131,45 @@ queue_files_visit(int queue_fd, queue_visit *visit, void *context)
 	return is_good;
 }
 
-bool
-queue_file_fetch(int directory, const char *name, struct buf *bytes, int64_t *mtime_us)
+/* Up to its end, which is where a read gives less than there was room for. */
+static bool
+rest_read(int fd, struct buf *bytes)
 {
-	struct stat info;
-	/* Noting the access would cost as much as reading. Only the owner may do without. */
-	int fd = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOATIME);
+	size_t room = FETCH_LEAST;
 
-	if (fd < 0 && errno == EPERM)
-		fd = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return false;
-	buf_clear(bytes);
-	bool is_good = fstat(fd, &info) == 0 && S_ISREG(info.st_mode) &&
-	               buf_reserve(bytes, (size_t)info.st_size);
-	while (is_good && bytes->length < (size_t)info.st_size) {
-		ssize_t got =
-			read(fd, bytes->data + bytes->length, (size_t)info.st_size - bytes->length);
+	while (buf_reserve(bytes, room)) {
+		ssize_t got = read(fd, bytes->data + bytes->length, room);
 
 		if (got < 0 && errno == EINTR)
 			continue;
-		if (got <= 0)
-			break;
+		if (got < 0)
+			return false;
 		bytes->length += (size_t)got;
+		if ((size_t)got < room)
+			return true;
+		room = bytes->length;
 	}
+	errno = bytes->length + room > bytes->limit ? EFBIG : ENOMEM;
+	return false;
+}
+
+bool
+queue_file_fetch(int directory, const char *path, struct buf *bytes, int64_t *mtime_us)
+{
+	int         flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+	struct stat info;
+	/* Noting the access would cost as much as reading. Only the owner may do without. */
+	int fd = openat(directory, path, flags | O_NOATIME);
+
+	if (fd < 0 && errno == EPERM)
+		fd = openat(directory, path, flags);
+	if (fd < 0)
+		return false;
+	buf_clear(bytes);
+	bool is_good = rest_read(fd, bytes) && (mtime_us == NULL || fstat(fd, &info) == 0);
 	close(fd);
-	*mtime_us = (int64_t)info.st_mtim.tv_sec * 1000000 + info.st_mtim.tv_nsec / 1000;
+	if (is_good && mtime_us != NULL)
+		*mtime_us = (int64_t)info.st_mtim.tv_sec * 1000000 + info.st_mtim.tv_nsec / 1000;
 	return is_good;
 }
 

@@ -28,9 +28,9 @@ bool queue_entry_from_file(const struct stored_file *file, const struct queue_fi
 typedef bool queue_visit(void *context, int directory, const char *id, enum queue_state state);
 bool         queue_files_visit(int queue_fd, queue_visit *visit, void *context);
 
-/* A whole file in *bytes, which is used again and again; false with errno. Its mtime in *mtime_us.
- */
-bool queue_file_fetch(int directory, const char *name, struct buf *bytes, int64_t *mtime_us);
+/* A whole file in *bytes, which is used again and again; false with errno. Its mtime in *mtime_us,
+ * which may be NULL: it costs a system call. */
+bool queue_file_fetch(int directory, const char *path, struct buf *bytes, int64_t *mtime_us);
 
 /* A whole file in memory, malloc'ed; NULL with errno. Its mtime in *mtime_us. */
 char *queue_file_map(int queue_fd, const char *path, size_t *length, int64_t *mtime_us);

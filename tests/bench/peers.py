@@ -87,9 +87,10 @@ class Postfix:
 
     name = "Postfix"
 
-    def __init__(self, directory, address, users=(), relayhost="", certificate=None, key=None):
+    def __init__(self, directory, address, users=(), relayhost="", certificate=None, key=None,
+                 port=2525):
         self.directory = pathlib.Path(directory)
-        self.address, self.port = address, 2525
+        self.address, self.port = address, port
         self.mail = self.directory / "mail"
         self.config = self.directory / "etc"
         self.process = None

@@ -1236,10 +1236,11 @@ a_transport_has_settings_of_its_own(void **state)
 static void
 the_backlog_gives_what_is_due_in_its_order(void **state)
 {
-	struct backlog backlog = { 0 };
+	struct backlog backlog;
 	char           id[32];
 
 	(void)state;
+	backlog_init(&backlog);
 	for (int i = 0; i < 10000; i++) {
 		snprintf(id, sizeof(id), "message%05d", i);
 		assert_non_null(backlog_put(&backlog, id, (i * 7919) % 10000, i % 10 == 0));
@@ -1266,9 +1267,10 @@ the_backlog_gives_what_is_due_in_its_order(void **state)
 static void
 a_held_message_is_never_due(void **state)
 {
-	struct backlog backlog = { 0 };
+	struct backlog backlog;
 
 	(void)state;
+	backlog_init(&backlog);
 	backlog_put(&backlog, "message1", 5, false);
 	backlog_put(&backlog, "message1", 5, true);
 	assert_null(backlog_due(&backlog, 100));

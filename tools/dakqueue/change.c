@@ -373,7 +373,7 @@ visit_change(void *context, const struct msg_queue_entry *entry)
 		return true;
 	errno = 0;
 	if (change->is_dry_run)
-		print_entry(&change->printer, entry);
+		change->has_failed |= !print_entry(&change->printer, entry);
 	else
 		outcome = entry_change(change, entry);
 	switch (outcome) {
@@ -483,7 +483,7 @@ change_run(struct change *change, const struct arguments *arguments, const struc
 	if (code != EX_OK)
 		return code;
 	if (change->is_dry_run)
-		print_end(&change->printer);
+		change->has_failed |= !print_end(&change->printer);
 	else if (!directories_sync(change->command->action))
 		change->has_failed = true;
 	hash_each(&change->ids, id_missing, change->tool);
@@ -500,13 +500,14 @@ offline_act(struct tool *tool, const struct arguments *arguments, const struct s
 {
 	struct change change = { .tool = tool,
 		                 .command = step->command,
-		                 .printer = { .form = arguments->form },
+		                 .printer = PRINTER(arguments->form),
 		                 .is_dry_run = arguments->is_dry_run };
 	int           lock = queue_lock(tool);
 
 	if (lock < 0)
 		return EX_UNAVAILABLE;
 	int code = change_run(&change, arguments, step);
+	print_drop(&change.printer);
 	hash_free(&change.ids, NULL);
 	hash_free(&change.moved, NULL);
 	journal_free(&change.journal);

@@ -6,6 +6,7 @@
 #define DAKIYA_DAKQUEUE_H
 
 #include <stdio.h>
+#include <time.h>
 
 #include "lib/conf/configuration.h"
 #include "lib/ipc/channel.h"
@@ -13,12 +14,26 @@
 
 enum list_form { LIST_TEXT, LIST_JSON };
 
+#define ENTRY_MOST (256u << 20) /* of an entry, printed: 16 MB that are all escaped */
 struct printer {
 	enum list_form form;
 	uint64_t       count;
 	uint64_t       bytes;
+	struct buf     out, word; /* with ENTRY_MOST; print_end or print_drop frees */
+	/* print.c's own: the date of the quarter of an hour that the last message came in */
+	time_t quarter;
+	int    quarter_minute;
+	char   arrival[32];
 };
-void print_entry(struct printer *printer, const struct msg_queue_entry *entry);
+#define PRINTER(how)                                                                               \
+	{                                                                                          \
+		.form = (how), .out = BUF(ENTRY_MOST), .word = BUF(ENTRY_MOST)                     \
+	}
+/* False, as of print_flush and print_end: nobody reads what is printed any more, or no memory. */
+bool print_entry(struct printer *printer, const struct msg_queue_entry *entry);
+/* What waits to be printed. */
+bool print_flush(struct printer *printer);
+void print_drop(struct printer *printer);
 /* The same as JSON, without the end of the line. */
 void print_json(const struct msg_queue_entry *entry);
 /* "deferred" */
@@ -26,7 +41,7 @@ const char *state_name(uint32_t state);
 /* Its bit of enum queue_state, added to *states; false: there is no such queue. */
 bool state_parse(struct slice name, unsigned *states);
 /* What stands behind the last entry. */
-void print_end(const struct printer *printer);
+bool print_end(struct printer *printer);
 
 enum show_part {
 	SHOW_ENVELOPE = 1,

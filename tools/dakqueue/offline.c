@@ -301,18 +301,18 @@ offline_entries(struct tool *tool, const struct arguments *arguments, entry_visi
 static bool
 visit_print(void *context, const struct msg_queue_entry *entry)
 {
-	print_entry(context, entry);
-	return true;
+	return print_entry(context, entry);
 }
 
 int
 offline_list(struct tool *tool, const struct arguments *arguments)
 {
-	struct printer printer = { .form = arguments->form };
+	struct printer printer = PRINTER(arguments->form);
 	int            code = offline_entries(tool, arguments, visit_print, &printer);
 
 	if (code == EX_OK)
-		print_end(&printer);
+		return print_end(&printer) ? EX_OK : EX_IOERR;
+	print_drop(&printer);
 	return code;
 }
 

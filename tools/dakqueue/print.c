@@ -11,8 +11,11 @@
 #include "lib/queue/id.h"
 #include "tools/dakqueue/dakqueue.h"
 
-#define REASON_END 76 /* so that the bracket behind it stands in column 78 */
-#define TEXT_MOST  (1u << 20)
+#define REASON_END     76 /* so that the bracket behind it stands in column 78 */
+#define ARRIVAL_LENGTH 19 /* "Sat Nov 28 12:00:00" */
+#define QUARTER_S      900
+#define FLUSH_AT       32768
+#define TEXT_MOST      (1u << 20)
 
 static const char *const state_names[QUEUE_STATES] = { "incoming", "active",  "deferred",
 	                                               "hold",     "corrupt", "maildrop" };
@@ -38,183 +41,279 @@ state_parse(struct slice name, unsigned *states)
 
 /* An address as it is shown; the null sender has Postfix's name. */
 static void
-address_show(struct buf *out, struct slice address)
+address_show(struct printer *printer, struct slice address)
 {
-	struct buf external = BUF(TEXT_MOST);
+	struct buf *external = &printer->word;
 
+	buf_clear(external);
 	if (address.length == 0)
-		buf_append_text(out, "MAILER-DAEMON");
-	else if (address_append_external(&external, address))
-		buf_append_printable(out, buf_slice(&external));
+		buf_append_text(&printer->out, "MAILER-DAEMON");
+	else if (address_append_external(external, address))
+		buf_append_printable(&printer->out, buf_slice(external));
 	else
-		buf_append_printable(out, address);
-	buf_free(&external);
+		buf_append_printable(&printer->out, address);
 }
 
 /* ---- text ---- */
 
 static void
-arrival_show(int64_t arrival_us, char text[32])
+spaces_append(struct buf *out, size_t count)
+{
+	static const char spaces[] = "                                                            "
+				     "                    ";
+
+	buf_append(out, slice_first(slice_from(spaces), count));
+}
+
+/* Filled up with spaces to a width, on the left or on the right. */
+static void
+column_append(struct buf *out, struct slice text, size_t width, bool is_right)
+{
+	size_t missing = text.length < width ? width - text.length : 0;
+
+	if (is_right)
+		spaces_append(out, missing);
+	buf_append(out, text);
+	if (!is_right)
+		spaces_append(out, missing);
+}
+
+static void
+two_digits(char at[2], unsigned number)
+{
+	at[0] = (char)('0' + number / 10 % 10);
+	at[1] = (char)('0' + number % 10);
+}
+
+/*
+ * "Sat Nov 28 12:00:00". Clocks are set by quarters of an hour wherever people live, so one
+ * question to the C library serves the messages of that quarter.
+ */
+static void
+arrival_show(struct printer *printer, int64_t arrival_us, char text[32])
 {
 	static const char days[7][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
 	static const char months[12][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun",
 		                            "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
-	time_t            when = (time_t)(arrival_us / 1000000);
+	time_t            when = (time_t)(arrival_us / 1000000), begin = when - when % QUARTER_S;
 	struct tm         date = { 0 };
 
-	localtime_r(&when, &date);
-	snprintf(text, 32, "%s %s %2d %02d:%02d:%02d", days[date.tm_wday % 7],
-	         months[date.tm_mon % 12], date.tm_mday % 100, date.tm_hour % 100,
-	         date.tm_min % 100, date.tm_sec % 100);
+	if (begin != printer->quarter || printer->arrival[0] == '\0') {
+		localtime_r(&begin, &date);
+		snprintf(printer->arrival, sizeof(printer->arrival), "%s %s %2d %02d:%02d:00",
+		         days[date.tm_wday % 7], months[date.tm_mon % 12], date.tm_mday % 100,
+		         date.tm_hour % 100, date.tm_min % 100);
+		printer->quarter = begin;
+		printer->quarter_minute = date.tm_min;
+	}
+	memcpy(text, printer->arrival, sizeof(printer->arrival));
+	if (when < begin) /* before 1970 */
+		return;
+	two_digits(text + 14, (unsigned)printer->quarter_minute + (unsigned)(when - begin) / 60);
+	two_digits(text + 17, (unsigned)(when - begin) % 60);
 }
 
 static void
-reason_print(const struct msg_queue_entry *entry, struct slice reason, struct slice *last)
+reason_print(struct printer *printer, const struct msg_queue_entry *entry, struct slice reason,
+             struct slice *last)
 {
-	struct buf text = BUF(TEXT_MOST);
+	struct buf *text = &printer->word;
 
 	if (reason.length == 0 && entry->state != QUEUE_DEFERRED)
 		return;
 	if (reason.length == 0)
 		reason = SLICE("reason unavailable");
 	if (!slice_equal(reason, *last)) {
-		buf_append_printable(&text, reason);
-		int indent = text.length >= REASON_END ? 0 : REASON_END - (int)text.length;
-		printf("%*s(%s)\n", indent, "", buf_text(&text));
+		buf_clear(text);
+		buf_append_printable(text, reason);
+		if (text->length < REASON_END)
+			spaces_append(&printer->out, REASON_END - text->length);
+		buf_append_byte(&printer->out, '(');
+		buf_append(&printer->out, buf_slice(text));
+		buf_append_text(&printer->out, ")\n");
 	}
 	*last = reason;
-	buf_free(&text);
 }
 
 static void
-entry_print(const struct printer *printer, const struct msg_queue_entry *entry)
+entry_print(struct printer *printer, const struct msg_queue_entry *entry)
 {
-	struct buf                 text = BUF(TEXT_MOST);
+	struct buf                *out = &printer->out, *word = &printer->word;
 	struct slice               list = entry->recipients, last = SLICE_EMPTY;
 	struct msg_queue_recipient recipient;
-	char                       arrival[32], id[40];
+	char                       arrival[32];
 	const char                *mark = entry->state == QUEUE_ACTIVE ? "*"
 	                                  : entry->state == QUEUE_HOLD ? "!"
 	                                                               : "";
 
 	if (printer->count == 0)
-		puts("----Queue ID----- --Size-- ---Arrival Time---- --Sender/Recipient------");
-	snprintf(id, sizeof(id), "%.*s%s%s", SLICE_ARGS(entry->queue_id), mark,
-	         entry->is_expired ? "#" : "");
-	arrival_show(entry->arrival_us, arrival);
-	address_show(&text, entry->sender);
-	printf("%-17s %8llu %19.19s %s\n", id, (unsigned long long)entry->size, arrival,
-	       buf_text(&text));
+		buf_append_text(out, "----Queue ID----- --Size-- ---Arrival Time---- "
+		                     "--Sender/Recipient------\n");
+	buf_clear(word);
+	buf_append(word, entry->queue_id);
+	buf_append_text(word, mark);
+	buf_append_text(word, entry->is_expired ? "#" : "");
+	column_append(out, buf_slice(word), 17, false);
+	buf_clear(word);
+	buf_append_u64(word, entry->size);
+	buf_append_byte(out, ' ');
+	column_append(out, buf_slice(word), 8, true);
+	arrival_show(printer, entry->arrival_us, arrival);
+	buf_append_byte(out, ' ');
+	buf_append(out, slice_of(arrival, ARRIVAL_LENGTH));
+	buf_append_byte(out, ' ');
+	address_show(printer, entry->sender);
+	buf_append_byte(out, '\n');
 	while (msg_queue_recipient_next(&list, &recipient)) {
-		reason_print(entry, recipient.reason, &last);
-		buf_clear(&text);
-		address_show(&text, recipient.address);
-		printf("%-17s %8s %19s %s\n", "", "", "", buf_text(&text));
+		reason_print(printer, entry, recipient.reason, &last);
+		spaces_append(out, 17 + 1 + 8 + 1 + ARRIVAL_LENGTH + 1);
+		address_show(printer, recipient.address);
+		buf_append_byte(out, '\n');
 	}
-	putchar('\n');
-	buf_free(&text);
+	buf_append_byte(out, '\n');
 }
 
 /* ---- JSON ---- */
 
 static void
-json_string(struct slice bytes)
+json_member(struct buf *out, const char *name, struct slice value)
 {
-	struct buf text = BUF(6 * bytes.length + 3);
-
-	json_append_string(&text, bytes);
-	fwrite(text.data, 1, text.length, stdout);
-	buf_free(&text);
+	buf_append_text(out, ", \"");
+	buf_append_text(out, name);
+	buf_append_text(out, "\": ");
+	json_append_string(out, value);
 }
 
 static void
-json_member(const char *name, struct slice value)
+json_number(struct buf *out, const char *name, int64_t value)
 {
-	printf(", \"%s\": ", name);
-	json_string(value);
+	buf_append_text(out, ", \"");
+	buf_append_text(out, name);
+	buf_append_text(out, value < 0 ? "\": -" : "\": ");
+	buf_append_u64(out, value < 0 ? -(uint64_t)value : (uint64_t)value);
 }
 
 /* As listings show it: in external form. */
 static void
-json_address(struct slice address)
+json_address(struct printer *printer, const char *name, struct slice address)
 {
-	struct buf text = BUF(TEXT_MOST);
+	struct buf *external = &printer->word;
 
-	json_string(address_append_external(&text, address) ? buf_slice(&text) : address);
-	buf_free(&text);
+	buf_clear(external);
+	json_member(&printer->out, name,
+	            address_append_external(external, address) ? buf_slice(external) : address);
 }
 
 static void
-json_recipient(const struct msg_queue_recipient *recipient, bool is_first)
+json_recipient(struct printer *printer, const struct msg_queue_recipient *recipient, bool is_first)
 {
-	printf("%s{\"address\": ", is_first ? "" : ", ");
-	json_address(recipient->address);
-	if (recipient->original.length > 0 &&
-	    !slice_equal(recipient->original, recipient->address)) {
-		printf(", \"orig_address\": ");
-		json_address(recipient->original);
-	}
+	struct buf *out = &printer->out, *external = &printer->word;
+
+	buf_clear(external);
+	buf_append_text(out, is_first ? "{\"address\": " : ", {\"address\": ");
+	json_append_string(out, address_append_external(external, recipient->address)
+	                                ? buf_slice(external)
+	                                : recipient->address);
+	if (recipient->original.length > 0 && !slice_equal(recipient->original, recipient->address))
+		json_address(printer, "orig_address", recipient->original);
 	if (recipient->reason.length > 0)
-		json_member("delay_reason", recipient->reason);
+		json_member(out, "delay_reason", recipient->reason);
 	if (recipient->transport.length > 0)
-		json_member("transport", recipient->transport);
+		json_member(out, "transport", recipient->transport);
 	if (recipient->nexthop.length > 0)
-		json_member("nexthop", recipient->nexthop);
-	putchar('}');
+		json_member(out, "nexthop", recipient->nexthop);
+	buf_append_byte(out, '}');
+}
+
+static void
+entry_json(struct printer *printer, const struct msg_queue_entry *entry)
+{
+	struct buf                *out = &printer->out;
+	struct slice               list = entry->recipients, reason = SLICE_EMPTY;
+	struct msg_queue_recipient recipient;
+
+	buf_append_text(out, "{\"queue_name\": \"");
+	buf_append_text(out, state_name(entry->state));
+	buf_append_byte(out, '"');
+	json_member(out, "queue_id", entry->queue_id);
+	json_number(out, "arrival_time", entry->arrival_us / 1000000);
+	json_number(out, "message_size", (int64_t)entry->size);
+	buf_append_text(out, ", \"forced_expire\": ");
+	buf_append_text(out, entry->is_expired ? "true" : "false");
+	if (entry->sender.length == 0)
+		json_member(out, "sender", SLICE("MAILER-DAEMON"));
+	else
+		json_address(printer, "sender", entry->sender);
+	buf_append_text(out, ", \"recipients\": [");
+	for (bool is_first = true; msg_queue_recipient_next(&list, &recipient); is_first = false) {
+		json_recipient(printer, &recipient, is_first);
+		if (recipient.reason.length > 0)
+			reason = recipient.reason;
+	}
+	buf_append_byte(out, ']');
+	json_number(out, "next_attempt", entry->next_attempt_us / 1000000);
+	json_number(out, "attempts", entry->attempts);
+	json_member(out, "last_reply", reason);
+	buf_append_byte(out, '}');
 }
 
 void
 print_json(const struct msg_queue_entry *entry)
 {
-	struct slice               list = entry->recipients, reason = SLICE_EMPTY;
-	struct msg_queue_recipient recipient;
+	struct printer printer = PRINTER(LIST_JSON);
 
-	printf("{\"queue_name\": \"%s\"", state_name(entry->state));
-	json_member("queue_id", entry->queue_id);
-	printf(", \"arrival_time\": %lld, \"message_size\": %llu, \"forced_expire\": %s",
-	       (long long)(entry->arrival_us / 1000000), (unsigned long long)entry->size,
-	       entry->is_expired ? "true" : "false");
-	printf(", \"sender\": ");
-	if (entry->sender.length == 0)
-		json_string(SLICE("MAILER-DAEMON"));
-	else
-		json_address(entry->sender);
-	printf(", \"recipients\": [");
-	for (bool is_first = true; msg_queue_recipient_next(&list, &recipient); is_first = false) {
-		json_recipient(&recipient, is_first);
-		if (recipient.reason.length > 0)
-			reason = recipient.reason;
-	}
-	printf("], \"next_attempt\": %lld, \"attempts\": %u",
-	       (long long)(entry->next_attempt_us / 1000000), (unsigned)entry->attempts);
-	json_member("last_reply", reason);
-	putchar('}');
+	entry_json(&printer, entry);
+	fwrite(printer.out.data, 1, printer.out.length, stdout);
+	print_drop(&printer);
+}
+
+bool
+print_flush(struct printer *printer)
+{
+	struct slice out = buf_slice(&printer->out);
+	bool         is_good = !printer->out.has_failed &&
+	               fwrite(out.data, 1, out.length, stdout) == out.length && fflush(stdout) == 0;
+
+	buf_clear(&printer->out);
+	return is_good;
 }
 
 void
+print_drop(struct printer *printer)
+{
+	buf_free(&printer->out);
+	buf_free(&printer->word);
+}
+
+bool
 print_entry(struct printer *printer, const struct msg_queue_entry *entry)
 {
 	if (printer->form == LIST_JSON) {
-		print_json(entry);
-		putchar('\n');
+		entry_json(printer, entry);
+		buf_append_byte(&printer->out, '\n');
 	} else {
 		entry_print(printer, entry);
 	}
 	printer->count++;
 	printer->bytes += entry->size;
+	return printer->out.length < FLUSH_AT || print_flush(printer);
 }
 
-void
-print_end(const struct printer *printer)
+bool
+print_end(struct printer *printer)
 {
+	bool is_good = print_flush(printer);
+
+	print_drop(printer);
 	if (printer->form == LIST_JSON)
-		return;
+		return is_good;
 	if (printer->count == 0)
 		puts("Mail queue is empty");
 	else
 		printf("-- %llu Kbytes in %llu Request%s.\n",
 		       (unsigned long long)printer->bytes / 1024,
 		       (unsigned long long)printer->count, printer->count == 1 ? "" : "s");
+	return is_good;
 }
 
 /* ---- a message ---- */
@@ -233,12 +332,13 @@ record_print(const char *name, struct slice value)
 static void
 times_print(int64_t when_us)
 {
-	time_t    when = (time_t)(when_us / 1000000);
-	struct tm date = { 0 };
-	char      text[32];
+	time_t         when = (time_t)(when_us / 1000000);
+	struct tm      date = { 0 };
+	char           text[32];
+	struct printer printer = PRINTER(LIST_TEXT);
 
 	localtime_r(&when, &date);
-	arrival_show(when_us, text);
+	arrival_show(&printer, when_us, text);
 	printf("message_arrival_time: %s %d\n", text, date.tm_year + 1900);
 }
 

@@ -11,7 +11,10 @@
 #include "tools/dakqueue/dakqueue.h"
 
 #define ANSWER_MS 60000
-#define IDS_MOST  (256u << 20)
+/* For what may concern a million messages. qmgr that dies closes the channel; one that hangs is
+ * ended by its watchdog. */
+#define WORK_MS    (24 * 3600 * INT64_C(1000))
+#define LINES_MOST 60000 /* bytes of ids in one question */
 
 int
 remote_connect(struct tool *tool)
@@ -37,8 +40,7 @@ lost(struct tool *tool, enum ipc_result result)
 static int
 answer_receive(struct tool *tool, struct ipc_frame *frame)
 {
-	enum ipc_result result =
-		ipc_receive(&tool->channel, clock_monotonic_ms() + ANSWER_MS, frame);
+	enum ipc_result result = ipc_receive(&tool->channel, clock_monotonic_ms() + WORK_MS, frame);
 
 	return result == IPC_OK ? EX_OK : lost(tool, result);
 }
@@ -124,11 +126,29 @@ remote_entries(struct tool *tool, const struct arguments *arguments, entry_visit
 	return code == EX_OK ? entries_receive(tool, visit, context, &count) : code;
 }
 
+/* What is printed goes out before the next frame has to be waited for. */
+struct listing {
+	struct tool   *tool;
+	struct printer printer;
+};
+
 static bool
 visit_print(void *context, const struct msg_queue_entry *entry)
 {
-	print_entry(context, entry);
-	return true;
+	struct listing *listing = context;
+
+	return print_entry(&listing->printer, entry) &&
+	       (ipc_has_input(&listing->tool->channel) || print_flush(&listing->printer));
+}
+
+/* The end of a list; the code it ends with. */
+static int
+listing_end(struct listing *listing, int code)
+{
+	if (code == EX_OK)
+		return print_end(&listing->printer) ? EX_OK : EX_IOERR;
+	print_drop(&listing->printer);
+	return code;
 }
 
 int
@@ -137,16 +157,14 @@ remote_list(struct tool *tool, const struct arguments *arguments)
 	struct msg_queue_list ask = { .queue_id = slice_from(arguments->list_id),
 		                      .site = slice_from(arguments->site),
 		                      .want_recipients = true };
-	struct printer        printer = { .form = arguments->form };
+	struct listing        listing = { tool, PRINTER(arguments->form) };
 	int                   code;
 
 	if (arguments->is_selected)
-		code = remote_entries(tool, arguments, visit_print, &printer);
+		code = remote_entries(tool, arguments, visit_print, &listing);
 	else
-		code = list_each(tool, &ask, visit_print, &printer);
-	if (code == EX_OK)
-		print_end(&printer);
-	return code;
+		code = list_each(tool, &ask, visit_print, &listing);
+	return listing_end(&listing, code);
 }
 
 /* What cannot be an id is no message's. */
@@ -221,9 +239,9 @@ struct tally {
 	uint64_t released; /* of what is to expire: also released from hold */
 };
 
-/* One question, one answer; *count grows. */
+/* One question, one answer; *count grows, and *others by the ids that were not there. */
 static int
-act_send(struct tool *tool, const struct msg_queue_act *act, uint64_t *count)
+act_send(struct tool *tool, const struct msg_queue_act *act, uint64_t *count, struct buf *others)
 {
 	struct msg_queue_end end;
 	struct ipc_frame     frame;
@@ -237,112 +255,194 @@ act_send(struct tool *tool, const struct msg_queue_act *act, uint64_t *count)
 		return code;
 	code = msg_queue_end_decode(&frame, &end) ? status_exit(tool, &end)
 	                                          : lost(tool, IPC_MALFORMED);
-	ipc_frame_close(&frame);
-	if (code == EX_OK)
+	if (code == EX_OK) {
 		*count += end.count;
+		buf_append(others, end.reason);
+	}
+	ipc_frame_close(&frame);
 	return code;
 }
 
-/* postsuper says of each message that was named what became of it. */
+/* Of the ids, a line each, those that are not among the others, which are in the same order. */
 static void
-each_tell(const struct tool *tool, const struct msg_queue_act *act, const char *done)
+each_tell(const struct tool *tool, struct slice ids, struct slice others, const char *done)
 {
-	if (tool->tells_each && act->queue_id.length > 0 &&
-	    !slice_equal(act->queue_id, SLICE("ALL")))
-		fprintf(stderr, "%s: %.*s: %s\n", tool->name, SLICE_ARGS(act->queue_id), done);
+	struct slice id, other = SLICE_EMPTY;
+
+	while (slice_next_part(&ids, '\n', &id)) {
+		while (other.length == 0 && slice_next_part(&others, '\n', &other))
+			;
+		if (slice_equal(id, other))
+			other = SLICE_EMPTY;
+		else if (id.length > 0)
+			fprintf(stderr, "%s: %.*s: %s\n", tool->name, SLICE_ARGS(id), done);
+	}
 }
 
-/* What is on hold expires, and stays there; it is returned when it is released. */
-static int
-act_one(struct tool *tool, const struct msg_queue_act *act, struct tally *tally)
+static void
+missing_tell(const struct tool *tool, struct slice others)
 {
+	struct slice id;
+
+	while (slice_next_part(&others, '\n', &id))
+		if (id.length > 0)
+			fprintf(stderr,
+			        "%s: %.*s: no such message in the queue, or not in that state\n",
+			        tool->name, SLICE_ARGS(id));
+}
+
+/*
+ * postsuper says of each message that was named what became of it. What is on hold expires, and
+ * stays there; it is returned when it is released.
+ */
+static int
+act_one(struct tool *tool, const struct msg_queue_act *act, struct tally *tally, struct buf *others)
+{
+	bool tells_each =
+		tool->tells_each && slice_find_byte(act->queue_id, '\n') != SLICE_NOT_FOUND;
 	struct msg_queue_act release = *act;
+	struct buf           not_held = BUF(2 * LINES_MOST);
 
 	release.action = QUEUE_ACT_RELEASE;
-	int code = act_send(tool, act, &tally->changed);
-	if (code == EX_OK)
-		each_tell(tool, act, tool->done_each);
+	int code = act_send(tool, act, &tally->changed, others);
+	if (code == EX_OK && tells_each)
+		each_tell(tool, act->queue_id, buf_slice(others), tool->done_each);
 	if (!tool->is_release_too || (code != EX_OK && code != EX_DATAERR))
 		return code;
-	int released = act_send(tool, &release, &tally->released);
-	if (released == EX_OK)
-		each_tell(tool, act, "released from hold");
+	int released = act_send(tool, &release, &tally->released, &not_held);
+	if (released == EX_OK && tells_each)
+		each_tell(tool, act->queue_id, buf_slice(&not_held), "released from hold");
+	buf_free(&not_held);
 	return released == EX_DATAERR ? code : released;
 }
 
-/* The ids on standard input, one a line; unknown ones are skipped, as postsuper does. */
+/* All, or those of a site. */
+static int
+act_all(struct tool *tool, const struct msg_queue_act *act, struct tally *tally)
+{
+	struct buf others = BUF(2 * LINES_MOST);
+	int        code = act_one(tool, act, tally, &others);
+
+	buf_free(&others);
+	return code;
+}
+
+/* The whole lines among *lines; the beginning of another one stays. Unknown ones are skipped. */
+static int
+lines_give(struct tool *tool, struct msg_queue_act *act, struct buf *lines, struct tally *tally)
+{
+	struct slice all = buf_slice(lines);
+	size_t       end = slice_find_last_byte(all, '\n');
+
+	if (end == SLICE_NOT_FOUND)
+		return EX_OK;
+	act->queue_id = slice_first(all, end + 1);
+	int          code = act_all(tool, act, tally);
+	struct slice rest = slice_from_offset(all, end + 1);
+
+	memmove(lines->data, rest.data, rest.length);
+	lines->length = rest.length;
+	return code == EX_DATAERR ? EX_OK : code;
+}
+
+/* Spaces and CR around an id go, so that a line is an id. */
+static void
+lines_append(struct buf *lines, struct slice bytes)
+{
+	for (size_t i = 0; i < bytes.length; i++)
+		if (bytes.data[i] != ' ' && bytes.data[i] != '\t' && bytes.data[i] != '\r')
+			buf_append_byte(lines, bytes.data[i]);
+}
+
+/*
+ * The ids on standard input, one a line: as many at once as have come, so that a slow list is
+ * carried out as it comes.
+ */
 static int
 act_lines(struct tool *tool, struct msg_queue_act *act, struct tally *tally)
 {
-	char line[256];
+	struct buf lines = BUF(LINES_MOST + 4096);
+	char       piece[4096];
+	int        code = EX_OK;
+	ssize_t    got = 1;
 
-	while (fgets(line, sizeof(line), stdin) != NULL) {
-		act->queue_id = slice_trim(slice_from(line));
-		if (act->queue_id.length == 0)
+	while (code == EX_OK && got > 0) {
+		got = read(STDIN_FILENO, piece, sizeof(piece));
+		if (got < 0 && errno == EINTR) {
+			got = 1;
 			continue;
-		int code = act_one(tool, act, tally);
-		if (code != EX_OK && code != EX_DATAERR)
-			return code;
+		}
+		lines_append(&lines, got > 0 ? slice_of(piece, (size_t)got) : SLICE("\n"));
+		if (got < (ssize_t)sizeof(piece) || lines.length >= LINES_MOST)
+			code = lines_give(tool, act, &lines, tally);
+		if (lines.length >= LINES_MOST)
+			buf_clear(&lines); /* no id is that long */
 	}
-	return EX_OK;
+	buf_free(&lines);
+	return code;
 }
 
-struct chosen {
-	unsigned   states;
-	struct buf ids; /* each with a NUL behind it */
-};
+/* Entries come for lists only. */
+static bool
+visit_nothing(void *context, const struct msg_queue_entry *entry)
+{
+	(void)context;
+	(void)entry;
+	return false;
+}
+
+/* ALL, but only in some of the queues. */
+static int
+act_states(struct tool *tool, const struct arguments *arguments, const struct step *step,
+           struct tally *tally)
+{
+	struct arguments meant = { .filter = { .states = arguments->states } };
+	uint64_t         changed = 0;
+	int              code = select_send(tool, &meant, step);
+
+	if (code == EX_OK)
+		code = entries_receive(tool, visit_nothing, NULL, &changed);
+	tally->changed += changed;
+	return code;
+}
 
 static bool
-visit_choose(void *context, const struct msg_queue_entry *entry)
+id_is_special(const char *id)
 {
-	struct chosen *chosen = context;
-
-	if ((chosen->states & (1u << (entry->state & 31))) == 0)
-		return true;
-	return buf_append(&chosen->ids, entry->queue_id) && buf_append_byte(&chosen->ids, '\0');
+	return strcmp(id, "-") == 0 || strcmp(id, "ALL") == 0;
 }
 
-/* ALL, but only in some of the queues: listed first, then each by its id. */
+/* As many ids as fit in one question, from *at on, which moves behind them. */
 static int
-act_states(struct tool *tool, struct msg_queue_act *act, unsigned states, struct tally *tally)
+act_ids(struct tool *tool, struct msg_queue_act *act, const struct step *step, size_t *at,
+        struct tally *tally)
 {
-	struct chosen         chosen = { .states = states, .ids = BUF(IDS_MOST) };
-	struct msg_queue_list ask = { .want_recipients = false };
-	int                   code = list_each(tool, &ask, visit_choose, &chosen);
-	struct slice          rest = buf_slice(&chosen.ids);
-	bool                  tells_each = tool->tells_each;
+	struct buf ids = BUF(2 * LINES_MOST), others = BUF(2 * LINES_MOST);
+	int        code = EX_OK;
 
-	tool->tells_each = false; /* nobody named them */
-	while (rest.length > 0 && (code == EX_OK || code == EX_DATAERR)) {
-		act->queue_id = slice_first(rest, slice_find_byte(rest, '\0'));
-		rest = slice_from_offset(rest, act->queue_id.length + 1);
-		code = act_one(tool, act, tally);
-	}
-	tool->tells_each = tells_each;
-	buf_free(&chosen.ids);
-	return code == EX_DATAERR ? EX_OK : code; /* delivered meanwhile */
-}
+	for (; *at < step->id_count && !id_is_special(step->ids[*at]) && ids.length < LINES_MOST;
+	     ++*at) {
+		const char *id = step->ids[*at];
 
-static int
-act_argument(struct tool *tool, const struct arguments *arguments, struct msg_queue_act *act,
-             const char *id, struct tally *tally)
-{
-	if (strcmp(id, "-") == 0)
-		return act_lines(tool, act, tally);
-	if (strcmp(id, "ALL") == 0 && arguments->states != 0)
-		return act_states(tool, act, arguments->states, tally);
-	act->queue_id = slice_from(id);
-	bool is_all = strcmp(id, "ALL") == 0;
-	if (!is_all && tool->tells_each && !queue_id_is_valid(act->queue_id)) {
-		fprintf(stderr, "%s: warning: invalid mail queue id: %s\n", tool->name, id);
-		return EX_OK;
+		if (queue_id_is_valid(slice_from(id))) {
+			buf_append_text(&ids, id);
+			buf_append_byte(&ids, '\n');
+		} else if (tool->tells_each) {
+			fprintf(stderr, "%s: warning: invalid mail queue id: %s\n", tool->name, id);
+		} else if (!tool->is_postfix) {
+			missing_tell(tool, slice_from(id));
+			code = EX_DATAERR;
+		}
 	}
-	int code = act_one(tool, act, tally);
-	if (code != EX_DATAERR || tool->is_postfix)
-		return code == EX_DATAERR ? EX_OK : code;
-	fprintf(stderr, "%s: %s: no such message in the queue, or not in that state\n", tool->name,
-	        id);
-	return EX_DATAERR;
+	act->queue_id = buf_slice(&ids);
+	int sent = ids.length == 0 ? EX_OK : act_one(tool, act, tally, &others);
+	if (sent == EX_OK && others.length > 0 && !tool->is_postfix) {
+		missing_tell(tool, buf_slice(&others));
+		sent = EX_DATAERR;
+	}
+	buf_free(&ids);
+	buf_free(&others);
+	return sent == EX_OK ? code : sent;
 }
 
 static void
@@ -350,6 +450,23 @@ done_print(const struct tool *tool, const char *done, uint64_t count)
 {
 	fprintf(stderr, "%s: %s: %" PRIu64 " message%s\n", tool->name, done, count,
 	        count == 1 ? "" : "s");
+}
+
+static int
+step_next(struct tool *tool, const struct arguments *arguments, struct msg_queue_act *act,
+          const struct step *step, size_t *at, struct tally *tally)
+{
+	const char *id = step->ids[*at];
+
+	if (!id_is_special(id))
+		return act_ids(tool, act, step, at, tally);
+	++*at;
+	if (strcmp(id, "-") == 0)
+		return act_lines(tool, act, tally);
+	if (arguments->states != 0)
+		return act_states(tool, arguments, step, tally);
+	act->queue_id = SLICE("ALL");
+	return act_all(tool, act, tally);
 }
 
 int
@@ -363,10 +480,10 @@ remote_act(struct tool *tool, const struct arguments *arguments, const struct st
 	tool->is_release_too = step->command->is_release_too;
 	tool->done_each = step->command->done_each;
 	if (step->id_count == 0)
-		code = act_one(tool, &act, &tally);
+		code = act_all(tool, &act, &tally);
 	/* An id that is not there keeps the others from nothing; the exit code tells. */
-	for (size_t i = 0; i < step->id_count && (code == EX_OK || code == EX_DATAERR); i++) {
-		int one = act_argument(tool, arguments, &act, step->ids[i], &tally);
+	for (size_t at = 0; at < step->id_count && (code == EX_OK || code == EX_DATAERR);) {
+		int one = step_next(tool, arguments, &act, step, &at, &tally);
 
 		code = one == EX_OK ? code : one;
 	}
@@ -381,18 +498,20 @@ remote_act(struct tool *tool, const struct arguments *arguments, const struct st
 int
 remote_select(struct tool *tool, const struct arguments *arguments, const struct step *step)
 {
-	struct printer printer = { .form = arguments->form };
+	struct listing listing = { tool, PRINTER(arguments->form) };
 	const char    *done = step->command->done;
 	uint64_t       count = 0;
 	int            code = select_send(tool, arguments, step);
 
 	if (code == EX_OK)
-		code = entries_receive(tool, visit_print, &printer, &count);
+		code = entries_receive(tool, visit_print, &listing, &count);
+	if (code != EX_OK || !arguments->is_dry_run)
+		print_drop(&listing.printer);
+	else
+		code = listing_end(&listing, code);
 	if (code != EX_OK)
 		return code;
-	if (arguments->is_dry_run)
-		print_end(&printer);
-	else if (arguments->form == LIST_JSON)
+	if (!arguments->is_dry_run && arguments->form == LIST_JSON)
 		printf("{\"action\": \"%s\", \"count\": %llu}\n", step->command->name,
 		       (unsigned long long)count);
 	fprintf(stderr, "%s: %s%s: %llu message%s\n", tool->name,
