@@ -89,7 +89,7 @@ listing_settle(struct client *client, enum queue_action action, struct error *er
 
 	client->has_changed_memory = false;
 	/* These change only when the next attempt comes. */
-	if (action == QUEUE_ACT_FLUSH || action == QUEUE_ACT_EXPIRE || action == QUEUE_ACT_REROUTE)
+	if (action == QUEUE_ACT_FLUSH || action == QUEUE_ACT_REROUTE)
 		return true;
 	ask_wait(client->control, &ask);
 	*error = ask.error;

@@ -419,9 +419,10 @@ act_ids(struct tool *tool, struct msg_queue_act *act, const struct step *step, s
 {
 	struct buf ids = BUF(2 * LINES_MOST), others = BUF(2 * LINES_MOST);
 	int        code = EX_OK;
+	/* Where two things are told of a message they stand together. */
+	size_t most = tool->tells_each && tool->is_release_too ? 1 : LINES_MOST;
 
-	for (; *at < step->id_count && !id_is_special(step->ids[*at]) && ids.length < LINES_MOST;
-	     ++*at) {
+	for (; *at < step->id_count && !id_is_special(step->ids[*at]) && ids.length < most; ++*at) {
 		const char *id = step->ids[*at];
 
 		if (queue_id_is_valid(slice_from(id))) {
