@@ -327,6 +327,13 @@ act_all(struct tool *tool, const struct msg_queue_act *act, struct tally *tally)
 	return code;
 }
 
+/* Where two things may be told of a message they stand together: one message in a question. */
+static bool
+has_two_lines(const struct tool *tool)
+{
+	return tool->tells_each && tool->is_release_too;
+}
+
 /* The whole lines among *lines; the beginning of another one stays. Unknown ones are skipped. */
 static int
 lines_give(struct tool *tool, struct msg_queue_act *act, struct buf *lines, struct tally *tally)
@@ -336,9 +343,16 @@ lines_give(struct tool *tool, struct msg_queue_act *act, struct buf *lines, stru
 
 	if (end == SLICE_NOT_FOUND)
 		return EX_OK;
-	act->queue_id = slice_first(all, end + 1);
-	int          code = act_all(tool, act, tally);
 	struct slice rest = slice_from_offset(all, end + 1);
+	int          code = EX_OK;
+
+	for (size_t at = 0, next; at <= end && (code == EX_OK || code == EX_DATAERR); at = next) {
+		next = end + 1;
+		if (has_two_lines(tool))
+			next = at + slice_find_byte(slice_from_offset(all, at), '\n') + 1;
+		act->queue_id = slice_of(all.data + at, next - at);
+		code = act_all(tool, act, tally);
+	}
 
 	memmove(lines->data, rest.data, rest.length);
 	lines->length = rest.length;
@@ -419,8 +433,7 @@ act_ids(struct tool *tool, struct msg_queue_act *act, const struct step *step, s
 {
 	struct buf ids = BUF(2 * LINES_MOST), others = BUF(2 * LINES_MOST);
 	int        code = EX_OK;
-	/* Where two things are told of a message they stand together. */
-	size_t most = tool->tells_each && tool->is_release_too ? 1 : LINES_MOST;
+	size_t     most = has_two_lines(tool) ? 1 : LINES_MOST;
 
 	for (; *at < step->id_count && !id_is_special(step->ids[*at]) && ids.length < most; ++*at) {
 		const char *id = step->ids[*at];
