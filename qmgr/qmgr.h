@@ -176,13 +176,13 @@ struct message {
 	bool              is_taken_here; /* by this process, not found in the queue at its start */
 	bool              has_notice_trouble; /* bounce could not: try again with the next round */
 	bool              wants_delete, wants_hold, wants_flush;
-	bool              wants_mark; /* that it is to expire is not in its file yet */
-	bool              is_held;    /* on its way to hold/: a flush does not reach it */
-	bool              is_flushed; /* by hand: deferred transports are tried, too */
+	bool              wants_mark;  /* that it is to expire is not in its file yet */
+	bool              is_held;     /* on its way to hold/: a flush does not reach it */
+	bool              is_flushed;  /* by hand: deferred transports are tried, too */
 	bool              is_put_back; /* in this round some recipients were not tried */
-	bool              is_refused; /* intake: not taken after all, freed when nobody reads it */
-	bool              has_news;   /* results that are not in the journal yet */
-	bool              is_unsaved; /* results that could not be written to its file yet */
+	bool              is_refused;  /* intake: not taken after all, freed when nobody reads it */
+	bool              has_news;    /* results that are not in the journal yet */
+	bool              is_unsaved;  /* results that could not be written to its file yet */
 	unsigned          agent_deaths;
 	enum job_kind     notice;    /* the notices under way; JOB_DELIVER = none */
 	struct resolve_task *routes; /* found, waiting for the commit */
