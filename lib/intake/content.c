@@ -123,11 +123,24 @@ content_spool_end(struct intake *intake)
 
 /* ---- body ---- */
 
+/* A message that says it will be larger than what can be held is not held at all. */
+static bool
+is_inline(struct intake *intake, uint64_t length)
+{
+	if (length <= INLINE_CONTENT_MOST)
+		return true;
+	if (!intake->is_held && length <= HELD_CONTENT_MOST &&
+	    intake->envelope.size <= HELD_CONTENT_MOST)
+		intake->is_held = intake_hold_content(intake->context->queue);
+	return intake->is_held && length <= HELD_CONTENT_MOST;
+}
+
 bool
 content_store(struct intake *intake, struct slice bytes)
 {
 	note_bytes(intake, bytes);
-	if (!intake->is_spooled && intake->content.length + bytes.length > INLINE_CONTENT_MOST &&
+	if (!intake->is_spooled &&
+	    !is_inline(intake, (uint64_t)intake->content.length + bytes.length) &&
 	    !spool_begin(intake))
 		return false;
 	bool is_large =

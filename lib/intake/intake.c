@@ -174,6 +174,8 @@ intake_end(struct intake **intake)
 		close(gone->spool_fd);
 	if (gone->is_spooled)
 		intake_abandon_spool(gone->context->queue, gone->id);
+	if (gone->is_held)
+		intake_release_content(gone->context->queue);
 	buf_free(&gone->content);
 	body_walk_destroy(&gone->walk);
 	ARRAY_FREE(&gone->copies);

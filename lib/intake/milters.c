@@ -394,7 +394,7 @@ draft_store(struct draft *draft)
 {
 	struct intake *intake = draft->intake;
 	struct slice   header = buf_slice(&draft->header);
-	struct buf     copy = BUF(INLINE_CONTENT_MOST);
+	struct buf     copy = BUF(HELD_CONTENT_MOST);
 	bool           ok;
 
 	if (!draft->has_new_body && !draft->has_new_header)

@@ -47,6 +47,7 @@ struct intake {
 	size_t           received_count; /* Received fields, ours left out */
 
 	bool is_spooled;
+	bool is_held;  /* may have HELD_CONTENT_MOST in the buffer: intake_hold_content */
 	int  spool_fd; /* -1 = none */
 
 	/* what header and body checks have decided */

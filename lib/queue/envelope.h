@@ -32,6 +32,12 @@ enum intake_status {
 	INTAKE_REFUSED,   /* malformed: a bug, logged */
 };
 
-#define INLINE_CONTENT_MOST (64u * 1024) /* larger bodies go through a spool file */
+/*
+ * Bytes of content that travel inside messages between daemons and in the journal. Above the first
+ * only while a process holds little of it (intake_hold_content); the rest goes through a spool
+ * file, which costs two more syncs.
+ */
+#define INLINE_CONTENT_MOST (64u * 1024)
+#define HELD_CONTENT_MOST   (256u * 1024)
 
 #endif

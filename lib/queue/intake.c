@@ -15,6 +15,7 @@
 
 #define HELLO_TIMEOUT_MS 30000
 #define SPOOL_TIMEOUT_MS 60000
+#define HELD_MOST        16 /* messages of HELD_CONTENT_MOST in memory: 4 MB */
 #define IDLE_MOST        64 /* channels kept open while nobody uses them */
 
 struct intake_link {
@@ -29,6 +30,7 @@ struct intake_client {
 	struct mutex        lock; /* guards everything below */
 	struct intake_link *idle;
 	size_t              idle_count;
+	size_t              held_count; /* see intake_hold_content */
 	bool                has_instance;
 	uint64_t            instance;
 	int64_t             last_us; /* of the newest id: never twice the same */
@@ -47,6 +49,24 @@ intake_client_create(const char *path, const char *service)
 	if (client->path == NULL || client->service == NULL)
 		intake_client_destroy(&client);
 	return client;
+}
+
+bool
+intake_hold_content(struct intake_client *client)
+{
+	mutex_lock(&client->lock);
+	bool may = client->held_count < HELD_MOST;
+	client->held_count += may;
+	mutex_unlock(&client->lock);
+	return may;
+}
+
+void
+intake_release_content(struct intake_client *client)
+{
+	mutex_lock(&client->lock);
+	client->held_count--;
+	mutex_unlock(&client->lock);
 }
 
 static void

@@ -21,7 +21,13 @@ bool intake_make_id(struct intake_client *client, char id[QUEUE_ID_MOST], struct
 /* A file for a large body, for intake_submit.spool_fd; the caller closes it. */
 enum intake_status intake_open_spool(struct intake_client *client, const char *id, uint64_t size,
                                      int *fd, struct error *error);
-void               intake_abandon_spool(struct intake_client *client, const char *id);
+/*
+ * Whether a message may keep HELD_CONTENT_MOST bytes in memory: true for as many at a time as fit
+ * a few megabytes for all of the client's threads. intake_release_content gives the place back.
+ */
+bool intake_hold_content(struct intake_client *client);
+void intake_release_content(struct intake_client *client);
+void intake_abandon_spool(struct intake_client *client, const char *id);
 /*
  * Whether this service's message of that id was taken in before, also when it is delivered by now:
  * INTAKE_OK, INTAKE_REFUSED (it was not), INTAKE_TRY_LATER (not known yet, or qmgr is away).

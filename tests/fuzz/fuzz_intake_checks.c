@@ -49,6 +49,17 @@ intake_abandon_spool(struct intake_client *client, const char *id)
 	(void)client;
 	(void)id;
 }
+bool
+intake_hold_content(struct intake_client *client)
+{
+	(void)client;
+	return false;
+}
+void
+intake_release_content(struct intake_client *client)
+{
+	(void)client;
+}
 
 enum intake_status
 intake_commit(struct intake_client *client, const struct intake_submission *submission,

@@ -46,6 +46,17 @@ intake_abandon_spool(struct intake_client *client, const char *id)
 	(void)client;
 	(void)id;
 }
+bool
+intake_hold_content(struct intake_client *client)
+{
+	(void)client;
+	return false;
+}
+void
+intake_release_content(struct intake_client *client)
+{
+	(void)client;
+}
 
 /* The lines that are the boundary's: three parts at most and the end. */
 static unsigned

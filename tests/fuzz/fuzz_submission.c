@@ -45,6 +45,17 @@ intake_abandon_spool(struct intake_client *client, const char *id)
 	(void)client;
 	(void)id;
 }
+bool
+intake_hold_content(struct intake_client *client)
+{
+	(void)client;
+	return false;
+}
+void
+intake_release_content(struct intake_client *client)
+{
+	(void)client;
+}
 
 /* Whatever came in, what would be stored is a message like any other. */
 enum intake_status

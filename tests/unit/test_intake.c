@@ -318,26 +318,60 @@ large_content_is_spooled_whole(void **state)
 }
 
 static void
-content_up_to_the_inline_limit_is_not_spooled(void **state)
+content_up_to_the_limit_is_held_and_not_spooled(void **state)
 {
-	char       *text = malloc(INLINE_CONTENT_MOST + 1);
+	char       *text = malloc(HELD_CONTENT_MOST + 1);
 	struct host host;
 
 	(void)state;
 	assert_non_null(text);
-	memset(text, 'x', INLINE_CONTENT_MOST + 1);
+	memset(text, 'x', HELD_CONTENT_MOST + 1);
 	memcpy(text, "A: b\r\n\r\n", 8);
-	memcpy(text + INLINE_CONTENT_MOST - 2, "\r\n", 2);
+	memcpy(text + HELD_CONTENT_MOST - 2, "\r\n", 2);
 	host_open(&host, "");
 	begin(&host, "");
 	add(&host, "r@far.example");
-	finish(&host, slice_of(text, INLINE_CONTENT_MOST), 5000, QUEUED);
+	finish(&host, slice_of(text, HELD_CONTENT_MOST), 5000, QUEUED);
 	assert_false(host.queue.was_spooled);
 	begin(&host, "");
 	add(&host, "r@far.example");
-	memcpy(text + INLINE_CONTENT_MOST - 1, "\r\n", 2);
-	finish(&host, slice_of(text, INLINE_CONTENT_MOST + 1), 5000, QUEUED);
+	memcpy(text + HELD_CONTENT_MOST - 1, "\r\n", 2);
+	finish(&host, slice_of(text, HELD_CONTENT_MOST + 1), 5000, QUEUED);
 	assert_true(host.queue.was_spooled);
+	host_close(&host);
+	free(text);
+}
+
+/* Only so many at a time; all others go to the spool file from the lower limit on. */
+static void
+few_messages_are_held_at_a_time(void **state)
+{
+	enum { MANY = 100 };
+	struct host    host;
+	struct intake *messages[MANY] = { NULL };
+	char          *text = malloc(INLINE_CONTENT_MOST + 100);
+	size_t         spooled = 0;
+
+	(void)state;
+	assert_non_null(text);
+	memset(text, 'x', INLINE_CONTENT_MOST + 100);
+	memcpy(text, "A: b\r\n\r\n", 8);
+	host_open(&host, "");
+	for (size_t i = 0; i < MANY; i++) {
+		begin(&host, "");
+		messages[i] = host.intake;
+		host.intake = NULL;
+		assert_true(intake_write(messages[i], slice_of(text, INLINE_CONTENT_MOST + 100)));
+	}
+	spooled = host.queue.spools;
+	assert_in_range(spooled, MANY / 2, MANY - 1);
+	for (size_t i = 0; i < MANY; i++)
+		intake_end(&messages[i]);
+	/* What was given back can be had again. */
+	begin(&host, "");
+	assert_true(intake_write(host.intake, slice_of(text, INLINE_CONTENT_MOST + 100)));
+	intake_end(&host.intake);
+	assert_int_equal(host.queue.spools, spooled);
 	host_close(&host);
 	free(text);
 }
@@ -356,19 +390,19 @@ queue_trouble_becomes_a_temporary_reply(void **state)
 		{ INTAKE_NO_SPACE, INTAKE_OK, true, "452 4.3.1 Insufficient system storage" },
 		{ INTAKE_TRY_LATER, INTAKE_OK, true, "451 4.3.0 Error: queue file write error" },
 	};
-	char       *text = malloc(100000);
+	char       *text = malloc(300000);
 	struct host host;
 
 	(void)state;
 	assert_non_null(text);
-	memset(text, 'x', 100000);
+	memset(text, '\n', 300000);
 	host_open(&host, "");
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		host.queue.spool_status = cases[i].spool_status;
 		host.queue.commit_status = cases[i].commit_status;
 		begin(&host, "");
 		add(&host, "r@far.example");
-		finish(&host, slice_of(text, cases[i].is_large ? 100000 : 10), 4096,
+		finish(&host, slice_of(text, cases[i].is_large ? 300000 : 10), 4096,
 		       cases[i].expected);
 	}
 	host_close(&host);
@@ -378,16 +412,16 @@ queue_trouble_becomes_a_temporary_reply(void **state)
 static void
 an_unfinished_spool_file_is_abandoned(void **state)
 {
-	char       *text = malloc(100000);
+	char       *text = malloc(300000);
 	struct host host;
 
 	(void)state;
 	assert_non_null(text);
-	memset(text, '\n', 100000);
+	memset(text, '\n', 300000);
 	host_open(&host, "");
 	begin(&host, "");
 	add(&host, "r@far.example");
-	assert_true(intake_write(host.intake, slice_of(text, 100000)));
+	assert_true(intake_write(host.intake, slice_of(text, 300000)));
 	assert_int_equal(host.queue.spools, 1);
 	intake_end(&host.intake);
 	begin(&host, ""); /* its commit is answered after the abandoning has been read */
@@ -566,7 +600,8 @@ main(void)
 		cmocka_unit_test(limits_are_answered_clearly_and_nothing_is_committed),
 		cmocka_unit_test(a_message_without_recipients_is_refused),
 		cmocka_unit_test(large_content_is_spooled_whole),
-		cmocka_unit_test(content_up_to_the_inline_limit_is_not_spooled),
+		cmocka_unit_test(content_up_to_the_limit_is_held_and_not_spooled),
+		cmocka_unit_test(few_messages_are_held_at_a_time),
 		cmocka_unit_test(queue_trouble_becomes_a_temporary_reply),
 		cmocka_unit_test(an_unfinished_spool_file_is_abandoned),
 		cmocka_unit_test(aliases_keep_the_original_and_lose_duplicates),
