@@ -41,12 +41,11 @@ content_measure(struct content_count *count, struct slice stored)
 bool
 content_convert(struct content_count *count, struct slice input, struct buf *out)
 {
-	const char *at = input.data, *end = input.data + input.length;
-
 	if (input.length == 0)
 		return true;
 	if (!buf_reserve(out, input.length + 1))
 		return false;
+	const char *at = input.data, *end = input.data + input.length;
 	if (count->holds_cr && *at != '\n')
 		give_out(count, SLICE("\r"), out);
 	count->holds_cr = false;
