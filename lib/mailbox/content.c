@@ -18,10 +18,9 @@ give_out(struct content_count *count, struct slice bytes, struct buf *out)
 void
 content_measure(struct content_count *count, struct slice stored)
 {
-	const char *at = stored.data, *end = stored.data + stored.length;
-
 	if (stored.length == 0)
 		return;
+	const char *at = stored.data, *end = stored.data + stored.length;
 	count->size += stored.length;
 	count->virtual_size += stored.length;
 	while (at < end) {
