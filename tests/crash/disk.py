@@ -52,13 +52,16 @@ class Disk:
             pytest.skip(f"this machine cannot mount {kind}: {error.stderr.strip()}")
 
     def mount(self):
-        run("mount", "-t", self.type, "-o", "loop", self.image, self.directory)
+        # nouuid: another mount namespace of the machine may still hold what was here before the cut.
+        options = "loop,nouuid" if self.type == "xfs" else "loop"
+        run("mount", "-t", self.type, "-o", options, self.image, self.directory)
         self.is_mounted = True
 
-    def cut(self):
-        """The power goes. Nothing reaches the disk after this."""
+    def cut(self, network_off=lambda: None):
+        """The power goes. Nothing reaches the disk after this, and nobody outside."""
         fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
+            network_off()
             fcntl.ioctl(fd, SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
         finally:
             os.close(fd)

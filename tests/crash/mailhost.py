@@ -111,9 +111,19 @@ class Sink:
         self.lock = threading.Lock()
         self.received, self.wrong, self.tried = collections.Counter(), [], set()
         self.deferred_part = deferred_part
-        self.is_off = False  # in a cut no reply gets through
+        self.is_off, self.cuts = False, 0  # in a cut nothing comes in, and no reply gets through
         self.peer = Peer(host.sink_address, offers=["PIPELINING", "8BITMIME"], DATA=self.data,
-                         RCPT=self.recipient)
+                         RCPT=self.recipient, GREETING=self.greet)
+
+    def go_off(self):
+        self.cuts += 1
+        self.is_off = True
+
+    def greet(self, session, _argument):
+        if self.is_off:
+            raise StopIteration
+        session.cuts = self.cuts
+        session.say("220 sink.test ESMTP")
 
     @staticmethod
     def recipient(session, argument):
@@ -140,7 +150,8 @@ class Sink:
         if is_first and random.Random(f"sink {name}").random() < self.deferred_part:
             session.say("451 4.3.0 later")
             return
-        if self.is_off:
+        # What the other side had sent before it lost its power still lies in the socket.
+        if self.is_off or session.cuts != self.cuts:
             raise StopIteration
         with self.lock:  # before the reply: it counts as acknowledged if the reply may have gone out
             if not text.endswith(content_of(name)):

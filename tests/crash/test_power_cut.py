@@ -44,8 +44,7 @@ class Run:
         with Load(self.account) as load:
             time.sleep(after)
             load.is_over.set()  # what is under way is what the cut meets
-            self.disk.cut()
-            self.sink.is_off = True
+            self.disk.cut(self.sink.go_off)
             self.host.kill()
         self.sink.is_off = False
         self.cuts += 1
@@ -81,20 +80,24 @@ def run_cuts(run, cuts, seed):
         run.settle()
 
 
-@pytest.mark.parametrize("kind", ["ext4", "xfs", "ext4-without-journal"])
+@pytest.mark.parametrize("kind", [pytest.param("ext4", marks=pytest.mark.sanitized), "xfs",
+                                  "ext4-without-journal"])
 def test_nothing_promised_is_lost_in_a_power_cut(place, kind):
     run = Run(place, kind, log_on_disk=kind == "xfs")
     try:
         run_cuts(run, CUTS, os.environ.get("CRASH_SEED", time.time()))
         run.figures(f"power cut, {kind}")
+        run.host.check_log()
         account = run.account
         assert not account.lost() and not account.corrupt_all() and not account.returned
         assert run.failed_starts == 0
         assert len(account.accepted) > 20 * run.cuts
         local, bounces, relayed = account.duplicates()
         assert local <= run.cuts
-        # The window between an acknowledgement and its note is one sync long, for 8 clients.
-        assert bounces + relayed <= 16 * run.cuts
+        assert bounces == 0
+        # Between another server's acknowledgement and our note lie a report, the sync that is under
+        # way and the next: how many that meets follows from the disk and from how busy the machine is.
+        assert relayed <= 8 * run.cuts
     finally:
         run.close()
 
