@@ -5,23 +5,24 @@
 
 /* ---- the kinds ---- */
 
+/* Copies first: the notice behind them settles the recipients, and nothing may follow that. */
 static const struct notice_kind kinds[] = {
-	{ JOB_NOTICE_FAILURE, FOR_SENDER, DSN_NOTIFY_FAILURE, NOTICE_TEMPLATE_FAILURE,
-	  "sender non-delivery notification", "Undelivered Message", NULL },
 	{ JOB_NOTICE_FAILURE, FOR_POSTMASTER_COPY, 0, NOTICE_TEMPLATE_FAILURE,
 	  "postmaster non-delivery notification", "Undelivered Message",
 	  "A notice like this went to the sender, if he wanted one. You get this copy because "
 	  "notify_classes lists bounce." },
+	{ JOB_NOTICE_FAILURE, FOR_SENDER, DSN_NOTIFY_FAILURE, NOTICE_TEMPLATE_FAILURE,
+	  "sender non-delivery notification", "Undelivered Message", NULL },
 	{ JOB_NOTICE_FAILURE, FOR_POSTMASTER_ALONE, 0, NOTICE_TEMPLATE_FAILURE,
 	  "postmaster non-delivery notification", "Undelivered Message",
 	  "A notice could not be delivered to the one it was meant for, and has no sender to "
 	  "return to. You get it because notify_classes lists 2bounce or bounce." },
-	{ JOB_NOTICE_DELAY, FOR_SENDER, DSN_NOTIFY_DELAY, NOTICE_TEMPLATE_DELAY,
-	  "sender delay notification", "Delayed Message", NULL },
 	{ JOB_NOTICE_DELAY, FOR_POSTMASTER_COPY, 0, NOTICE_TEMPLATE_DELAY,
 	  "postmaster delay notification", "Delayed Message",
 	  "A warning like this went to the sender, if he wanted one. You get this copy because "
 	  "notify_classes lists delay." },
+	{ JOB_NOTICE_DELAY, FOR_SENDER, DSN_NOTIFY_DELAY, NOTICE_TEMPLATE_DELAY,
+	  "sender delay notification", "Delayed Message", NULL },
 	{ JOB_NOTICE_SUCCESS, FOR_SENDER, DSN_NOTIFY_SUCCESS, NOTICE_TEMPLATE_SUCCESS,
 	  "sender delivery status notification", "Message", NULL },
 };
@@ -113,10 +114,10 @@ static bool
 take_recipients(struct notice *notice, struct error *error)
 {
 	struct slice            list = notice->job->message.recipients;
-	struct notice_recipient entry;
+	struct notice_recipient entry = { 0 };
 
 	notice->recipients.count = 0;
-	while (msg_job_recipient_next(&list, &entry.recipient)) {
+	for (; msg_job_recipient_next(&list, &entry.recipient); entry.index++) {
 		take_outcome(&entry);
 		if (wants_notice(notice, &entry) && !ARRAY_PUSH(&notice->recipients, entry))
 			return error_set(error, "out of memory for a notice");

@@ -17,6 +17,7 @@
 struct notice_recipient {
 	struct msg_job_recipient recipient;
 	struct msg_outcome       outcome;
+	uint32_t                 index; /* in the job's list */
 };
 
 enum notice_audience {

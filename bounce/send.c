@@ -8,6 +8,8 @@
 #include "lib/mail/address.h"
 #include "lib/mail/header.h"
 
+#define SETTLED_MOST (900u << 10) /* the job's report does for more */
+
 /* Made of chance after the message was written, so nothing in it can end the part. */
 static bool
 make_boundary(struct notice *notice)
@@ -80,6 +82,22 @@ write_notice(const struct notice *notice, struct intake *intake, struct error *e
 	return ok && notice_write_returned(notice, intake, error);
 }
 
+/*
+ * The recipients that the notice tells of, for qmgr to settle with it. A copy for the postmaster
+ * settles nothing.
+ */
+static bool
+list_settled(const struct notice *notice, struct buf *list)
+{
+	for (size_t i = notice->first; i < notice->end; i++) {
+		struct msg_settled_recipient one = { .recipient =
+			                                     notice->recipients.items[i].index };
+
+		msg_settled_recipient_append(list, &one);
+	}
+	return !list->has_failed && notice->kind->audience != FOR_POSTMASTER_COPY;
+}
+
 /* One attempt to compose and commit. *reply is set when it came to a commit. */
 static bool
 submit_once(const struct intake_context *context, struct notice *notice, struct arena *arena,
@@ -88,6 +106,7 @@ submit_once(const struct intake_context *context, struct notice *notice, struct 
 	struct msg_envelope envelope = { .arrival_us = clock_wall_us(),
 		                         .flags = ENVELOPE_IS_NOTICE,
 		                         .service = SLICE("bounce") };
+	struct buf          list = BUF(SETTLED_MOST);
 
 	if (notice->kind->audience != FOR_SENDER) {
 		char *sender =
@@ -101,6 +120,12 @@ submit_once(const struct intake_context *context, struct notice *notice, struct 
 		return false;
 	notice->id = intake_id(intake);
 	notice->now_s = envelope.arrival_us / 1000000;
+	struct intake_settles settles = { .job = notice->job->message.job,
+		                          .about = notice->job->message.queue_id };
+	if (list_settled(notice, &list)) {
+		settles.recipients = buf_slice(&list);
+		intake_set_settles(intake, &settles);
+	}
 	bool ok = make_boundary(notice) && write_notice(notice, intake, error);
 	if (ok) {
 		*reply = intake_finish(intake, arena);
@@ -109,6 +134,7 @@ submit_once(const struct intake_context *context, struct notice *notice, struct 
 			         notice->kind->log, notice->id);
 	}
 	intake_end(&intake);
+	buf_free(&list);
 	return ok;
 }
 

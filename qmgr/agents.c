@@ -184,6 +184,8 @@ agent_new(struct qmgr *qmgr, int fd)
 	list_init(&agent->jobs);
 	list_init(&agent->in_idle);
 	agent->attached_ms = qmgr->now_ms;
+	if (!ipc_peer_pid(fd, &agent->pid))
+		agent->pid = 0;
 	if (!link_open(qmgr, &agent->link, LINK_AGENT, fd, agent_ready)) {
 		free(agent);
 		return NULL;

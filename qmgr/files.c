@@ -91,12 +91,21 @@ files_prepare(int queue_fd, struct error *error)
 		if (!directory_make(queue_fd, path, error))
 			return false;
 	}
+	return files_sync(queue_fd, error) && directory_sync(queue_fd, "deferred", error) &&
+	       directory_sync(queue_fd, ".", error);
+}
+
+bool
+files_sync(int queue_fd, struct error *error)
+{
+	char path[16];
+
 	for (size_t i = 0; i < DIRECTORY_COUNT; i++) {
 		directory_path(path, i);
 		if (!directory_sync(queue_fd, path, error))
 			return false;
 	}
-	return directory_sync(queue_fd, "deferred", error) && directory_sync(queue_fd, ".", error);
+	return true;
 }
 
 /* ---- paths ---- */
@@ -424,6 +433,23 @@ task_begin(struct files *files, struct file_task *task)
 
 /* ---- second half: sync, rename, sync the directories ---- */
 
+/* What failed is tried again with the next tasks. */
+static bool
+directories_sync(struct files *files, bool changed[DIRECTORY_COUNT], struct error *error)
+{
+	bool is_good = true;
+	char path[16];
+
+	for (size_t i = 0; i < DIRECTORY_COUNT; i++) {
+		if (!changed[i])
+			continue;
+		directory_path(path, i);
+		changed[i] = !directory_sync(files->config.queue_fd, path, error);
+		is_good = is_good && !changed[i];
+	}
+	return is_good;
+}
+
 static void
 task_sync(struct files *files, struct file_task *task)
 {
@@ -447,23 +473,6 @@ task_sync(struct files *files, struct file_task *task)
 		task_fail(task, "rename", from);
 	else
 		files->has_gained[directory_of(task->place, task->id)] = true;
-}
-
-/* What failed is tried again with the next tasks. */
-static bool
-directories_sync(struct files *files, bool changed[DIRECTORY_COUNT], struct error *error)
-{
-	bool is_good = true;
-	char path[16];
-
-	for (size_t i = 0; i < DIRECTORY_COUNT; i++) {
-		if (!changed[i])
-			continue;
-		directory_path(path, i);
-		changed[i] = !directory_sync(files->config.queue_fd, path, error);
-		is_good = is_good && !changed[i];
-	}
-	return is_good;
 }
 
 /* A move that is not synced has happened all the same: the file is in one of the two places. */

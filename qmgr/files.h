@@ -40,6 +40,7 @@ struct file_task {
 	uint64_t       valid_bytes; /* sound bytes of the file, in and out */
 	bool           has_spool;   /* REMOVE */
 	void          *context;
+	uint64_t       held_epoch; /* REMOVE: a segment held until it is durable; 0 = none */
 
 	/* the answer */
 	struct error error; /* errno_value 0 = done */
@@ -57,7 +58,9 @@ struct files_config {
 	struct handoff *inbox;    /* the scheduler's */
 };
 /* Makes the directories that are missing. */
-bool          files_prepare(int queue_fd, struct error *error);
+bool files_prepare(int queue_fd, struct error *error);
+/* Syncs those that hold messages. */
+bool          files_sync(int queue_fd, struct error *error);
 struct files *files_start(const struct files_config *config, struct error *error);
 /* The caller fills in what the verb needs; buf and bytes stay his. */
 void files_give(struct files *files, struct file_task *task);

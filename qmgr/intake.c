@@ -17,7 +17,8 @@
 #include "lib/base/log.h"
 #include "lib/queue/intake.h"
 
-#define FULL_FACTOR 10 /* times qmgr_message_active_limit: then mail is asked to come later */
+#define SETTLES_MOST (16u << 20)
+#define FULL_FACTOR  10 /* times qmgr_message_active_limit: then mail is asked to come later */
 
 static const struct slice no_space = SLICE("Insufficient system storage");
 
@@ -60,8 +61,10 @@ spool_forget(struct qmgr *qmgr, struct spool *spool)
 static void
 link_release(struct intake_link *link)
 {
-	if (link->link.is_closed && link->pending == 0)
-		free(link);
+	if (!link->link.is_closed || link->pending > 0)
+		return;
+	buf_free(&link->settles);
+	free(link);
 }
 
 void
@@ -109,6 +112,13 @@ answer_errno(struct qmgr *qmgr, struct intake_link *link, struct slice id, int e
 	}
 }
 
+/* Of the payload in its record: what a notice settles lies in front of it. */
+static size_t
+payload_offset(const struct message *message)
+{
+	return (size_t)(message->payload.data - message->block);
+}
+
 /* The journal has it, or could not take it. */
 void
 intake_committed(struct qmgr *qmgr, struct message *message)
@@ -118,6 +128,7 @@ intake_committed(struct qmgr *qmgr, struct message *message)
 
 	message->intake = NULL;
 	link->pending--;
+	settlement_end(qmgr, message, why == 0);
 	if (why != 0) {
 		answer_errno(qmgr, link, slice_from(message->id), why);
 		message->is_refused = true;
@@ -126,7 +137,7 @@ intake_committed(struct qmgr *qmgr, struct message *message)
 		link_release(link);
 		return;
 	}
-	message->offset = message->commit_write.offset;
+	message->offset = message->commit_write.offset + payload_offset(message);
 	segment_enter(qmgr, message, message->commit_write.epoch);
 	recent_note(&qmgr->recent, slice_from(link->service), message->id);
 	answer(qmgr, link, slice_from(message->id), INTAKE_OK, SLICE_EMPTY);
@@ -149,10 +160,14 @@ commit_written(struct qmgr *qmgr, struct task *task)
 static void
 commit_to_journal(struct qmgr *qmgr, struct message *message)
 {
-	message->commit_write = (struct journal_write){ .task.done = commit_written,
-		                                        .type = RECORD_MESSAGE,
-		                                        .is_urgent = true,
-		                                        .payload = message->payload };
+	size_t length = payload_offset(message) + message->payload.length;
+
+	message->commit_write =
+		(struct journal_write){ .task.done = commit_written,
+		                        .type = message->settlement == NULL ? RECORD_MESSAGE
+		                                                            : RECORD_NOTICE,
+		                        .is_urgent = true,
+		                        .payload = slice_of(message->block, length) };
 	task_list_append(&qmgr->to_journal, &message->commit_write.task);
 }
 
@@ -211,11 +226,33 @@ commit_begin(struct qmgr *qmgr, struct intake_link *link, struct message *messag
 }
 
 /* A copy of the payload becomes the message; the journal writes it, jobs send it. */
+static struct message *
+message_take(struct qmgr *qmgr, struct slice prefix, struct slice payload)
+{
+	char *block = malloc(prefix.length + payload.length + 1);
+
+	if (block == NULL)
+		return NULL;
+	if (prefix.length > 0)
+		memcpy(block, prefix.data, prefix.length);
+	memcpy(block + prefix.length, payload.data, payload.length);
+	struct message *message =
+		message_create(qmgr, block, slice_of(block + prefix.length, payload.length));
+	if (message == NULL)
+		free(block);
+	else
+		message->is_taken_here = true;
+	return message;
+}
+
 static bool
 take_commit(struct qmgr *qmgr, struct intake_link *link, struct ipc_frame *frame)
 {
 	struct msg_intake_commit commit;
 	struct msg_envelope      envelope;
+	struct settlement       *settlement = NULL;
+	struct message          *message = NULL;
+	struct buf               prefix = BUF(SETTLES_MOST);
 	uint32_t                 count;
 	size_t most = (size_t)qmgr->parameters->qmgr_message_active_limit * FULL_FACTOR;
 
@@ -232,20 +269,26 @@ take_commit(struct qmgr *qmgr, struct intake_link *link, struct ipc_frame *frame
 		answer(qmgr, link, commit.queue_id, INTAKE_NO_SPACE, no_space);
 		return true;
 	}
-	char *block = qmgr->messages.count >= most ? NULL : malloc(frame->payload.length + 1);
-	if (block != NULL) {
-		memcpy(block, frame->payload.data, frame->payload.length);
-		struct message *message =
-			message_create(qmgr, block, slice_of(block, frame->payload.length));
-		if (message != NULL) {
-			message->is_taken_here = true;
-			commit_begin(qmgr, link, message);
+	if (link->settles.length > 0) {
+		settlement = settlement_new(qmgr, link, commit.queue_id, &prefix);
+		if (settlement == NULL) {
+			buf_free(&prefix);
+			answer(qmgr, link, commit.queue_id, INTAKE_TRY_LATER,
+			       SLICE("this notice is not asked for any more"));
 			return true;
 		}
 	}
-	free(block);
-	answer(qmgr, link, commit.queue_id, INTAKE_TRY_LATER,
-	       SLICE("the mail system is short of memory"));
+	if (qmgr->messages.count < most)
+		message = message_take(qmgr, buf_slice(&prefix), frame->payload);
+	buf_free(&prefix);
+	if (message == NULL) {
+		free(settlement);
+		answer(qmgr, link, commit.queue_id, INTAKE_TRY_LATER,
+		       SLICE("the mail system is short of memory"));
+		return true;
+	}
+	settlement_begin(message, settlement);
+	commit_begin(qmgr, link, message);
 	return true;
 }
 
@@ -336,6 +379,19 @@ take_abandon(struct qmgr *qmgr, struct ipc_frame *frame)
 	return true;
 }
 
+/* ---- what a notice settles ---- */
+
+/* Kept for the commit that follows. */
+static bool
+take_settles(struct intake_link *link, struct ipc_frame *frame)
+{
+	struct msg_intake_settles settles;
+
+	buf_clear(&link->settles);
+	return msg_intake_settles_decode(frame, &settles) &&
+	       buf_append(&link->settles, frame->payload);
+}
+
 /* ---- was it taken? ---- */
 
 static void intake_read(struct qmgr *qmgr, struct intake_link *link);
@@ -421,12 +477,18 @@ take_hello(struct qmgr *qmgr, struct intake_link *link, struct ipc_frame *frame)
 static bool
 take_frame(struct qmgr *qmgr, struct intake_link *link, struct ipc_frame *frame)
 {
+	bool is_good;
+
 	if (!link->has_greeted)
 		return take_hello(qmgr, link, frame);
 	switch (frame->type) {
-	case MSG_intake_commit: return take_commit(qmgr, link, frame);
+	case MSG_intake_commit:
+		is_good = take_commit(qmgr, link, frame);
+		buf_clear(&link->settles); /* it was said of this one */
+		return is_good;
 	case MSG_intake_spool: return take_spool(qmgr, link, frame);
 	case MSG_intake_abandon: return take_abandon(qmgr, frame);
+	case MSG_intake_settles: return take_settles(link, frame);
 	case MSG_intake_known: return take_known(qmgr, link, frame);
 	default: return false;
 	}
@@ -494,6 +556,9 @@ intake_accept(struct qmgr *qmgr, struct source *source, uint32_t events)
 			close(fd);
 			return;
 		}
+		link->settles = BUF(SETTLES_MOST);
+		if (!ipc_peer_pid(fd, &link->pid))
+			link->pid = 0;
 		if (!link_open(qmgr, &link->link, LINK_INTAKE, fd, intake_ready))
 			free(link);
 	}

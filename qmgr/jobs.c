@@ -183,8 +183,8 @@ job_give(struct qmgr *qmgr, struct agent_link *agent, struct destination *destin
 
 /* ---- the report ---- */
 
-static struct job *
-job_find(struct agent_link *agent, uint64_t number)
+struct job *
+job_find(const struct agent_link *agent, uint64_t number)
 {
 	LIST_EACH (node, &agent->jobs) {
 		struct job *job = CONTAINER_OF(node, struct job, in_agent);
@@ -272,11 +272,15 @@ job_requeue(struct qmgr *qmgr, struct job *job)
 		                     .status = SLICE("4.3.0"),
 		                     .reason = SLICE("out of memory") };
 
-	for (uint32_t i = 0; i < job->count; i++)
-		if (job->recipients[i] != LANE_END &&
-		    !message->recipients[job->recipients[i]].is_settled &&
+	for (uint32_t i = 0; i < job->count; i++) {
+		if (job->recipients[i] == LANE_END ||
+		    message->recipients[job->recipients[i]].is_settled)
+			continue;
+		/* One whose notice is being written is not given out a second time. */
+		if (message->recipients[job->recipients[i]].is_noticed ||
 		    !lane_add(qmgr, message, job->recipients[i], job->destination, job->kind))
 			settle_here(qmgr, message, job->recipients[i], &later, job->destination);
+	}
 }
 
 bool

@@ -15,6 +15,7 @@
 #include "lib/base/log.h"
 
 #define LAZY_MS    50
+#define HURRY_MS   10   /* the next commit's sync comes sooner, where there is one: no extra sync */
 #define RETRY_MS   1000 /* when results cannot be written: disk full, I/O error */
 #define BATCH_MOST 256  /* records in one pwritev: three parts each, below IOV_MAX */
 #define ZERO_STEP  (1u << 20)
@@ -30,13 +31,14 @@ struct journal {
 	pthread_t             thread;
 
 	/* the thread's own */
-	int              fd; /* the segment that is written to; -1 = none yet */
-	uint64_t         epoch;
-	uint64_t         at; /* offset behind the last record */
-	bool             is_unsynced;
-	int64_t          sync_by_ms; /* while it is */
-	struct task_list retry;      /* results that could not be written */
-	int64_t          retry_ms;   /* when to try them again */
+	int                fd; /* the segment that is written to; -1 = none yet */
+	uint64_t           epoch;
+	struct segment_key key;
+	uint64_t           at; /* offset behind the last record */
+	bool               is_unsynced;
+	int64_t            sync_by_ms; /* while it is */
+	struct task_list   retry;      /* results that could not be written */
+	int64_t            retry_ms;   /* when to try them again */
 
 	struct mutex lock; /* guards everything below */
 	uint64_t     tail; /* smaller epochs are free */
@@ -152,7 +154,9 @@ segment_begin(struct journal *journal)
 	}
 	if (fd < 0)
 		return false;
-	struct segment_head head = { .epoch = journal->config.next_epoch };
+	struct segment_head head = { .epoch = journal->config.next_epoch,
+		                     .version = RECORD_VERSION_SEALED };
+	head.key = segment_key_make(&journal->config.secret, head.epoch);
 	file.epoch = head.epoch;
 	if (!segment_append(journal, file, &head.tail)) {
 		close(fd);
@@ -170,6 +174,7 @@ segment_begin(struct journal *journal)
 		close(journal->fd);
 	journal->fd = fd;
 	journal->epoch = head.epoch;
+	journal->key = head.key;
 	journal->at = SEGMENT_HEADER_BYTES;
 	journal->config.next_epoch++;
 	return true;
@@ -202,7 +207,7 @@ struct batch {
 	struct journal_write *writes[BATCH_MOST];
 	size_t                count;
 	size_t                bytes;
-	bool                  is_urgent;
+	bool                  is_urgent, is_hurried;
 };
 
 static bool
@@ -245,8 +250,11 @@ batch_write(struct journal *journal, struct batch *batch)
 	for (size_t i = 0; i < batch->count; i++) {
 		struct journal_write *write = batch->writes[i];
 		size_t                size = record_size(write->payload.length);
+		struct record_place   place = { .key = journal->key,
+			                        .epoch = journal->epoch,
+			                        .offset = at };
 
-		record_header(write->header, write->type, journal->epoch, write->payload);
+		record_header_sealed(write->header, write->type, &place, write->payload);
 		parts[used++] = (struct iovec){ write->header, RECORD_HEADER_BYTES };
 		parts[used++] = (struct iovec){ (void *)(uintptr_t)write->payload.data,
 			                        write->payload.length };
@@ -265,8 +273,9 @@ batch_write(struct journal *journal, struct batch *batch)
 	if (!is_written)
 		return false;
 	journal->at = at;
-	if (!journal->is_unsynced)
-		journal->sync_by_ms = clock_monotonic_ms() + LAZY_MS;
+	int64_t by_ms = clock_monotonic_ms() + (batch->is_hurried ? HURRY_MS : LAZY_MS);
+	if (!journal->is_unsynced || by_ms < journal->sync_by_ms)
+		journal->sync_by_ms = by_ms;
 	journal->is_unsynced = true;
 	return true;
 }
@@ -285,7 +294,8 @@ batch_answer(struct journal *journal, struct batch *batch, int errno_value)
 		struct journal_write *write = batch->writes[i];
 
 		write->errno_value = errno_value;
-		if (errno_value != 0 && write->type != RECORD_MESSAGE)
+		bool is_message = write->type == RECORD_MESSAGE || write->type == RECORD_NOTICE;
+		if (errno_value != 0 && !is_message)
 			task_list_append(&journal->retry, &write->task);
 		else
 			task_list_append(&done, &write->task);
@@ -352,6 +362,7 @@ batch_add(struct journal *journal, struct batch *batch, struct journal_write *wr
 	batch->writes[batch->count++] = write;
 	batch->bytes += size;
 	batch->is_urgent |= write->is_urgent;
+	batch->is_hurried |= write->is_hurried;
 }
 
 /* When to look again though nothing was handed in; 0 = never. */

@@ -3,7 +3,8 @@
  *
  * One thread. It takes everything that was handed in while the last sync ran, writes it in one
  * go behind what is there, syncs, and gives all of it back. Records that nobody waits for (not
- * urgent) are written at once and synced with the next batch, or LAZY_MS later.
+ * urgent) are written at once and synced with the next batch, or LAZY_MS later; what tells of a
+ * delivery that cannot be recognised when it is repeated, HURRY_MS later.
  */
 #ifndef DAKIYA_QMGR_JOURNAL_H
 #define DAKIYA_QMGR_JOURNAL_H
@@ -17,7 +18,8 @@ struct journal_write {
 	struct task      task;
 	enum record_type type;
 	bool             is_urgent; /* given back only when it would survive a power cut */
-	struct slice     payload;   /* borrowed until given back */
+	bool             is_hurried;
+	struct slice     payload; /* borrowed until given back */
 	/* the answer */
 	int      errno_value; /* 0 = written */
 	uint64_t epoch;       /* the segment, and the payload's offset in it */
@@ -27,10 +29,11 @@ struct journal_write {
 };
 
 struct journal_config {
-	int             directory_fd; /* active/ */
-	uint64_t        segment_bytes;
-	uint64_t        next_epoch; /* above every epoch found at the start */
-	struct handoff *inbox;      /* the scheduler's */
+	int                directory_fd; /* active/ */
+	uint64_t           segment_bytes;
+	uint64_t           next_epoch; /* above every epoch found at the start */
+	struct segment_key secret;     /* of the queue: what segments' keys are made from */
+	struct handoff    *inbox;      /* the scheduler's */
 };
 struct journal *journal_start(const struct journal_config *config, struct error *error);
 /* Tells of a segment file found at the start; in the order of epochs, before anything is given. */

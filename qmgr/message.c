@@ -95,6 +95,7 @@ message_free(struct qmgr *qmgr, struct message *message)
 	if (message->is_retried)
 		qmgr->retried--;
 	qmgr->recipients -= message->count;
+	settlement_end(qmgr, message, false);
 	payload_drop(qmgr, message);
 	resolve_forget(message);
 	arena_reset(&message->arena);
@@ -240,8 +241,19 @@ message_apply(struct message *message, const struct msg_stored_result *result)
 	}
 }
 
+static bool
+is_in_result(const struct recipient *recipient, enum result_part part)
+{
+	switch (part) {
+	case RESULT_CHANGED: return recipient->is_changed;
+	case RESULT_NEWS: return recipient->is_news;
+	case RESULT_ALL: break;
+	}
+	return recipient->state != STORED_WAITING || recipient->outcome.length > 0;
+}
+
 bool
-message_result(const struct message *message, bool only_changed, struct buf *out)
+message_result(const struct message *message, enum result_part part, struct buf *out)
 {
 	struct buf          list = BUF(RESULT_MOST);
 	struct ipc_encoding encoding = { .fields = BUF(RESULT_MOST) };
@@ -254,9 +266,7 @@ message_result(const struct message *message, bool only_changed, struct buf *out
 			                            .state = recipient->state,
 			                            .outcome = recipient->outcome };
 
-		if (only_changed
-		            ? recipient->is_changed
-		            : recipient->state != STORED_WAITING || recipient->outcome.length > 0)
+		if (is_in_result(recipient, part))
 			msg_stored_recipient_append(&list, &one);
 	}
 	struct msg_stored_result result = { .queue_id = slice_from(message->id),
@@ -275,6 +285,14 @@ message_clear_changes(struct message *message)
 {
 	for (uint32_t i = 0; i < message->count; i++)
 		message->recipients[i].is_changed = false;
+}
+
+void
+message_clear_news(struct message *message)
+{
+	for (uint32_t i = 0; i < message->count; i++)
+		message->recipients[i].is_news = false;
+	message->has_news = message->is_outside = false;
 }
 
 /* ---- the list of those to be looked at ---- */

@@ -85,6 +85,13 @@ struct qmgr {
 	ARRAY(struct segment *) segments; /* oldest first */
 	struct hash spools;               /* intake spool files that are not committed, by id */
 
+	/* Files removed whose removal may not be durable: the oldest segment that is held for them.
+	 */
+	struct held {
+		bool     is_any;
+		uint64_t epoch;
+	} removed, syncing;
+
 	struct task_list to_journal, to_resolve; /* handed over at the end of the turn */
 
 	uint64_t      next_job;
@@ -108,7 +115,9 @@ struct recipient {
 	uint32_t          next;   /* in a lane */
 	enum stored_state state;
 	bool              is_settled; /* this round has nothing more for it */
-	bool              is_changed; /* since it was last stored */
+	bool              is_changed; /* since it was last stored where the message lies */
+	bool              is_news;    /* since the journal was last told */
+	bool              is_noticed; /* a notice of it is being written */
 	struct slice      outcome;    /* the last one: a list of one msg_outcome; in the arena */
 	struct slice      mailbox;    /* mailbox workers; in the arena */
 	uint64_t          quota;
@@ -135,10 +144,13 @@ enum backing {
 };
 
 struct intake_link;
+struct settlement;
 
 struct message {
 	char             id[QUEUE_ID_MOST];
-	struct list_node in_touched, in_segment;
+	struct list_node in_touched;
+	/* The segment that holds it, or results that its file does not have yet (notes.c). */
+	struct list_node in_segment;
 	struct heap_node alarm;
 
 	/* content */
@@ -155,10 +167,11 @@ struct message {
 	/* where it is safe */
 	enum backing backing;
 	enum place   place;
-	uint64_t     epoch, offset; /* journal: segment and payload's place in it */
-	uint64_t     valid_bytes;   /* file: where results are appended */
-	unsigned     io;            /* operations under way that need it unchanged in place */
-	bool         is_moving;     /* one of them moves it from the journal to a file */
+	uint64_t     epoch;       /* of the segment that it is in */
+	uint64_t     offset;      /* journal: payload's place in the segment */
+	uint64_t     valid_bytes; /* file: where results are appended */
+	unsigned     io;          /* operations under way that need it unchanged in place */
+	bool         is_moving;   /* one of them moves it from the journal to a file */
 
 	/* its recipients and this round */
 	struct recipient *recipients;
@@ -182,6 +195,7 @@ struct message {
 	bool              is_put_back; /* in this round some recipients were not tried */
 	bool              is_refused;  /* intake: not taken after all, freed when nobody reads it */
 	bool              has_news;    /* results that are not in the journal yet */
+	bool              is_outside;  /* of those, one that no repeat can be recognised by */
 	bool              is_unsaved;  /* results that could not be written to its file yet */
 	unsigned          agent_deaths;
 	enum job_kind     notice;    /* the notices under way; JOB_DELIVER = none */
@@ -190,6 +204,8 @@ struct message {
 	/* intake */
 	struct journal_write commit_write;
 	struct intake_link  *intake;
+	struct settlement
+		*settlement; /* what it settles, when it is a notice; until it is written */
 };
 
 struct message *message_create(struct qmgr *qmgr, char *block, struct slice payload);
@@ -202,9 +218,15 @@ void message_trim(struct qmgr *qmgr, struct message *message);
 bool message_recipient(const struct message *message, uint32_t index, struct msg_recipient *out);
 /* Applies a stored RESULT. */
 void message_apply(struct message *message, const struct msg_stored_result *result);
-/* A stored_result payload: all recipients with something to tell, or only changed ones. */
-bool            message_result(const struct message *message, bool only_changed, struct buf *out);
-void            message_clear_changes(struct message *message);
+/* A stored_result payload of those recipients. */
+enum result_part {
+	RESULT_ALL,     /* with something to tell */
+	RESULT_CHANGED, /* is_changed */
+	RESULT_NEWS,    /* is_news */
+};
+bool message_result(const struct message *message, enum result_part part, struct buf *out);
+void message_clear_changes(struct message *message);
+void message_clear_news(struct message *message);
 struct message *message_find(struct qmgr *qmgr, struct slice id);
 /* It will be looked at (message_advance) before the loop waits again. */
 void message_touch(struct qmgr *qmgr, struct message *message);
@@ -314,7 +336,15 @@ void store_again(struct qmgr *qmgr, struct message *message);
 /* Moves what is live in the oldest segments to files when there are too many segments. */
 void store_evict(struct qmgr *qmgr);
 void segment_enter(struct qmgr *qmgr, struct message *message, uint64_t epoch);
+/* Lives in a file, but records of that segment still tell of it. */
+void segment_pin(struct qmgr *qmgr, struct message *message, uint64_t epoch);
+/* Harmless when it is in none. */
 void segment_leave(struct qmgr *qmgr, struct message *message);
+/* The same for what is no message: the newest segment's epoch, or a given one again. */
+uint64_t segment_hold(struct qmgr *qmgr);
+void     segment_let_go(struct qmgr *qmgr, uint64_t epoch);
+/* The journal goes on behind what the start found. */
+void segments_begin(struct qmgr *qmgr, uint64_t epoch);
 /* Reads a message that is due back into memory. */
 void store_fetch(struct qmgr *qmgr, struct waiting *waiting);
 /* Fetches what is due as far as there is room. */
@@ -323,6 +353,26 @@ void store_fetch_due(struct qmgr *qmgr);
 bool              may_complain(struct qmgr *qmgr);
 struct file_task *file_task_new(struct qmgr *qmgr, enum file_verb verb, const char *id,
                                 void (*done)(struct qmgr *, struct task *));
+
+/* ---- notes.c ---- */
+
+/* A message's file was removed: the GONE record in the held segment lives until that is durable. */
+void note_removed(struct qmgr *qmgr, uint64_t held_epoch);
+/* Once a second, or when segments run out: makes removals durable. */
+void notes_tick(struct qmgr *qmgr);
+
+/* ---- settlement.c ---- */
+
+/*
+ * The answer to what an intake channel said of its next message (intake_settles): *prefix becomes
+ * what goes in front of the notice in its record. NULL: nobody may say so, or no memory.
+ */
+struct settlement *settlement_new(struct qmgr *qmgr, const struct intake_link *link,
+                                  struct slice notice_id, struct buf *prefix);
+/* The notice is on its way to the journal. */
+void settlement_begin(struct message *notice, struct settlement *settlement);
+/* It is there, or will not be; does nothing for a message that settles nothing. */
+void settlement_end(struct qmgr *qmgr, struct message *notice, bool is_written);
 
 /* ---- channels: intake.c, agents.c ---- */
 
@@ -355,6 +405,8 @@ struct intake_link {
 	char        service[64];
 	bool        has_greeted;
 	size_t      pending; /* commits and spools without an answer */
+	int         pid;     /* who connected; 0 = unknown */
+	struct buf  settles; /* payload of the intake_settles that came before a commit */
 };
 void intake_accept(struct qmgr *qmgr, struct source *source, uint32_t events);
 void intake_committed(struct qmgr *qmgr, struct message *message);
@@ -387,6 +439,7 @@ struct agent_link {
 	int64_t             held_until_ms;
 	unsigned            streak; /* jobs in a row because of that */
 	bool                has_greeted, is_lent;
+	int                 pid; /* who connected; 0 = unknown */
 	int64_t             attached_ms;
 	int64_t             used_ms; /* a worker's: when it last had something to do */
 };

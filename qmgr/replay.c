@@ -3,6 +3,7 @@
  *
  * All segments are read in the order of their epochs: a message is live unless a later record says
  * that it is done. What is damaged is copied to corrupt/ and logged; every sound record counts.
+ * What it says of messages that lie in files is given to those (notes.c).
  */
 #include "qmgr/replay.h"
 
@@ -29,8 +30,11 @@ struct found_segment {
 struct replay {
 	struct qmgr *qmgr;
 	ARRAY(struct found_segment) segments;
-	uint64_t tail;
-	size_t   damaged;
+	struct notes       notes;
+	uint64_t           tail;
+	size_t             damaged;
+	struct segment_key secret;
+	bool               has_secret;
 };
 
 /* ---- finding the segments ---- */
@@ -56,7 +60,8 @@ segment_map(struct replay *replay, uint64_t number, const char *name, struct err
 		}
 		found.bytes = slice_of(bytes, (size_t)info.st_size);
 	}
-	found.is_used = segment_open(found.bytes, &found.walk, &is_damaged);
+	found.is_used = segment_open(found.bytes, replay->has_secret ? &replay->secret : NULL,
+	                             &found.walk, &is_damaged);
 	if (is_damaged) {
 		log_error("journal segment %s: its header is damaged%s", name,
 		          found.is_used ? ", the records are read nevertheless" : "");
@@ -103,7 +108,18 @@ segment_compare(const void *left, const void *right)
 /* ---- reading them ---- */
 
 static void
-replay_message(struct replay *replay, const struct record *record, size_t offset)
+note_add(struct replay *replay, enum record_type type, uint64_t epoch, struct slice payload)
+{
+	struct note note = { .type = type, .epoch = epoch, .payload = payload };
+
+	if (!ARRAY_PUSH(&replay->notes.all, note))
+		log_fatal("out of memory for the records of the journal");
+}
+
+/* payload: of the record, or of the message in it. */
+static void
+replay_message(struct replay *replay, const struct record *record, struct slice payload,
+               size_t offset)
 {
 	struct qmgr             *qmgr = replay->qmgr;
 	struct msg_intake_commit commit;
@@ -111,7 +127,7 @@ replay_message(struct replay *replay, const struct record *record, size_t offset
 	uint32_t                 count;
 	char                     id[QUEUE_ID_MOST];
 
-	if (!stored_message_decode(record->payload, &commit, &envelope, &count)) {
+	if (!stored_message_decode(payload, &commit, &envelope, &count)) {
 		log_error("journal: a message that cannot be understood: set aside in corrupt/");
 		corrupt_save(qmgr, "message", offset, record->payload);
 		return;
@@ -121,35 +137,64 @@ replay_message(struct replay *replay, const struct record *record, size_t offset
 	/* Also when the journal says further on that it is done. */
 	snprintf(id, sizeof(id), "%.*s", SLICE_ARGS(commit.queue_id));
 	recent_note(&qmgr->recent, envelope.service, id);
-	char *block = malloc(record->payload.length + 1);
+	char *block = malloc(payload.length + 1);
 	if (block != NULL)
-		memcpy(block, record->payload.data, record->payload.length);
+		memcpy(block, payload.data, payload.length);
 	struct message *message =
-		block == NULL
-			? NULL
-			: message_create(qmgr, block, slice_of(block, record->payload.length));
+		block == NULL ? NULL : message_create(qmgr, block, slice_of(block, payload.length));
 	/* Going on without it would lose it when its segment is written over. */
 	if (message == NULL)
 		log_fatal("out of memory for the messages in the journal");
 	message->epoch = record->epoch;
-	message->offset = offset + RECORD_HEADER_BYTES;
+	message->offset =
+		offset + RECORD_HEADER_BYTES + (size_t)(payload.data - record->payload.data);
 	message->backing = BACKED_JOURNAL;
 	message_trim(qmgr, message);
 }
 
 static void
-replay_record(struct replay *replay, const struct record *record, size_t offset)
+replay_result(struct replay *replay, const struct record *record, struct slice payload)
 {
 	struct msg_stored_result result;
-	struct msg_stored_done   done;
 	struct message          *message;
 
+	if (!stored_result_decode(payload, &result))
+		return;
+	message = message_find(replay->qmgr, result.queue_id);
+	if (message != NULL)
+		message_apply(message, &result);
+	/* Also then: it may have been on its way to a file. */
+	note_add(replay, RECORD_RESULT, record->epoch, payload);
+}
+
+/* Both halves count, or the record is none. */
+static void
+replay_notice(struct replay *replay, const struct record *record, size_t offset)
+{
+	struct slice result, message;
+
+	if (!stored_notice_decode(record->payload, &result, &message)) {
+		log_error("journal: a notice that cannot be understood: set aside in corrupt/");
+		corrupt_save(replay->qmgr, "notice", offset, record->payload);
+		return;
+	}
+	replay_message(replay, record, message, offset);
+	replay_result(replay, record, result);
+}
+
+static void
+replay_record(struct replay *replay, const struct record *record, size_t offset)
+{
+	struct msg_stored_done done;
+	struct message        *message;
+
 	switch (record->type) {
-	case RECORD_MESSAGE: replay_message(replay, record, offset); break;
-	case RECORD_RESULT:
-		if (stored_result_decode(record->payload, &result) &&
-		    (message = message_find(replay->qmgr, result.queue_id)) != NULL)
-			message_apply(message, &result);
+	case RECORD_MESSAGE: replay_message(replay, record, record->payload, offset); break;
+	case RECORD_RESULT: replay_result(replay, record, record->payload); break;
+	case RECORD_NOTICE: replay_notice(replay, record, offset); break;
+	case RECORD_GONE:
+		if (stored_done_decode(record->payload, &done))
+			note_add(replay, RECORD_GONE, record->epoch, record->payload);
 		break;
 	case RECORD_DONE:
 		if (stored_done_decode(record->payload, &done) &&
@@ -307,6 +352,7 @@ segments_unmap(struct replay *replay)
 			munmap((void *)(uintptr_t)replay->segments.items[i].bytes.data,
 			       replay->segments.items[i].bytes.length);
 	ARRAY_FREE(&replay->segments);
+	ARRAY_FREE(&replay->notes.all);
 }
 
 bool
@@ -315,6 +361,7 @@ replay_journal(struct qmgr *qmgr, struct error *error)
 	struct replay replay = { .qmgr = qmgr };
 	uint64_t      newest = 0;
 
+	replay.has_secret = secret_open(qmgr, &replay.secret);
 	if (!segments_find(&replay, error)) {
 		segments_unmap(&replay);
 		return false;
@@ -340,15 +387,17 @@ replay_journal(struct qmgr *qmgr, struct error *error)
 		                         .segment_bytes =
 		                                 (uint64_t)qmgr->parameters->qmgr_segment_size,
 		                         .next_epoch = newest + 1,
+		                         .secret = replay.secret,
 		                         .inbox = &qmgr->inbox };
 	qmgr->journal = journal_start(&config, error);
 	if (qmgr->journal != NULL)
 		segments_hand_over(&replay);
+	bool is_good = qmgr->journal != NULL && messages_resume(qmgr, error) &&
+	               notes_give(qmgr, &replay.notes, error);
 	segments_unmap(&replay);
-	if (qmgr->journal == NULL || !messages_resume(qmgr, error))
+	if (!is_good)
 		return false;
-	journal_set_tail(qmgr->journal,
-	                 qmgr->segments.count > 0 ? qmgr->segments.items[0]->epoch : newest + 1);
+	segments_begin(qmgr, newest + 1);
 	if (qmgr->messages.count > 0 || replay.damaged > 0)
 		log_info("journal: %zu messages to go on with, %zu damaged places",
 		         qmgr->messages.count, replay.damaged);

@@ -211,7 +211,7 @@ round_expire(struct qmgr *qmgr, struct message *message)
 		recipient->state = failure_is_told(qmgr, message, notify_of(message, i))
 		                           ? STORED_FAILED
 		                           : STORED_DONE;
-		recipient->is_changed = true;
+		recipient->is_changed = recipient->is_news = true;
 		message->has_news = true;
 	}
 }
@@ -291,7 +291,6 @@ round_end(struct qmgr *qmgr, struct message *message)
 	}
 	if (message->has_news)
 		store_result(qmgr, message);
-	message->has_news = false;
 	if (count.waiting + count.failed + count.delivered == 0) {
 		message_touch(qmgr, message);
 		return;
@@ -329,10 +328,8 @@ message_advance(struct qmgr *qmgr, struct message *message)
 {
 	if (message->backing == BACKED_NOT || message->is_resolving)
 		return;
-	if (message->has_news && (message->jobs > 0 || message->unsettled > 0)) {
+	if (message->has_news && (message->jobs > 0 || message->unsettled > 0))
 		store_result(qmgr, message);
-		message->has_news = false;
-	}
 	if (message->jobs > 0 || message->io > 0)
 		return;
 	if (message->wants_delete) {

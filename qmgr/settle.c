@@ -103,8 +103,10 @@ settle_notice(struct message *message, struct recipient *recipient,
 		message->is_put_back = false; /* this has to be written down */
 		return;
 	}
+	if (recipient->state == STORED_DONE) /* with its notice (settlement.c) */
+		return;
 	recipient->state = STORED_DONE;
-	recipient->is_changed = true;
+	recipient->is_changed = recipient->is_news = true;
 	message->has_news = true;
 }
 
@@ -133,9 +135,13 @@ settle(struct qmgr *qmgr, struct message *message, uint32_t index,
 	struct msg_outcome final = outcome_soften(qmgr, outcome, status);
 	enum stored_state  state = state_after(qmgr, message, index, final.action);
 	recipient->state = state;
-	recipient->is_changed = true;
+	recipient->is_changed = recipient->is_news = true;
 	if (state != STORED_WAITING)
 		message->has_news = true;
+	/* Mailbox workers recognise a repeat; another host does not. */
+	if (way != NULL && !way->is_worker && final.action != OUTCOME_FAILED &&
+	    final.action != OUTCOME_DEFERRED)
+		message->is_outside = true;
 	/* The outcome of what is simply done with interests nobody any more. */
 	final.recipient = 0;
 	if (way != NULL) {

@@ -33,12 +33,16 @@ segment_find(struct qmgr *qmgr, uint64_t epoch)
 		if (qmgr->segments.items[i - 1]->epoch == epoch)
 			return qmgr->segments.items[i - 1];
 	struct segment *segment = calloc(1, sizeof(*segment));
-	if (segment == NULL || !ARRAY_PUSH(&qmgr->segments, segment)) {
-		free(segment);
-		return NULL;
-	}
+	/* Without the count the tail must not move: a message might be written over. */
+	if (segment == NULL || !ARRAY_PUSH(&qmgr->segments, segment))
+		log_fatal("out of memory for the journal's segments");
 	segment->epoch = epoch;
 	list_init(&segment->messages);
+	for (size_t i = qmgr->segments.count - 1;
+	     i > 0 && qmgr->segments.items[i - 1]->epoch > epoch; i--) {
+		qmgr->segments.items[i] = qmgr->segments.items[i - 1];
+		qmgr->segments.items[i - 1] = segment;
+	}
 	return segment;
 }
 
@@ -59,30 +63,58 @@ segments_release(struct qmgr *qmgr)
 }
 
 void
-segment_enter(struct qmgr *qmgr, struct message *message, uint64_t epoch)
+segment_pin(struct qmgr *qmgr, struct message *message, uint64_t epoch)
 {
+	if (!list_is_empty(&message->in_segment))
+		return; /* in an older one: later ones are not released before it */
 	struct segment *segment = segment_find(qmgr, epoch);
-
 	message->epoch = epoch;
-	message->backing = BACKED_JOURNAL;
-	if (segment == NULL) {
-		/* Without the count the tail must not move: a message might be written over. */
-		log_fatal("out of memory for the journal's segments");
-	}
 	segment->live++;
 	list_append(&segment->messages, &message->in_segment);
 	segments_release(qmgr);
 }
 
 void
+segment_enter(struct qmgr *qmgr, struct message *message, uint64_t epoch)
+{
+	message->backing = BACKED_JOURNAL;
+	segment_pin(qmgr, message, epoch);
+}
+
+void
 segment_leave(struct qmgr *qmgr, struct message *message)
 {
-	struct segment *segment = segment_find(qmgr, message->epoch);
-
+	if (list_is_empty(&message->in_segment))
+		return;
 	list_remove(&message->in_segment);
-	if (segment != NULL && segment->live > 0)
+	segment_let_go(qmgr, message->epoch);
+}
+
+uint64_t
+segment_hold(struct qmgr *qmgr)
+{
+	struct segment *newest = qmgr->segments.items[qmgr->segments.count - 1];
+
+	newest->live++;
+	return newest->epoch;
+}
+
+void
+segment_let_go(struct qmgr *qmgr, uint64_t epoch)
+{
+	struct segment *segment = segment_find(qmgr, epoch);
+
+	if (segment->live > 0)
 		segment->live--;
 	segments_release(qmgr);
+}
+
+void
+segments_begin(struct qmgr *qmgr, uint64_t epoch)
+{
+	segment_find(qmgr, epoch);
+	segments_release(qmgr);
+	journal_set_tail(qmgr->journal, qmgr->segments.items[0]->epoch);
 }
 
 /* ---- records that nobody waits for ---- */
@@ -92,6 +124,7 @@ struct owned_write {
 	struct message      *message; /* waits for it, or NULL */
 	struct barrier      *barrier; /* likewise */
 	struct buf           payload;
+	char                 id[QUEUE_ID_MOST];       /* RESULT: of the message */
 	char                 spool_id[QUEUE_ID_MOST]; /* to be removed afterwards; "" = none */
 };
 
@@ -160,11 +193,11 @@ owned_write_give(struct qmgr *qmgr, struct owned_write *owned)
 	task_list_append(&qmgr->to_journal, &owned->write.task);
 }
 
-/* A DONE record for the id; NULL when memory is out. */
+/* A DONE or GONE record for the id; NULL when memory is out. */
 static struct owned_write *
-done_write_new(const char *id)
+done_write_new(const char *id, enum record_type type)
 {
-	struct owned_write    *owned = owned_write_new(RECORD_DONE);
+	struct owned_write    *owned = owned_write_new(type);
 	struct ipc_encoding    encoding = { .fields = BUF(4096) };
 	struct msg_stored_done done = { .queue_id = slice_from(id) };
 
@@ -178,37 +211,77 @@ done_write_new(const char *id)
 	return owned;
 }
 
+/* A RESULT is in the journal: of a message in a file it lives until the file knows it, too. */
+static void
+result_written(struct qmgr *qmgr, struct task *task)
+{
+	struct owned_write *owned = (struct owned_write *)(void *)task;
+	struct message     *message = message_find(qmgr, slice_from(owned->id));
+
+	if (message != NULL && message->backing == BACKED_FILE)
+		segment_pin(qmgr, message, owned->write.epoch);
+	owned_write_ended(qmgr, task);
+}
+
 void
 store_result(struct qmgr *qmgr, struct message *message)
 {
-	if (message->backing == BACKED_JOURNAL) {
-		struct owned_write *owned = owned_write_new(RECORD_RESULT);
+	struct owned_write *owned = owned_write_new(RECORD_RESULT);
 
-		if (owned == NULL)
-			return; /* a crash would deliver once more; the next result may succeed */
-		if (!message_result(message, true, &owned->payload)) {
+	if (owned == NULL || !message_result(message, RESULT_NEWS, &owned->payload)) {
+		/* A crash would deliver once more; the next result may succeed. */
+		if (owned != NULL)
 			owned_write_ended(qmgr, &owned->write.task);
-			return;
-		}
-		owned_write_give(qmgr, owned);
-		/* While it moves to a file these results must be told to the file as well. */
-		if (!message->is_moving)
-			message_clear_changes(message);
+		message->has_news = false;
 		return;
 	}
-	/* In a file: appended when the round ends or the file thread is idle; each append costs a
-	 * sync, and what a crash forgets is delivered once more. LIMIT: a message to very many
-	 * recipients that is retried and killed midway repeats what this round delivered. */
+	owned->write.is_hurried = message->is_outside;
+	owned->write.task.done = result_written;
+	memcpy(owned->id, message->id, sizeof(owned->id));
+	owned_write_give(qmgr, owned);
+	message_clear_news(message);
+	/* While it moves to a file these results must be told to the file as well. */
+	if (message->backing == BACKED_JOURNAL && !message->is_moving)
+		message_clear_changes(message);
 }
 
 void
 store_supersede(struct qmgr *qmgr, struct message *message)
 {
-	struct owned_write *owned = done_write_new(message->id);
+	struct owned_write *owned = done_write_new(message->id, RECORD_DONE);
 
 	if (owned != NULL)
 		owned_write_give(qmgr, owned);
 	message_free(qmgr, message);
+}
+
+static void
+removed_done(struct qmgr *qmgr, struct task *task)
+{
+	note_removed(qmgr, ((struct file_task *)(void *)task)->held_epoch);
+	file_task_ended(qmgr, task);
+}
+
+/* The name may come back with a power cut until its directory is synced; GONE says so meanwhile. */
+static void
+file_finish(struct qmgr *qmgr, struct message *message)
+{
+	struct owned_write *owned = done_write_new(message->id, RECORD_GONE);
+	struct file_task   *file =
+		file_task_new(qmgr, FILE_REMOVE, message->id, owned == NULL ? NULL : removed_done);
+
+	if (file != NULL) {
+		file->place = message->place;
+		file->has_spool = message->is_spooled;
+		if (owned != NULL)
+			file->held_epoch = segment_hold(qmgr);
+		files_give(qmgr->files, file);
+	}
+	if (owned != NULL) {
+		owned->write.is_hurried = message->is_outside;
+		owned_write_give(qmgr, owned);
+	}
+	segment_leave(qmgr, message);
 }
 
 void
@@ -217,18 +290,13 @@ store_finish(struct qmgr *qmgr, struct message *message)
 	struct waiting *waiting = backlog_find(&qmgr->backlog, slice_from(message->id));
 
 	if (message->backing == BACKED_FILE) {
-		struct file_task *file = file_task_new(qmgr, FILE_REMOVE, message->id, NULL);
-
-		if (file != NULL) {
-			file->place = message->place;
-			file->has_spool = message->is_spooled;
-			files_give(qmgr->files, file);
-		}
+		file_finish(qmgr, message);
 	} else {
-		struct owned_write *owned = done_write_new(message->id);
+		struct owned_write *owned = done_write_new(message->id, RECORD_DONE);
 
 		if (owned != NULL) {
 			owned->write.is_urgent = message->is_spooled;
+			owned->write.is_hurried = message->is_outside;
 			if (message->is_spooled)
 				memcpy(owned->spool_id, message->id, sizeof(owned->spool_id));
 			owned_write_give(qmgr, owned);
@@ -281,7 +349,7 @@ void
 store_barrier(struct qmgr *qmgr, struct barrier *barrier, bool with_journal)
 {
 	struct file_task   *file = file_task_new(qmgr, FILE_BARRIER, NO_ID, file_barrier_ended);
-	struct owned_write *owned = with_journal ? done_write_new(NO_ID) : NULL;
+	struct owned_write *owned = with_journal ? done_write_new(NO_ID, RECORD_DONE) : NULL;
 	struct error        error = ERROR_NONE;
 
 	if (file == NULL || (with_journal && owned == NULL))
@@ -302,6 +370,25 @@ store_barrier(struct qmgr *qmgr, struct barrier *barrier, bool with_journal)
 
 /* ---- to rest in a file ---- */
 
+static bool
+message_has_changes(const struct message *message)
+{
+	for (uint32_t i = 0; i < message->count; i++)
+		if (message->recipients[i].is_changed)
+			return true;
+	return false;
+}
+
+/* An update failed: what it held, and perhaps more, is written with the next. */
+static void
+message_mark_changes(struct message *message)
+{
+	for (uint32_t i = 0; i < message->count; i++)
+		message->recipients[i].is_changed |=
+			message->recipients[i].state != STORED_WAITING ||
+			message->recipients[i].outcome.length > 0;
+}
+
 /* It is in a file now; out of memory with it unless its round goes on. */
 static void
 message_unload(struct qmgr *qmgr, struct message *message)
@@ -317,6 +404,7 @@ message_unload(struct qmgr *qmgr, struct message *message)
 		backlog_changed(&qmgr->backlog, waiting);
 		waiting->is_flushed = false; /* that was this round */
 	}
+	segment_leave(qmgr, message);
 	message_free(qmgr, message);
 }
 
@@ -351,8 +439,10 @@ moved_done(struct qmgr *qmgr, struct task *task)
 	free(owned);
 	message->io--;
 	message->is_moving = false;
-	segment_leave(qmgr, message);
 	message->backing = BACKED_FILE;
+	/* What came meanwhile is in the journal and not in the file. */
+	if (!message_has_changes(message))
+		segment_leave(qmgr, message);
 	if (!message->is_retried) {
 		message->is_retried = true;
 		qmgr->retried++;
@@ -371,7 +461,7 @@ stored_done(struct qmgr *qmgr, struct task *task)
 	struct owned_write *owned = NULL;
 
 	if (file->error.errno_value == 0)
-		owned = done_write_new(message->id);
+		owned = done_write_new(message->id, RECORD_DONE);
 	if (owned == NULL) {
 		if (may_complain(qmgr))
 			log_warning("%s: cannot be moved to a file: %s", message->id,
@@ -403,7 +493,7 @@ move_begin(struct qmgr *qmgr, struct message *message, enum place place)
 	struct error      error = ERROR_NONE;
 
 	if (file == NULL || !message_load(qmgr, message, &error) ||
-	    !message_result(message, false, &file->result)) {
+	    !message_result(message, RESULT_ALL, &file->result)) {
 		log_warning("%s: cannot be moved to a file: %s", message->id,
 		            error.text[0] == '\0' ? "out of memory" : error.text);
 		if (file != NULL)
@@ -447,11 +537,16 @@ updated_done(struct qmgr *qmgr, struct task *task)
 		if (may_complain(qmgr))
 			log_warning("%s: %s", message->id, file->error.text);
 		/* Out of memory what this round delivered would be delivered once more. */
-		message->is_unsaved |= file->verb == FILE_UPDATE;
+		if (file->verb == FILE_UPDATE) {
+			message->is_unsaved = true;
+			message_mark_changes(message);
+			qmgr->evict_after_ms = qmgr->now_ms + EVICT_PAUSE_MS;
+		}
 	} else if (file->verb == FILE_UPDATE) {
 		message->valid_bytes = file->valid_bytes;
 		message->is_unsaved = false;
-		message_clear_changes(message);
+		if (!message_has_changes(message))
+			segment_leave(qmgr, message);
 	} else {
 		message->place = message->place == PLACE_HOLD ? PLACE_DEFERRED : PLACE_HOLD;
 	}
@@ -475,10 +570,13 @@ update_begin(struct qmgr *qmgr, struct message *message, enum file_verb verb)
 
 	if (file == NULL)
 		return false;
-	if (verb == FILE_UPDATE && !message_result(message, true, &file->result)) {
-		buf_free(&file->result);
-		free(file);
-		return false;
+	if (verb == FILE_UPDATE) {
+		if (!message_result(message, RESULT_CHANGED, &file->result)) {
+			buf_free(&file->result);
+			free(file);
+			return false;
+		}
+		message_clear_changes(message);
 	}
 	file->place = message->place;
 	file->valid_bytes = message->valid_bytes;
@@ -546,12 +644,23 @@ store_evict(struct qmgr *qmgr)
 	if (qmgr->segments.count == 0 || qmgr->now_ms < qmgr->evict_after_ms ||
 	    (!is_full && !retry_has_too_many_recipients(qmgr->parameters, &active)))
 		return;
+	if (is_full)
+		notes_tick(qmgr);
 	LIST_EACH (node, &qmgr->segments.items[0]->messages) {
 		struct message *message = CONTAINER_OF(node, struct message, in_segment);
 
 		if (message->io > 0 || message->is_resolving ||
 		    (!is_full && message->count < LIST_LEAST))
 			continue;
+		if (message->backing == BACKED_FILE) { /* pinned by results of a long round */
+			if (!is_full)
+				continue;
+			if (!update_begin(qmgr, message, FILE_UPDATE))
+				return;
+			if (++begun >= EVICT_AT_ONCE)
+				return;
+			continue;
+		}
 		/* One that only waits leaves memory, too, when there are too many. */
 		if (message->jobs == 0 && retry_is_overfull(qmgr->parameters, &active)) {
 			active.messages--;

@@ -234,6 +234,12 @@ intake_set_trace(struct intake *intake, struct slice fields)
 	return true;
 }
 
+void
+intake_set_settles(struct intake *intake, const struct intake_settles *settles)
+{
+	intake->settles = settles;
+}
+
 bool
 intake_write(struct intake *intake, struct slice content)
 {
@@ -258,7 +264,8 @@ commit(struct intake *intake)
 			                                .envelope = &intake->envelope,
 			                                .recipients = buf_slice(&recipients),
 			                                .is_spooled = intake->is_spooled,
-			                                .content = buf_slice(&intake->content) };
+			                                .content = buf_slice(&intake->content),
+			                                .settles = intake->settles };
 
 		status = intake_commit(intake->context->queue, &submission, COMMIT_TIMEOUT_MS,
 		                       &error);

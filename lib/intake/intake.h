@@ -63,6 +63,8 @@ struct slice intake_milter_macro(const struct parameters *parameters, struct sli
  * intake_finish, more content may be given and is ignored.
  */
 bool intake_write(struct intake *intake, struct slice content);
+/* Only bounce: what the message settles; borrowed until intake_end. */
+void intake_set_settles(struct intake *intake, const struct intake_settles *settles);
 /*
  * Runs the steps, commits (waits for the shared sync) and says what to answer: 250 "Ok: queued as
  * ID" or 4xx/5xx. What is not 250 has been logged here ("ID: reject: END-OF-MESSAGE from ...").

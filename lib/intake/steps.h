@@ -46,6 +46,8 @@ struct intake {
 	unsigned         fields;         /* enum intake_field */
 	size_t           received_count; /* Received fields, ours left out */
 
+	const struct intake_settles *settles; /* of a notice; NULL = nothing */
+
 	bool is_spooled;
 	bool is_held;  /* may have HELD_CONTENT_MOST in the buffer: intake_hold_content */
 	int  spool_fd; /* -1 = none */

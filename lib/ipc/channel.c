@@ -461,6 +461,19 @@ ipc_receive(struct ipc_channel *channel, int64_t deadline_ms, struct ipc_frame *
 }
 
 bool
+ipc_peer_pid(int fd, int *pid)
+{
+	struct ucred credentials;
+	socklen_t    length = sizeof(credentials);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0 ||
+	    credentials.pid <= 0)
+		return false;
+	*pid = credentials.pid;
+	return true;
+}
+
+bool
 ipc_peer_uid(int fd, uint32_t *uid)
 {
 	struct ucred credentials;

@@ -77,5 +77,7 @@ bool            ipc_has_input(const struct ipc_channel *channel); /* bytes of a 
 
 /* The peer's uid (SO_PEERCRED), for servers that may only serve some; false when unknown. */
 bool ipc_peer_uid(int fd, uint32_t *uid);
+/* The process that connected; false when unknown. It may have ended since. */
+bool ipc_peer_pid(int fd, int *pid);
 
 #endif

@@ -331,6 +331,18 @@ intake_ask_known(struct intake_client *client, const char *id, struct error *err
 	return status;
 }
 
+static enum ipc_result
+settles_send(struct intake_link *link, const struct msg_intake_commit *message,
+             const struct intake_settles *settles, int64_t deadline_ms)
+{
+	struct msg_intake_settles frame = { .queue_id = message->queue_id,
+		                            .job = settles->job,
+		                            .about = settles->about,
+		                            .recipients = settles->recipients };
+
+	return ipc_send(&link->channel, intake_settles, &frame, deadline_ms);
+}
+
 /*
  * Sends on a link that works. A link that was idle may have been closed meanwhile; since qmgr acts
  * on whole frames only, a send that failed may be repeated on a new one. After a whole send it may
@@ -338,7 +350,8 @@ intake_ask_known(struct intake_client *client, const char *id, struct error *err
  */
 static struct intake_link *
 commit_send(struct intake_client *client, const struct msg_intake_commit *message,
-            int64_t deadline_ms, enum intake_status *status, struct error *error)
+            const struct intake_settles *settles, int64_t deadline_ms, enum intake_status *status,
+            struct error *error)
 {
 	for (int attempt = 0; attempt < 2; attempt++) {
 		struct intake_link *link =
@@ -348,7 +361,10 @@ commit_send(struct intake_client *client, const struct msg_intake_commit *messag
 		if (link == NULL)
 			return NULL;
 		enum ipc_result result =
-			ipc_send(&link->channel, intake_commit, message, deadline_ms);
+			settles == NULL ? IPC_OK
+					: settles_send(link, message, settles, deadline_ms);
+		if (result == IPC_OK)
+			result = ipc_send(&link->channel, intake_commit, message, deadline_ms);
 		if (result == IPC_OK)
 			return link;
 		error_set(error, "%s: %s", client->path, ipc_result_text(result));
@@ -385,7 +401,8 @@ intake_commit(struct intake_client *client, const struct intake_submission *subm
 		                             .content = submission->is_spooled
 		                                                ? SLICE_EMPTY
 		                                                : submission->content };
-	struct intake_link      *link = commit_send(client, &message, deadline_ms, &status, error);
+	struct intake_link      *link =
+		commit_send(client, &message, submission->settles, deadline_ms, &status, error);
 	if (link == NULL)
 		goto out;
 	enum ipc_result result = ipc_receive(&link->channel, deadline_ms, &frame);

@@ -35,12 +35,22 @@ void intake_abandon_spool(struct intake_client *client, const char *id);
 enum intake_status intake_ask_known(struct intake_client *client, const char *id,
                                     struct error *error);
 
+/*
+ * What a notice settles: recipients of a job that this process holds have been told of when it is
+ * committed, in one with it. Refused with INTAKE_TRY_LATER when the job is not ours any more.
+ */
+struct intake_settles {
+	uint64_t     job;
+	struct slice about;      /* queue id of the job's message */
+	struct slice recipients; /* a list of msg_settled_recipient */
+};
 struct intake_submission {
-	const char                *id;
-	const struct msg_envelope *envelope;
-	struct slice               recipients; /* a list of msg_recipient */
-	bool                       is_spooled; /* content was written to the spool file */
-	struct slice               content;    /* otherwise */
+	const char                  *id;
+	const struct msg_envelope   *envelope;
+	struct slice                 recipients; /* a list of msg_recipient */
+	bool                         is_spooled; /* content was written to the spool file */
+	struct slice                 content;    /* otherwise */
+	const struct intake_settles *settles;    /* NULL: nothing */
 };
 /* Waits for the shared sync. */
 enum intake_status intake_commit(struct intake_client           *client,

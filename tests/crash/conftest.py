@@ -9,6 +9,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integratio
 from mailhost import workplace  # noqa: E402
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "sanitized: also run against the ASan build")
+
+
 @pytest.fixture
 def place():
     """A directory that daemons under other uids may enter."""

@@ -1,6 +1,7 @@
 """qmgr alone, with this process in the place of master, smtpd and the delivery agents."""
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -103,6 +104,8 @@ class QueueHost:
             self.kill()
         for listener in self.listeners.values():
             listener.close()
+        found = re.search("AddressSanitizer|ThreadSanitizer|LeakSanitizer|runtime error:", self.log())
+        assert not found, self.log()[found.start() - 200:][:6000]
 
     def path(self, name):
         return self.directory / name

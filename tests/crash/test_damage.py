@@ -193,12 +193,119 @@ def test_what_is_cut_short_costs_only_what_lies_behind(queue):
 
 
 @pytest.mark.parametrize("queue", [False], indirect=True, ids=["segment"])
-def test_a_damaged_segment_header_costs_nothing(queue):
+@pytest.mark.parametrize("has_secret", [True, False], ids=["", "nor-the-secret"])
+def test_a_damaged_segment_header_costs_nothing(queue, has_secret):
     for at in range(0, 64, STEP):
         queue.reset()
+        if not has_secret:
+            queue.host.path("state/secret").unlink(missing_ok=True)
         path = queue.segment()
         data = bytearray(path.read_bytes())
         flip(data, at)
         path.write_bytes(data)
         queue.run(set(queue.ids))
-        assert at >= 32 or "header is damaged" in queue.host.log()
+        assert at >= 48 or "header is damaged" in queue.host.log()
+
+
+# ---- records in mail, and those of the first version ----
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def with_checksum(record):
+    """The record with its checksum made right."""
+    length = struct.unpack_from("<I", record, 16)[0]
+    return record[:4] + struct.pack("<I", crc32c(record[8:HEADER + length])) + record[8:]
+
+
+def first_version(record):
+    return with_checksum(record[:22] + struct.pack("<H", 1) + bytes(8) + record[32:])
+
+
+def done_record(like, queue_id):
+    """A DONE of that message, with epoch and seal of another record."""
+    payload = struct.pack("<I", len(queue_id)) + queue_id.encode()
+    header = like[:16] + struct.pack("<IHH", len(payload), 3, 2) + like[24:32]
+    return with_checksum(header + payload + bytes(-len(payload) % 8))
+
+
+def test_records_in_mail_are_never_taken_for_records(tmp_path):
+    """A mail that holds the segment it will lie in, and records forged for it; next to damage."""
+    host = QueueHost(tmp_path, qmgr_segment_size=1048576)
+    host.start()
+    intake = Intake(host)
+    before = [intake.commit(content_for(number), sender="a@b.example")[0] for number in range(5)]
+    path = next(one for one in host.path("active").iterdir() if one.name.isdigit())
+    data = path.read_bytes()
+    places = records(data)
+    start, length = places[0]
+    true = data[start:start + length]
+    forged_id = before[0][:-1] + "f"
+    forged = with_checksum(true.replace(before[0].encode(), forged_id.encode()))
+    pieces = [data[:places[-1][0] + places[-1][1]], forged, first_version(forged),
+              *(make(done_record(true, queue_id)) for queue_id in before
+                for make in (bytes, first_version))]
+    # Wherever the content will begin, one of the copies lies on a multiple of 8.
+    content = b"Subject: a segment\r\n\r\n" + b"".join(
+        b"x" * shift + b"".join(pieces) + bytes(-shift % 8) for shift in range(8)) + b"\r\n"
+    mailed, status = intake.commit(content, sender="a@b.example")
+    after = [intake.commit(content_for(number), sender="a@b.example")[0] for number in range(5, 10)]
+    assert status == 0
+    host.kill()
+    damaged = bytearray(path.read_bytes())
+    start, length = records(damaged)[5]
+    assert length > len(content)
+    seen = []
+    saved = bytes(damaged)
+    agent = Agent(host, lambda job: seen.append(job["queue_id"].decode()) or 0, window=20)
+    places = [start, start + 4, start + 8, start + 16, start + 20, start + 30, start + HEADER + 5]
+    for at, has_header in [(at, has_header) for at in places for has_header in (True, False)]:
+        damaged[:] = saved
+        flip(damaged, at)
+        if not has_header:
+            flip(damaged, 9)
+        shutil.rmtree(host.path("corrupt"))
+        shutil.rmtree(host.path("active"))
+        host.path("active").mkdir()
+        path.write_bytes(damaged)
+        seen.clear()
+        host.start()
+        wait_for("the neighbours", lambda: set(before + after) <= set(seen), 20)
+        time.sleep(0.1)
+        host.kill()
+        assert sorted(seen) == sorted(before + after), f"byte {at - start}: {mailed}, {forged_id}"
+        assert any(content[-1000:] in one.read_bytes() for one in host.path("corrupt").iterdir())
+    agent.is_over = True
+    host.close()
+    report(f"damage: a segment mailed into itself, with forged records, damaged at {2 * len(places)} places: "
+           "nothing in it was read as a record")
+
+
+@pytest.mark.parametrize("queue", [False], indirect=True, ids=["segment"])
+def test_a_segment_of_the_first_version_is_read_and_then_written_over(queue):
+    queue.reset()
+    path = queue.segment()
+    data = bytearray(path.read_bytes())
+    for start, length in records(data):
+        data[start:start + length] = first_version(bytes(data[start:start + length]))
+    data[24:28] = struct.pack("<I", 1)
+    data[28:64] = struct.pack("<I", crc32c(data[:28])) + bytes(32)
+    path.write_bytes(data)
+    queue.run(set(queue.ids))
+    assert " 0 damaged places" in queue.host.log()
+    queue.host.start()
+    intake = Intake(queue.host)
+    for number in range(100):  # two segments' worth
+        assert intake.commit(b"Subject: x\r\n\r\n" + b"x" * 3000, sender="a@b.example")[1] == 0
+        time.sleep(0.002)
+    versions = {struct.unpack_from("<I", one.read_bytes(), 24)[0]
+                for one in queue.host.path("active").iterdir()}
+    assert 2 in versions
+    queue.host.kill()

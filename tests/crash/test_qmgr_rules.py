@@ -265,3 +265,210 @@ def test_an_agent_that_holds_a_connection_is_given_its_destination(host):
         wait_for("it", lambda: len(order) == n + 1)
         time.sleep(0.01)
     assert len({pair for pair in order[2:]}) == 2, order
+
+
+# ---- what the journal says of notices and of files ----
+
+
+class Notifier(threading.Thread):
+    """bounce: takes one job, commits a notice that settles it, and never reports."""
+
+    def __init__(self, host, **changes):
+        super().__init__(daemon=True)
+        self.host, self.changes, self.jobs, self.statuses = host, changes, [], []
+        self.channel = host.connect("private/jobs", transport="bounce", window=1)
+        self.start()
+
+    def run(self):
+        name, job = self.channel.receive(3600)
+        assert name == "job"
+        self.jobs.append(job)
+        self.statuses.append(commit_notice(self.host, job, self.changes))
+
+
+def commit_notice(host, job, changes=()):
+    intake = Intake(host)
+    notice_id = intake.make_id()
+    intake.channel.send("intake_settles", **{
+        "queue_id": notice_id, "job": job["job"], "about": job["queue_id"],
+        "recipients": [{"recipient": i} for i in range(len(job["recipients"]))], **dict(changes)})
+    return intake.commit(b"Subject: notice\r\n\r\nsorry\r\n", ["alice@notices.test"], sender="",
+                         queue_id=notice_id)[1]
+
+
+def outcomes(job):
+    return [3 if address.startswith("bad") else 2 if address.startswith("later") else 0
+            for address in recipients(job)]
+
+
+@pytest.mark.sanitized
+@pytest.mark.parametrize("first", [3, 2], ids=["journal", "file"])
+def test_a_notice_is_not_made_again_when_all_stops_behind_its_commit(host, first):
+    """first: the outcome of the first attempt; a message that was deferred lies in a file."""
+    host.start()
+    tries, delivered, notices = [], [], []
+
+    def deliver(job):
+        if recipients(job)[0].endswith("notices.test"):
+            delivered.append(job["content"])
+            return 0
+        tries.append(1)
+        return first if len(tries) == 1 else 3
+
+    agent = Agent(host, deliver)
+    notifier = Notifier(host)
+    queue_id, _ = Intake(host).commit(recipients=["bad1@a.test", "bad2@a.test"])
+    wait_for("a notice", lambda: notifier.statuses)
+    host.kill()
+    assert notifier.statuses == [0] and len(tries) == (1 if first == 3 else 2)
+    if first == 2:
+        assert files(host) == [queue_id], "the test is about a file that does not know it"
+    host.start()
+    Agent(host, lambda job: notices.append(job) or 0, transport="bounce")
+    wait_for("removed", lambda: f"{queue_id}: removed" in host.log())
+    wait_for("the notice", lambda: delivered)
+    time.sleep(0.3)
+    assert not notices and len(delivered) == 1 and delivered[0].endswith(b"sorry\r\n")
+    assert len(tries) == (1 if first == 3 else 2)
+    wait_for("no file", lambda: not files(host))
+    agent.is_over = True
+
+
+@pytest.mark.sanitized
+def test_a_warning_is_not_given_again_when_all_stops_behind_its_commit(host):
+    host.parameters["delay_warning_time"] = "1s"
+    host.start()
+    tries, notices = [], []
+    Agent(host, lambda job: tries.append(1) or (0 if recipients(job)[0].endswith("notices.test") else 2))
+    notifier = Notifier(host)
+    Intake(host).commit()
+    wait_for("a warning", lambda: notifier.statuses, 30)
+    assert notifier.jobs[0]["kind"] == 2 and notifier.statuses == [0]
+    host.kill()
+    host.start()
+    Agent(host, lambda job: notices.append(job) or 0, transport="bounce")
+    wait_for("more tries", lambda: len(tries) >= 6, 30)
+    assert not notices
+
+
+@pytest.mark.sanitized
+def test_one_notice_of_several_settles_its_recipients_only(host):
+    host.start()
+    Agent(host, outcomes)
+    notices = []
+    notifier = Notifier(host, recipients=[{"recipient": 1}])
+    queue_id, _ = Intake(host).commit(recipients=["bad1@a.test", "bad2@a.test", "bad3@a.test"])
+    wait_for("a notice", lambda: notifier.statuses)
+    assert notifier.statuses == [0]
+    notifier.channel.close()  # dies without a report: the others' notice is asked for again
+    Agent(host, lambda job: notices.append(recipients(job)) or 0, transport="bounce")
+    wait_for("removed", lambda: f"{queue_id}: removed" in host.log())
+    assert notices == [["bad1@a.test", "bad3@a.test"]]
+
+
+@pytest.mark.parametrize("changes", [
+    {"job": 12345}, {"about": "t1x000099"}, {"recipients": [{"recipient": 2}]}, {"recipients": []},
+    {"recipients": [{"recipient": 0}, {"recipient": 0}, {"recipient": 0}]}], ids=str)
+def test_what_is_not_in_the_job_is_not_settled(host, changes):
+    host.start()
+    Agent(host, outcomes)
+    notifier = Notifier(host, **changes)
+    queue_id, _ = Intake(host).commit(recipients=["bad1@a.test", "bad2@a.test"])
+    wait_for("an answer", lambda: notifier.statuses)
+    assert notifier.statuses[0] not in (0, None)
+    assert f"{queue_id}: removed" not in host.log()
+    assert host.process.poll() is None
+
+
+@pytest.mark.sanitized
+def test_another_process_may_not_settle(host):
+    host.start()
+    Agent(host, outcomes)
+    channel = host.connect("private/jobs", transport="bounce", window=1)
+    queue_id, _ = Intake(host).commit(recipients=["bad1@a.test"])
+    _, job = channel.receive(20)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writer, bytes([commit_notice(host, job)]))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reader, 1) not in (b"\0", b"")
+    assert commit_notice(host, job) == 0
+    assert commit_notice(host, job) != 0, "it has been told already"
+    wait_for("one", lambda: host.log().count("from=<>") == 1)
+    channel.send("job_result", job=job["job"], destination=0, outcomes=[
+        {"recipient": 0, "action": 0, "status": "2.0.0", "reason": "notified", "relay": "none"}])
+    wait_for("removed", lambda: f"{queue_id}: removed" in host.log())
+
+
+@pytest.mark.sanitized
+def test_a_recipient_of_a_file_is_not_tried_again_when_all_stops_behind_his_delivery(host):
+    host.parameters["smtp_destination_recipient_limit"] = "1"
+    host.start()
+    tries = []
+
+    def deliver(job):
+        address = recipients(job)[0]
+        tries.append(address)
+        if tries.count(address) == 2 and address.startswith("slow"):
+            time.sleep(3600)
+        return 2 if tries.count(address) == 1 else 0
+
+    for _ in range(2):
+        Agent(host, deliver)
+    queue_id, _ = Intake(host).commit(recipients=["quick@a.test", "slow@b.test"])
+    wait_for("second tries", lambda: tries.count("quick@a.test") == 2 and tries.count("slow@b.test") == 2)
+    time.sleep(0.3)
+    host.kill()
+    assert files(host) == [queue_id]
+    host.start()
+    Agent(host, deliver)
+    wait_for("removed", lambda: f"{queue_id}: removed" in host.log())
+    assert tries.count("quick@a.test") == 2 and tries.count("slow@b.test") == 3
+
+
+@pytest.mark.sanitized
+def test_a_file_that_comes_back_after_its_removal_is_known_to_be_done(host):
+    """As after a power cut that the removal of the name did not survive."""
+    host.start()
+    tries = []
+    agent = Agent(host, lambda job: tries.append(1) or (2 if len(tries) == 1 else 0))
+    queue_id, _ = Intake(host).commit()
+    path = wait_for("a file", lambda: list(host.path("deferred").glob(f"*/{queue_id}")))[0]
+    data = path.read_bytes()
+    wait_for("removed", lambda: f"{queue_id}: removed" in host.log())
+    time.sleep(0.2)
+    host.kill()
+    for _ in range(2):
+        path.write_bytes(data)
+        os.utime(path, (0, 0))
+        host.start()
+        time.sleep(0.5)
+        assert not files(host) and len(tries) == 2
+        host.kill()
+    agent.is_over = True
+
+
+def test_what_is_remembered_of_files_does_not_fill_the_journal(host):
+    """Segments are written over though every message waits in a file first."""
+    host.parameters.update(minimal_backoff_time="1s", maximal_backoff_time="1s")
+    host.start()
+    seen = set()
+
+    def deliver(job):
+        is_first = job["queue_id"] not in seen
+        seen.add(job["queue_id"])
+        return 2 if is_first else 0
+
+    for _ in range(4):
+        Agent(host, deliver)
+    intake = Intake(host)
+    for _ in range(6):
+        for _ in range(60):
+            intake.commit(b"Subject: x\r\n\r\n" + b"x" * 20000 + b"\r\n")
+        time.sleep(0.3)
+    wait_for("all done", lambda: host.log().count(": removed") == 360, 60)
+    assert len(list(host.path("active").iterdir())) <= 8

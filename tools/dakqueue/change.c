@@ -159,7 +159,7 @@ journal_append(struct journal *journal, enum record_type type, struct slice payl
 	char              path[40];
 
 	snprintf(path, sizeof(path), "active/%s", newest->name);
-	bool   is_good = record_append(&bytes, type, newest->walk.epoch, payload);
+	bool   is_good = segment_record_append(&bytes, type, &newest->walk, payload);
 	size_t size = bytes.length;
 	is_good = is_good && buf_append(&bytes, slice_of(zeros, sizeof(zeros))) &&
 	          newest->walk.at + bytes.length <= newest->walk.bytes.length;

@@ -40,7 +40,7 @@ segment_add(struct journal *journal, int active_fd, const char *name)
 	segment.bytes = queue_file_map(active_fd, name, &length, &mtime_us);
 	if (segment.bytes == NULL)
 		return;
-	if (!segment_open(slice_of(segment.bytes, length), &segment.walk, &is_damaged) ||
+	if (!segment_open(slice_of(segment.bytes, length), NULL, &segment.walk, &is_damaged) ||
 	    !ARRAY_PUSH(&journal->segments, segment)) {
 		free(segment.bytes);
 		return;
@@ -80,20 +80,26 @@ segment_read(struct journal *journal, struct segment *segment)
 	struct msg_intake_commit commit;
 	struct msg_envelope      envelope;
 	struct msg_stored_done   done;
+	struct slice             result, message;
 	uint32_t                 count;
 	enum segment_step        step;
 
 	while ((step = segment_next(&segment->walk, &record, &offset, &damage)) != SEGMENT_END) {
 		if (step != SEGMENT_RECORD)
 			continue;
+		message = record.payload;
+		bool is_notice = record.type == RECORD_NOTICE &&
+		                 stored_notice_decode(record.payload, &result, &message);
+		if (is_notice)
+			result_add(journal, result);
 		if (record.type == RECORD_DONE && stored_done_decode(record.payload, &done)) {
 			hash_remove(&journal->live, done.queue_id);
 			hash_remove(&journal->known, done.queue_id);
 		} else if (record.type == RECORD_RESULT) {
 			result_add(journal, record.payload);
-		} else if (record.type == RECORD_MESSAGE &&
-		           stored_message_decode(record.payload, &commit, &envelope, &count) &&
-		           ARRAY_PUSH(&journal->payloads, record.payload)) {
+		} else if ((record.type == RECORD_MESSAGE || is_notice) &&
+		           stored_message_decode(message, &commit, &envelope, &count) &&
+		           ARRAY_PUSH(&journal->payloads, message)) {
 			hash_put(&journal->live, commit.queue_id,
 			         place_value(journal->payloads.count), NULL);
 		}

@@ -1,0 +1,184 @@
+/*
+ * settlement.c - a notice and the end of what it is about are written as one record.
+ *
+ * Otherwise a power cut between the two would have the notice made again. bounce says which
+ * recipients of the job in its hands its next commit tells of; qmgr puts that in front of the
+ * notice in a RECORD_NOTICE, and notes it in memory when the record is safe.
+ */
+#include <stdlib.h>
+
+#include "qmgr/jobs.h"
+
+#define PREFIX_MOST (16u << 20)
+
+struct settlement {
+	struct message *about; /* stays in memory: its io is counted */
+	bool            is_warning;
+	uint32_t        count;
+	uint32_t        recipients[];
+};
+
+/* ---- who may ---- */
+
+/* The notice's job that a process of that pid holds; any other is none of its business. */
+static struct job *
+job_of(struct qmgr *qmgr, int pid, const struct msg_intake_settles *settles)
+{
+	LIST_EACH (node, &qmgr->agents) {
+		struct agent_link *agent = CONTAINER_OF(node, struct agent_link, in_agents);
+
+		if (agent->pid != pid || pid == 0)
+			continue;
+		struct job *job = job_find(agent, settles->job);
+		if (job != NULL && job->kind != JOB_DELIVER && job->kind != JOB_FORWARD &&
+		    slice_equal(slice_from(job->message->id), settles->about))
+			return job;
+	}
+	return NULL;
+}
+
+/* Fills in the recipients; false when one is not the job's, or is told of already. */
+static bool
+recipients_take(struct settlement *settlement, const struct job *job, struct slice list)
+{
+	struct msg_settled_recipient one;
+
+	while (msg_settled_recipient_next(&list, &one)) {
+		if (one.recipient >= job->count || settlement->count == job->count)
+			return false;
+		uint32_t index = job->recipients[one.recipient];
+		if (index == LANE_END || job->message->recipients[index].is_settled ||
+		    job->message->recipients[index].is_noticed)
+			return false;
+		settlement->recipients[settlement->count++] = index;
+	}
+	return list.data != NULL && settlement->count > 0;
+}
+
+/* ---- the record ---- */
+
+/* What is known of the message once the notice is there. */
+static bool
+result_append(const struct settlement *settlement, struct buf *out)
+{
+	const struct message    *about = settlement->about;
+	struct ipc_encoding      encoding = { .fields = BUF(PREFIX_MOST) };
+	struct buf               list = BUF(PREFIX_MOST);
+	struct msg_stored_result result = { .queue_id = slice_from(about->id),
+		                            .attempts = about->attempts };
+
+	if (about->is_warned || settlement->is_warning)
+		result.flags |= STORED_FLAG_WARNED;
+	if (about->is_expired)
+		result.flags |= STORED_FLAG_EXPIRED;
+	for (uint32_t i = 0; !settlement->is_warning && i < settlement->count; i++) {
+		struct msg_stored_recipient one = { .recipient = settlement->recipients[i],
+			                            .state = STORED_DONE };
+
+		msg_stored_recipient_append(&list, &one);
+	}
+	result.recipients = buf_slice(&list);
+	bool is_good = !list.has_failed && msg_stored_result_encode(&encoding, &result) &&
+	               buf_append(out, buf_slice(&encoding.fields));
+	buf_free(&list);
+	buf_free(&encoding.fields);
+	return is_good;
+}
+
+static bool
+prefix_append(const struct settlement *settlement, struct buf *out)
+{
+	struct ipc_encoding      encoding = { .fields = BUF(PREFIX_MOST) };
+	struct buf               result = BUF(PREFIX_MOST);
+	struct msg_stored_notice notice = { 0 };
+	bool                     is_good = result_append(settlement, &result);
+
+	notice.result = buf_slice(&result);
+	is_good = is_good && msg_stored_notice_encode(&encoding, &notice) &&
+	          buf_append(out, buf_slice(&encoding.fields));
+	buf_free(&result);
+	buf_free(&encoding.fields);
+	return is_good;
+}
+
+/* ---- from the commit to the journal's answer ---- */
+
+struct settlement *
+settlement_new(struct qmgr *qmgr, const struct intake_link *link, struct slice notice_id,
+               struct buf *prefix)
+{
+	struct ipc_frame          frame = { .type = MSG_intake_settles,
+		                            .payload = buf_slice(&link->settles) };
+	struct msg_intake_settles settles;
+
+	if (!msg_intake_settles_decode(&frame, &settles) ||
+	    !slice_equal(settles.queue_id, notice_id))
+		return NULL;
+	struct job *job = job_of(qmgr, link->pid, &settles);
+	if (job == NULL)
+		return NULL;
+	struct settlement *settlement =
+		calloc(1, sizeof(*settlement) + job->count * sizeof(settlement->recipients[0]));
+	if (settlement == NULL)
+		return NULL;
+	settlement->about = job->message;
+	settlement->is_warning = job->kind == JOB_NOTICE_DELAY;
+	if (!recipients_take(settlement, job, settles.recipients) ||
+	    !prefix_append(settlement, prefix)) {
+		free(settlement);
+		return NULL;
+	}
+	return settlement;
+}
+
+void
+settlement_begin(struct message *notice, struct settlement *settlement)
+{
+	notice->settlement = settlement;
+	if (settlement == NULL)
+		return;
+	settlement->about->io++;
+	for (uint32_t i = 0; i < settlement->count; i++)
+		settlement->about->recipients[settlement->recipients[i]].is_noticed = true;
+}
+
+/* Told of: also when the job's report, or its agent's end, said meanwhile that it was not. */
+static void
+recipient_close(struct message *about, struct recipient *recipient, bool is_warning)
+{
+	if (!is_warning) {
+		recipient->state = STORED_DONE;
+		recipient->outcome = SLICE_EMPTY;
+		recipient->is_changed = true;
+	}
+	if (recipient->is_settled)
+		return;
+	recipient->is_settled = true;
+	about->unsettled--;
+}
+
+void
+settlement_end(struct qmgr *qmgr, struct message *notice, bool is_written)
+{
+	struct settlement *settlement = notice->settlement;
+
+	notice->settlement = NULL;
+	if (settlement == NULL)
+		return;
+	struct message *about = settlement->about;
+	about->io--;
+	for (uint32_t i = 0; i < settlement->count; i++) {
+		struct recipient *recipient = &about->recipients[settlement->recipients[i]];
+
+		recipient->is_noticed = false;
+		if (is_written)
+			recipient_close(about, recipient, settlement->is_warning);
+	}
+	if (is_written) {
+		about->is_warned |= settlement->is_warning;
+		if (about->backing == BACKED_FILE)
+			segment_pin(qmgr, about, notice->commit_write.epoch);
+	}
+	message_touch(qmgr, about);
+	free(settlement);
+}
