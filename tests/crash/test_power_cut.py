@@ -5,6 +5,7 @@ CRASH_CUTS: cuts for each file system (2). The control runs without syncs: it mu
 """
 import os
 import random
+import re
 import time
 
 import pytest
@@ -71,6 +72,14 @@ class Run:
                f"{self.failed_starts} failed starts, slowest start {max(self.seconds):.1f} s")
 
 
+    def explain_lost(self):
+        """What the log knows of what is missing, for whoever has to find out."""
+        for name in self.account.lost()[:8]:
+            found = re.search(rf"(\w+): message-id=<{re.escape(name)}@", self.host.log())
+            lines = [line for line in self.host.log().splitlines() if found and f" {found[1]}: " in line]
+            print(f"lost: {name}, for {self.account.accepted[name]}, after {self.cuts} cuts", *lines, sep="\n  ")
+
+
 def run_cuts(run, cuts, seed):
     chance = random.Random(seed)
     run.start()
@@ -78,6 +87,9 @@ def run_cuts(run, cuts, seed):
         run.cut(chance.uniform(0.3, 2.0))
         run.start()
         run.settle()
+        if run.account.lost():
+            run.explain_lost()
+            break
 
 
 @pytest.mark.parametrize("kind", [pytest.param("ext4", marks=pytest.mark.sanitized), "xfs",
