@@ -179,6 +179,7 @@ class Account:
         self.bounced = collections.Counter()
         self.fetched, self.deleted, self.maybe_deleted = set(), set(), set()
         self.returned, self.corrupt = [], []
+        self.aside = set()  # in lost+found: the file system lost a name that had been synced
         self.reported = 0  # duplicates
 
     def note(self, name, where, is_accepted):
@@ -220,6 +221,16 @@ class Account:
             os.close(fd)
             os.sync()
 
+    def collect_aside(self, directory):
+        """What e2fsck has found without a name: mail whole in a file there is not lost, but not delivered."""
+        for path in directory.glob("*"):
+            if path.is_file():
+                text = path.read_bytes().replace(b"\r\n", b"\n")
+                for name in re.findall(rb"^X-Crash: (\S+)", text, re.M):
+                    if content_of(name.decode()).replace(b"\r\n", b"\n") in text:
+                        self.aside.add(name.decode())
+                path.unlink()
+
     def has_arrived(self, name, where):
         if where == "sink":
             return self.sink.received[name] > 0
@@ -227,7 +238,8 @@ class Account:
                 or name in self.fetched)
 
     def lost(self):
-        return [name for name, where in self.accepted.items() if not self.has_arrived(name, where)]
+        return [name for name, where in self.accepted.items()
+                if not self.has_arrived(name, where) and name not in self.aside]
 
     def duplicates(self):
         """Of local mail, of bounces, of relayed mail: copies beyond the first."""

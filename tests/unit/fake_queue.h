@@ -26,6 +26,7 @@ struct fake_queue {
 	pthread_t thread;
 
 	uint32_t spool_status, commit_status; /* what to answer */
+	bool     keeps_first;                 /* below stands the first commit, not the last */
 
 	struct buf           fields; /* of the last commit: envelope and recipients point into it */
 	struct buf           content; /* of the last commit, inline or spooled */
@@ -35,6 +36,7 @@ struct fake_queue {
 	size_t               recipient_count;
 	bool                 was_spooled;
 	unsigned             commits, spools, abandons;
+	size_t               settles;  /* notices that said what they are about */
 	int                  spool_fd; /* ours; the client has a duplicate */
 };
 
@@ -87,7 +89,11 @@ fake_commit(struct fake_queue *queue, struct ipc_channel *channel, struct ipc_fr
 
 	if (!msg_intake_commit_decode(frame, &commit))
 		abort();
-	queue->commits++;
+	if (queue->commits++ > 0 && queue->keeps_first) {
+		result.queue_id = commit.queue_id;
+		ipc_send(channel, intake_result, &result, clock_monotonic_ms() + 5000);
+		return;
+	}
 	snprintf(queue->id, sizeof(queue->id), "%.*s", SLICE_ARGS(commit.queue_id));
 	buf_clear(&queue->fields);
 	buf_reserve(&queue->fields, 65536); /* so that nothing moves */
@@ -131,6 +137,16 @@ fake_spool(struct fake_queue *queue, struct ipc_channel *channel, struct ipc_fra
 }
 
 static inline void
+fake_settles(struct fake_queue *queue, struct ipc_frame *frame)
+{
+	struct msg_intake_settles settles;
+
+	if (!msg_intake_settles_decode(frame, &settles))
+		abort();
+	queue->settles++;
+}
+
+static inline void
 fake_serve(struct fake_queue *queue, struct ipc_channel *channel)
 {
 	struct ipc_frame frame;
@@ -145,6 +161,7 @@ fake_serve(struct fake_queue *queue, struct ipc_channel *channel)
 		case MSG_intake_spool: fake_spool(queue, channel, &frame); break;
 		case MSG_intake_commit: fake_commit(queue, channel, &frame); break;
 		case MSG_intake_abandon: queue->abandons++; break;
+		case MSG_intake_settles: fake_settles(queue, &frame); break;
 		default: abort();
 		}
 		ipc_frame_close(&frame);
