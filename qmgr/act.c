@@ -14,17 +14,19 @@
 
 /* ---- one message ---- */
 
-static void
+/* False: out of memory. */
+static bool
 file_act(struct qmgr *qmgr, const struct waiting *waiting, enum file_verb verb, int64_t mtime_us)
 {
 	struct file_task *file = file_task_new(qmgr, verb, waiting->id, NULL);
 
 	if (file == NULL)
-		return;
+		return false;
 	file->place = waiting->is_on_hold ? PLACE_HOLD : PLACE_DEFERRED;
 	file->mtime_us = mtime_us;
 	file->has_spool = true; /* harmless when there is none */
 	files_give(qmgr->files, file);
+	return true;
 }
 
 /* In the log it is postsuper's doing, as log readers know it; a removal is told when it is done. */
@@ -109,7 +111,7 @@ waiting_expire(struct qmgr *qmgr, struct waiting *waiting)
 		return false;
 	waiting->is_expired = true;
 	if (!waiting->is_fetched)
-		file_act(qmgr, waiting, FILE_EXPIRE, qmgr->now_us);
+		(void)file_act(qmgr, waiting, FILE_EXPIRE, qmgr->now_us);
 	act_log(waiting->id, QUEUE_ACT_EXPIRE);
 	if (waiting->is_on_hold)
 		return true;
@@ -129,25 +131,24 @@ act_on_waiting(struct qmgr *qmgr, struct waiting *waiting, enum queue_action act
 		return waiting->is_fetched ||
 		       backlog_requeue(&qmgr->backlog, waiting, qmgr->now_us);
 	case QUEUE_ACT_DELETE:
-		file_act(qmgr, waiting, FILE_REMOVE, 0);
+		if (!file_act(qmgr, waiting, FILE_REMOVE, 0))
+			return false;
 		log_info_as("postsuper", "%s: removed", waiting->id);
 		backlog_remove(&qmgr->backlog, waiting);
 		return true;
 	case QUEUE_ACT_HOLD:
-		if (waiting->is_on_hold)
+		if (waiting->is_on_hold || !file_act(qmgr, waiting, FILE_MOVE, qmgr->now_us))
 			return false;
-		file_act(qmgr, waiting, FILE_MOVE, qmgr->now_us);
 		act_log(waiting->id, QUEUE_ACT_HOLD);
 		return backlog_put(&qmgr->backlog, waiting->id, qmgr->now_us, true) != NULL;
 	case QUEUE_ACT_RELEASE:
-		if (!waiting->is_on_hold)
+		if (!waiting->is_on_hold || !file_act(qmgr, waiting, FILE_MOVE, qmgr->now_us))
 			return false;
-		file_act(qmgr, waiting, FILE_MOVE, qmgr->now_us);
 		act_log(waiting->id, QUEUE_ACT_RELEASE);
 		return backlog_put(&qmgr->backlog, waiting->id, qmgr->now_us, false) != NULL;
 	case QUEUE_ACT_REQUEUE:
-		if (waiting->is_on_hold)
-			file_act(qmgr, waiting, FILE_MOVE, qmgr->now_us);
+		if (waiting->is_on_hold && !file_act(qmgr, waiting, FILE_MOVE, qmgr->now_us))
+			return false;
 		waiting->is_flushed = true;
 		act_log(waiting->id, QUEUE_ACT_REQUEUE);
 		return waiting->is_fetched ||

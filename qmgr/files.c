@@ -331,17 +331,40 @@ do_load(struct files *files, struct file_task *task)
 		task->error.errno_value = EIO;
 }
 
-static void
-do_remove(struct files *files, struct file_task *task)
+static enum place
+other_place(enum place place)
+{
+	return place == PLACE_HOLD ? PLACE_DEFERRED : PLACE_HOLD;
+}
+
+/* No name is no failure. */
+static bool
+name_remove(struct files *files, const char *id, enum place place)
 {
 	char path[64];
 
-	queue_file_path(path, task->place, task->id);
-	if (unlinkat(files->config.queue_fd, path, 0) != 0 && errno != ENOENT) {
-		task_fail(task, "remove", path);
+	queue_file_path(path, place, id);
+	if (unlinkat(files->config.queue_fd, path, 0) != 0 && errno != ENOENT)
+		return false;
+	files->has_removed[directory_of(place, id)] = true;
+	return true;
+}
+
+/* In its place, and where a STORE that failed may have left it. */
+static bool
+names_remove(struct files *files, const struct file_task *task)
+{
+	return name_remove(files, task->id, task->place) &&
+	       (!task->has_stray || name_remove(files, task->id, other_place(task->place)));
+}
+
+static void
+do_remove(struct files *files, struct file_task *task)
+{
+	if (!names_remove(files, task)) {
+		task_fail(task, "remove the file of", task->id);
 		return;
 	}
-	files->has_removed[directory_of(task->place, task->id)] = true;
 	if (task->has_spool)
 		do_spool_remove(files, task);
 }
@@ -349,7 +372,7 @@ do_remove(struct files *files, struct file_task *task)
 static void
 do_move(struct files *files, struct file_task *task)
 {
-	enum place other = task->place == PLACE_HOLD ? PLACE_DEFERRED : PLACE_HOLD;
+	enum place other = other_place(task->place);
 	char       from[64], to[64];
 
 	queue_file_path(from, task->place, task->id);
@@ -469,10 +492,26 @@ task_sync(struct files *files, struct file_task *task)
 	task->work_fd = -1;
 	if (task->verb != FILE_STORE)
 		return;
-	if (renameat(files->config.queue_fd, from, files->config.queue_fd, to) != 0)
+	if (renameat(files->config.queue_fd, from, files->config.queue_fd, to) != 0) {
 		task_fail(task, "rename", from);
+		return;
+	}
+	files->has_gained[directory_of(task->place, task->id)] = true;
+	if (task->has_stray && !name_remove(files, task->id, other_place(task->place)))
+		task_fail(task, "remove an older file of", task->id);
+}
+
+/*
+ * The message stays in the journal, which tells what becomes of it: a file would be delivered by a
+ * later start. Its name may be there already, when the sync of the directory failed.
+ */
+static void
+store_undo(struct files *files, struct file_task *task)
+{
+	if (task->error.errno_value != 0)
+		task->has_stray = !names_remove(files, task);
 	else
-		files->has_gained[directory_of(task->place, task->id)] = true;
+		task->has_stray = false;
 }
 
 /* A move that is not synced has happened all the same: the file is in one of the two places. */
@@ -570,6 +609,8 @@ files_work(struct files *files, struct task_list *list)
 			one->error = error;
 			one->error.errno_value = error.errno_value == 0 ? EIO : error.errno_value;
 		}
+		if (one->verb == FILE_STORE)
+			store_undo(files, one);
 		if (one->verb == FILE_BARRIER && one->error.errno_value == 0)
 			barrier_end(files, one);
 		/* One that is kept is no reason for others to wait. */
@@ -636,6 +677,9 @@ files_run(void *argument)
 			files_work(files, &part);
 		}
 	}
+	files->again_ms = 0; /* there is no later */
+	removals_take(files, &list);
+	files_work(files, &list);
 	return NULL;
 }
 

@@ -172,6 +172,7 @@ struct message {
 	uint64_t     valid_bytes; /* file: where results are appended */
 	unsigned     io;          /* operations under way that need it unchanged in place */
 	bool         is_moving;   /* one of them moves it from the journal to a file */
+	bool         has_stray;   /* journal: one that failed may have left a file */
 
 	/* its recipients and this round */
 	struct recipient *recipients;
@@ -315,8 +316,9 @@ void suspension_reason(const struct suspension *suspension, struct buf *text);
 
 /* A journal record that nobody waits for: result so far, or done. */
 void store_result(struct qmgr *qmgr, struct message *message);
-/* The message is done with: forgets it on disk and in memory. */
-void store_finish(struct qmgr *qmgr, struct message *message);
+/* The message is done with: logs that as the program (NULL: itself), forgets it on disk and in
+ * memory. Without memory it is tried again a second later. */
+void store_finish(struct qmgr *qmgr, struct message *message, const char *program);
 /* Calls done when what was removed, or noted in the journal as done, would survive a power cut. */
 struct barrier {
 	void (*done)(struct qmgr *qmgr, struct barrier *barrier);

@@ -275,8 +275,7 @@ round_end(struct qmgr *qmgr, struct message *message)
 	message->notice = JOB_DELIVER;
 	struct round_count count = recipients_count(message);
 	if (count.waiting + count.failed + count.delivered == 0) {
-		log_info("%s: removed", message->id);
-		store_finish(qmgr, message);
+		store_finish(qmgr, message, NULL);
 		return;
 	}
 	/* What follows looks at recipients in the content. */
@@ -334,8 +333,7 @@ message_advance(struct qmgr *qmgr, struct message *message)
 		return;
 	if (message->wants_delete) {
 		message_withdraw(qmgr, message);
-		log_info_as("postsuper", "%s: removed", message->id);
-		store_finish(qmgr, message);
+		store_finish(qmgr, message, "postsuper");
 	} else if (message->wants_hold) {
 		message_hold(qmgr, message);
 	} else if (!message->is_round) {

@@ -264,45 +264,70 @@ removed_done(struct qmgr *qmgr, struct task *task)
 
 /* The name may come back with a power cut until its directory is synced; GONE says so meanwhile. */
 static void
-file_finish(struct qmgr *qmgr, struct message *message)
+file_finish(struct qmgr *qmgr, struct message *message, struct file_task *file,
+            struct owned_write *gone)
 {
-	struct owned_write *owned = done_write_new(message->id, RECORD_GONE);
-	struct file_task   *file =
-		file_task_new(qmgr, FILE_REMOVE, message->id, owned == NULL ? NULL : removed_done);
+	file->place = message->place;
+	file->has_stray = message->has_stray;
+	/* A body that the journal's message has goes when that is known to be done. */
+	file->has_spool = message->is_spooled && message->backing == BACKED_FILE;
+	file->held_epoch = segment_hold(qmgr);
+	files_give(qmgr->files, file);
+	gone->write.is_hurried = message->is_outside;
+	owned_write_give(qmgr, gone);
+}
 
-	if (file != NULL) {
-		file->place = message->place;
-		file->has_spool = message->is_spooled;
-		if (owned != NULL)
-			file->held_epoch = segment_hold(qmgr);
-		files_give(qmgr->files, file);
-	}
-	if (owned != NULL) {
-		owned->write.is_hurried = message->is_outside;
-		owned_write_give(qmgr, owned);
-	}
-	segment_leave(qmgr, message);
+static void
+journal_finish(struct qmgr *qmgr, struct message *message, struct owned_write *done)
+{
+	done->write.is_urgent = message->is_spooled;
+	done->write.is_hurried = message->is_outside;
+	if (message->is_spooled)
+		memcpy(done->spool_id, message->id, sizeof(done->spool_id));
+	owned_write_give(qmgr, done);
+}
+
+/* Its round is over; the next one finds nothing to do but this. */
+static void
+finish_later(struct qmgr *qmgr, struct message *message)
+{
+	if (may_complain(qmgr))
+		log_warning("%s: out of memory for its removal", message->id);
+	message->is_round = false;
+	if (!heap_contains(&message->alarm))
+		heap_insert(&qmgr->alarms, &message->alarm, qmgr->now_us + STORE_LEAST_US);
 }
 
 void
-store_finish(struct qmgr *qmgr, struct message *message)
+store_finish(struct qmgr *qmgr, struct message *message, const char *program)
 {
-	struct waiting *waiting = backlog_find(&qmgr->backlog, slice_from(message->id));
+	struct waiting     *waiting = backlog_find(&qmgr->backlog, slice_from(message->id));
+	bool                in_journal = message->backing == BACKED_JOURNAL;
+	bool                in_file = !in_journal || message->has_stray;
+	struct file_task   *file = NULL;
+	struct owned_write *gone = NULL, *done = NULL;
 
-	if (message->backing == BACKED_FILE) {
-		file_finish(qmgr, message);
-	} else {
-		struct owned_write *owned = done_write_new(message->id, RECORD_DONE);
-
-		if (owned != NULL) {
-			owned->write.is_urgent = message->is_spooled;
-			owned->write.is_hurried = message->is_outside;
-			if (message->is_spooled)
-				memcpy(owned->spool_id, message->id, sizeof(owned->spool_id));
-			owned_write_give(qmgr, owned);
-		}
-		segment_leave(qmgr, message);
+	if (in_file) {
+		file = file_task_new(qmgr, FILE_REMOVE, message->id, removed_done);
+		gone = done_write_new(message->id, RECORD_GONE);
 	}
+	if (in_journal)
+		done = done_write_new(message->id, RECORD_DONE);
+	if ((in_file && (file == NULL || gone == NULL)) || (in_journal && done == NULL)) {
+		free(file);
+		if (gone != NULL)
+			owned_write_ended(qmgr, &gone->write.task);
+		if (done != NULL)
+			owned_write_ended(qmgr, &done->write.task);
+		finish_later(qmgr, message);
+		return;
+	}
+	log_info_as(program, "%s: removed", message->id);
+	if (in_file)
+		file_finish(qmgr, message, file, gone);
+	if (in_journal)
+		journal_finish(qmgr, message, done);
+	segment_leave(qmgr, message);
 	if (waiting != NULL)
 		backlog_remove(&qmgr->backlog, waiting);
 	message_free(qmgr, message);
@@ -460,9 +485,11 @@ stored_done(struct qmgr *qmgr, struct task *task)
 	struct message     *message = file->context;
 	struct owned_write *owned = NULL;
 
+	message->has_stray = file->has_stray;
 	if (file->error.errno_value == 0)
 		owned = done_write_new(message->id, RECORD_DONE);
 	if (owned == NULL) {
+		message->has_stray |= file->error.errno_value == 0;
 		if (may_complain(qmgr))
 			log_warning("%s: cannot be moved to a file: %s", message->id,
 			            file->error.errno_value == 0 ? "out of memory"
@@ -503,6 +530,7 @@ move_begin(struct qmgr *qmgr, struct message *message, enum place place)
 	}
 	message_clear_changes(message);
 	file->place = place;
+	file->has_stray = message->has_stray;
 	file->message = message->payload;
 	file->mtime_us = message->next_attempt_us == 0 ? qmgr->now_us : message->next_attempt_us;
 	file->context = message;

@@ -41,8 +41,9 @@ def sealed(data):
 class QueueHost:
     """A queue directory with a qmgr that can be started, killed and started again."""
 
-    def __init__(self, directory, **parameters):
+    def __init__(self, directory, libexec=None, **parameters):
         self.directory = pathlib.Path(directory)
+        self.program = pathlib.Path(libexec or BUILD / "libexec") / "qmgr"
         self.parameters = {
             "queue_directory": str(self.directory), "data_directory": str(self.directory / "data"),
             "myhostname": "queue.test", "mydestination": "", "virtual_mailbox_domains": "",
@@ -73,7 +74,7 @@ class QueueHost:
         def place():
             os.dup2(theirs.fileno(), 3)
 
-        self.process = subprocess.Popen([str(BUILD / "libexec/qmgr")], cwd=self.directory,
+        self.process = subprocess.Popen([str(self.program)], cwd=self.directory,
                                         preexec_fn=place, close_fds=False, stderr=log)
         theirs.close()
         self.control = Channel(ours)
