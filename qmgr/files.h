@@ -39,11 +39,11 @@ struct file_task {
 	struct buf     result;      /* STORE, UPDATE: payload; empty = none */
 	uint64_t       valid_bytes; /* sound bytes of the file, in and out */
 	bool           has_spool;   /* REMOVE */
-	/* STORE, REMOVE: one that failed before may have left a file, also in the other place. After
-	 * STORE: whether it may still be there. */
-	bool           has_stray;
-	void          *context;
-	uint64_t       held_epoch; /* REMOVE: a segment held until it is durable; 0 = none */
+	/* STORE, REMOVE: one that failed before may have left a file, also in the other place.
+	 * After STORE: whether it may still be there. */
+	bool     has_stray;
+	void    *context;
+	uint64_t held_epoch; /* REMOVE: a segment held until it is durable; 0 = none */
 
 	/* the answer */
 	struct error error; /* errno_value 0 = done */
