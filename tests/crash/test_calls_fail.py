@@ -77,7 +77,7 @@ class Scene:
             with self.host.smtp() as client:
                 client.ehlo("client.test")
                 self.one(client, "u1@example.test", "local", 700)
-                self.one(client, "u2@example.test", "local", 90000)
+                self.one(client, "u2@example.test", "local", 290000)
                 self.one(client, f"x@{SINK_DOMAIN}", "sink", 700)
                 self.one(client, f"x@{BOUNCE_DOMAIN}", "bounce", 700)
         except (OSError, smtplib.SMTPException):

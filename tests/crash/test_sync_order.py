@@ -125,7 +125,7 @@ def test_a_message_is_synced_before_it_is_acknowledged_and_in_the_mailbox_before
 
 
 def test_a_large_body_is_safe_before_its_record(host):
-    trace, queue_id = traced(host, "u1@example.test", "large " * 30000,
+    trace, queue_id = traced(host, "u1@example.test", "large " * 60000,
                              lambda one: f"{one}: removed" in host.log())
     trace.steps(("the body", ("write", "pwrite64", "writev"), r"/spool/"), ("its sync", SYNC, rf"/spool/{queue_id}>"),
                 ("its directory's sync", SYNC, r"/spool>"),
