@@ -104,9 +104,9 @@ route_recipient_exists(struct router *router, struct slice address, struct arena
 	struct router_address complete;
 	struct slice          ignored;
 	enum route_class class;
-	enum lookup found = LOOKUP_NOT_FOUND;
+	enum lookup found = router_complete(router, address, arena, &complete, error);
 
-	if (!router_complete(router, address, arena, &complete)) {
+	if (found != LOOKUP_FOUND) {
 		*reason = "Bad address syntax";
 		goto out;
 	}

@@ -169,12 +169,14 @@ expand_next(struct expansion *expansion)
 	struct router_address address;
 	struct slice          extension;
 
-	if (!router_complete(expansion->router, one.address, expansion->arena, &address)) {
+	enum lookup found = router_complete(expansion->router, one.address, expansion->arena,
+	                                    &address, expansion->error);
+	if (found == LOOKUP_NOT_FOUND)
 		error_set(expansion->error, "virtual_alias_maps: bad address \"%.*s\"",
 		          SLICE_ARGS(one.address));
+	if (found != LOOKUP_FOUND)
 		return LOOKUP_TRY_LATER;
-	}
-	enum lookup found = ask_aliases(expansion, &address, &extension);
+	found = ask_aliases(expansion, &address, &extension);
 	if (found == LOOKUP_FOUND)
 		return push_results(expansion, &one, &address, extension);
 	if (found == LOOKUP_NOT_FOUND && !ARRAY_PUSH(&expansion->done, address.whole))
@@ -213,10 +215,11 @@ route_expand(struct router *router, struct slice address, struct arena *arena,
 	enum lookup           found;
 
 	expansion.value = BUF(ROUTER_VALUE_MOST);
-	if (!router_complete(router, address, arena, &complete)) {
+	found = router_complete(router, address, arena, &complete, error);
+	if (found == LOOKUP_NOT_FOUND)
 		error_set(error, "bad address \"%.*s\"", SLICE_ARGS(address));
+	if (found != LOOKUP_FOUND)
 		return LOOKUP_TRY_LATER;
-	}
 	found = expand_all(&expansion, complete.whole);
 	if (found == LOOKUP_FOUND) {
 		struct slice *items =

@@ -109,11 +109,12 @@ route_mailbox(struct router *router, struct slice address, struct arena *arena, 
 	struct route          found_route = { .transport = SLICE("virtual") };
 	struct router_address complete;
 
-	if (!router_complete(router, address, arena, &complete))
-		return LOOKUP_NOT_FOUND;
+	enum lookup found = router_complete(router, address, arena, &complete, error);
+	if (found != LOOKUP_FOUND)
+		return found;
 	found_route.recipient = complete.whole;
 	found_route.nexthop = complete.parts.domain;
-	enum lookup found = router_fill_mailbox(router, &complete, arena, &found_route, error);
+	found = router_fill_mailbox(router, &complete, arena, &found_route, error);
 	if (found == LOOKUP_FOUND)
 		*route = found_route;
 	return found;

@@ -29,8 +29,13 @@ find_default(struct router *router, struct arena *arena, struct slice *recipient
 	struct router_address candidate;
 	char *text = arena_format(arena, "postmaster@%s", router->parameters->mydomain);
 
-	if (text == NULL || !router_complete(router, slice_from(text), arena, &candidate))
-		return LOOKUP_NOT_FOUND;
+	if (text == NULL) {
+		error_set(error, "out of memory for an address");
+		return LOOKUP_TRY_LATER;
+	}
+	enum lookup found = router_complete(router, slice_from(text), arena, &candidate, error);
+	if (found != LOOKUP_FOUND)
+		return found;
 	*recipient = candidate.whole;
 	return is_known_here(router, &candidate, error);
 }

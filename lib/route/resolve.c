@@ -69,13 +69,15 @@ ask_by_sender(struct resolution *resolution, enum router_table table, struct sli
 {
 	struct router        *router = resolution->router;
 	struct router_address sender = { SLICE("<>"), { SLICE("<>"), SLICE_EMPTY } };
-	enum lookup           found;
+	enum lookup           found = LOOKUP_FOUND;
 
 	if (resolution->without_sender || table_list_is_empty(router->tables[table]))
 		return LOOKUP_NOT_FOUND;
-	if (resolution->sender.length > 0 &&
-	    !router_complete(router, resolution->sender, resolution->arena, &sender))
-		return LOOKUP_NOT_FOUND;
+	if (resolution->sender.length > 0)
+		found = router_complete(router, resolution->sender, resolution->arena, &sender,
+		                        resolution->error);
+	if (found != LOOKUP_FOUND)
+		return found;
 	if (resolution->sender.length == 0)
 		found = table_list_lookup(router->tables[table], sender.whole, &resolution->value,
 		                          resolution->error);
@@ -272,8 +274,11 @@ is_for_double_bounce(struct resolution *resolution, bool *is_double_bounce)
 
 /* ---- routing in local parts ---- */
 
-/* "user@other" out of "user%other", "other!user" or "user@other" that stood in quotes. */
-static bool
+/*
+ * "user@other" out of "user%other", "other!user" or "user@other" that stood in quotes.
+ * LOOKUP_NOT_FOUND: there is none.
+ */
+static enum lookup
 take_routing(struct resolution *resolution, struct slice local, struct address *inner)
 {
 	const struct parameters *parameters = resolution->router->parameters;
@@ -281,14 +286,16 @@ take_routing(struct resolution *resolution, struct slice local, struct address *
 
 	*inner = routed.parts;
 	if (address_needs_quotes(local) && !parameters->resolve_dequoted_address)
-		return false;
+		return LOOKUP_NOT_FOUND;
 	if (!slice_contains_byte(local, '@') &&
 	    !(parameters->swap_bangpath && slice_contains_byte(local, '!')) &&
 	    !(parameters->allow_percent_hack && slice_contains_byte(local, '%')))
-		return false;
-	return router_standardize(resolution->router, false, false, inner, resolution->arena) &&
-	       inner->local.length > 0 && inner->domain.length > 0 &&
-	       inner->local.length + inner->domain.length < local.length + 1;
+		return LOOKUP_NOT_FOUND;
+	if (!router_standardize(resolution->router, false, false, inner, resolution->arena))
+		return out_of_memory(resolution->error);
+	bool is_routed = inner->local.length > 0 && inner->domain.length > 0 &&
+	                 inner->local.length + inner->domain.length < local.length + 1;
+	return is_routed ? LOOKUP_FOUND : LOOKUP_NOT_FOUND;
 }
 
 /*
@@ -313,13 +320,17 @@ strip_local_domains(struct resolution *resolution)
 			route_classify(resolution->router, parts.domain, &class, resolution->error);
 		if (found != LOOKUP_FOUND || class != ROUTE_LOCAL)
 			return found;
-		if (!take_routing(resolution, parts.local, &inner))
-			return LOOKUP_FOUND;
+		found = take_routing(resolution, parts.local, &inner);
+		if (found != LOOKUP_FOUND)
+			return found == LOOKUP_NOT_FOUND ? LOOKUP_FOUND : found;
 		char *text = arena_format(resolution->arena, "%.*s@%.*s", SLICE_ARGS(inner.local),
 		                          SLICE_ARGS(inner.domain));
-		if (text == NULL || !router_complete(resolution->router, slice_from(text),
-		                                     resolution->arena, &next))
-			return LOOKUP_FOUND; /* no address: a name with odd characters */
+		if (text == NULL)
+			return out_of_memory(resolution->error);
+		found = router_complete(resolution->router, slice_from(text), resolution->arena,
+		                        &next, resolution->error);
+		if (found != LOOKUP_FOUND) /* not found: a name with odd characters */
+			return found == LOOKUP_NOT_FOUND ? LOOKUP_FOUND : found;
 		resolution->recipient = next;
 	}
 }
@@ -415,13 +426,14 @@ router_refusal(struct router *router, struct slice address, struct arena *arena,
 		                         .error = error,
 		                         .without_sender = true,
 		                         .value = BUF(ROUTER_VALUE_MOST) };
-	enum lookup       found = LOOKUP_FOUND;
+	enum lookup       found;
 
 	if (table_list_is_empty(router->tables[TABLE_TRANSPORT]) &&
 	    table_list_is_empty(router->tables[TABLE_RELOCATED]))
 		return LOOKUP_NOT_FOUND;
-	if (!router_complete(router, address, arena, &resolution.recipient))
-		return LOOKUP_NOT_FOUND;
+	found = router_complete(router, address, arena, &resolution.recipient, error);
+	if (found != LOOKUP_FOUND)
+		return found;
 	found = resolve_transport(&resolution);
 	if (found == LOOKUP_FOUND && (slice_equal(resolution.transport, SLICE("error")) ||
 	                              slice_equal(resolution.transport, SLICE("retry"))))
@@ -444,9 +456,11 @@ route_resolve(struct router *router, struct slice sender, struct slice recipient
 	struct route      resolved = { .transport = SLICE("error"),
 		                       .nexthop = SLICE("5.1.3 bad address syntax"),
 		                       .recipient = recipient };
-	enum lookup       found = LOOKUP_FOUND;
+	enum lookup found = router_complete(router, recipient, arena, &resolution.recipient, error);
 
-	if (router_complete(router, recipient, arena, &resolution.recipient)) {
+	if (found == LOOKUP_NOT_FOUND) {
+		found = LOOKUP_FOUND; /* an answer: it is returned */
+	} else if (found == LOOKUP_FOUND) {
 		found = resolve_recipient(&resolution);
 		resolved.transport = resolution.transport;
 		resolved.nexthop = resolution.nexthop;

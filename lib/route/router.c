@@ -361,20 +361,22 @@ router_destroy(struct router **router)
 
 /* ---- addresses ---- */
 
-bool
+enum lookup
 router_complete(const struct router *router, struct slice address, struct arena *arena,
-                struct router_address *complete)
+                struct router_address *complete, struct error *error)
 {
 	struct address parts;
 
 	if (!address_split(address, &parts) || parts.local.length == 0)
-		return false;
+		return LOOKUP_NOT_FOUND;
 	if (parts.domain.length == 0)
 		parts.domain = slice_from(router->parameters->myorigin);
 	size_t length = parts.local.length + 1 + parts.domain.length;
 	char  *text = arena_alloc(arena, length + 1);
-	if (text == NULL)
-		return false;
+	if (text == NULL) {
+		error_set(error, "out of memory for an address");
+		return LOOKUP_TRY_LATER;
+	}
 	memcpy(text, parts.local.data, parts.local.length);
 	text[parts.local.length] = '@';
 	for (size_t i = 0; i < parts.domain.length; i++)
@@ -382,7 +384,7 @@ router_complete(const struct router *router, struct slice address, struct arena 
 	complete->whole = slice_of(text, length);
 	complete->parts.local = slice_of(text, parts.local.length);
 	complete->parts.domain = slice_of(text + parts.local.length + 1, parts.domain.length);
-	return true;
+	return LOOKUP_FOUND;
 }
 
 struct router_address

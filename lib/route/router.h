@@ -84,9 +84,9 @@ struct router_address {
 	struct slice   whole; /* local@domain */
 	struct address parts;
 };
-/* False when it is malformed or the arena is full. */
-bool router_complete(const struct router *router, struct slice address, struct arena *arena,
-                     struct router_address *complete);
+/* LOOKUP_NOT_FOUND when it is malformed, LOOKUP_TRY_LATER when the arena is full. */
+enum lookup router_complete(const struct router *router, struct slice address, struct arena *arena,
+                            struct router_address *complete, struct error *error);
 
 /* The same for an address that is known to be in order: nothing is appended or changed. */
 struct router_address router_address_of(struct slice whole);

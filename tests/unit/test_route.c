@@ -436,6 +436,27 @@ each_class_has_its_transport(void **state)
 	host_close(&host);
 }
 
+/* Without memory good mail was returned, or refused for good. */
+static void
+without_memory_no_address_is_called_wrong(void **state)
+{
+	struct host  host;
+	struct arena full = ARENA(1);
+	struct route route;
+	struct slice address = SLICE("alice@box.example"), far = SLICE("x@far.example");
+	const char  *reason;
+
+	(void)state;
+	host_open(&host, "");
+	assert_int_equal(route_resolve(host.router, SLICE_EMPTY, far, &full, &route, &host.error),
+	                 LOOKUP_TRY_LATER);
+	assert_int_equal(route_recipient_exists(host.router, address, &full, &reason, &host.error),
+	                 LOOKUP_TRY_LATER);
+	assert_int_equal(route_mailbox(host.router, address, &full, &route, &host.error),
+	                 LOOKUP_TRY_LATER);
+	host_close(&host);
+}
+
 static void
 relayhost_takes_the_place_of_remote_domains(void **state)
 {
@@ -852,6 +873,7 @@ main(void)
 		cmocka_unit_test(extensions_are_not_propagated_when_told_so),
 		cmocka_unit_test(expansion_stops_at_its_limits),
 		cmocka_unit_test(each_class_has_its_transport),
+		cmocka_unit_test(without_memory_no_address_is_called_wrong),
 		cmocka_unit_test(relayhost_takes_the_place_of_remote_domains),
 		cmocka_unit_test(transport_maps_come_first_in_their_search_order),
 		cmocka_unit_test(pattern_transports_see_whole_addresses_only),
