@@ -69,6 +69,7 @@ tick(struct qmgr *qmgr)
 	qmgr->next_tick_ms = qmgr->now_ms + (qmgr->has_space ? TICK_MS : FULL_TICK_MS);
 	agents_tick(qmgr);
 	suspensions_tick(qmgr);
+	scan_again(qmgr);
 	notes_tick(qmgr);
 }
 

@@ -99,6 +99,10 @@ struct qmgr {
 	bool          has_space;
 	bool          is_draining;
 	bool          is_scanned;      /* deferred/ and hold/ are in the backlog */
+	bool          wants_scan;      /* some of it could not be read, or kept: once more */
+	bool          is_scanning;     /* scan_thread is to be joined */
+	bool          is_scan_over;    /* its last word has come */
+	int64_t       scan_again_ms;   /* when, if it is wanted */
 	bool          is_scan_flushed; /* all was flushed before that: also what comes then */
 	int64_t       next_tick_ms;
 	int64_t       evict_after_ms;    /* moving to files failed: not before */
@@ -451,6 +455,11 @@ void agents_dispatch(struct qmgr *qmgr);
 void agent_close_link(struct qmgr *qmgr, struct agent_link *agent, const char *why);
 /* Once a second: transports without agents. */
 void agents_tick(struct qmgr *qmgr);
+
+/* ---- scan.c ---- */
+
+/* From time to time: reads the directories once more when that did not go well. */
+void scan_again(struct qmgr *qmgr);
 
 /* ---- start.c ---- */
 

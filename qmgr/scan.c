@@ -11,11 +11,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/base/log.h"
 
-#define BATCH 512
+#define BATCH         512
+#define SCAN_AGAIN_MS 5000 /* when something could not be read */
 
 struct scanned {
 	char    id[QUEUE_ID_MOST];
@@ -25,6 +27,7 @@ struct scanned {
 struct scan_task {
 	struct task    task;
 	bool           is_last;
+	bool           has_failed; /* the last one: something could not be read */
 	bool           is_on_hold;
 	size_t         count;
 	struct scanned items[BATCH];
@@ -48,14 +51,18 @@ scanned_done(struct qmgr *qmgr, struct task *task)
 		struct waiting *waiting =
 			backlog_put(&qmgr->backlog, scan->items[i].id, due_us, scan->is_on_hold);
 		if (waiting == NULL)
-			log_warning("%s: out of memory, not tried before the next start",
-			            scan->items[i].id);
+			qmgr->wants_scan = true;
 		else
 			waiting->is_flushed = is_flushed;
 	}
 	if (scan->is_last) {
-		qmgr->is_scanned = true;
-		if (qmgr->backlog.count > 0)
+		qmgr->is_scan_over = true;
+		qmgr->wants_scan |= scan->has_failed;
+		qmgr->is_scanned = true; /* as far as it can be: listings do not wait longer */
+		qmgr->scan_again_ms = qmgr->now_ms + SCAN_AGAIN_MS;
+		if (qmgr->wants_scan)
+			log_warning("not all deferred messages could be read: once more");
+		else if (qmgr->backlog.count > 0)
 			log_info("%zu messages are deferred, %zu on hold",
 			         qmgr->backlog.count - qmgr->backlog.held, qmgr->backlog.held);
 	}
@@ -67,6 +74,7 @@ scanned_done(struct qmgr *qmgr, struct task *task)
 struct scan {
 	struct qmgr      *qmgr;
 	struct scan_task *batch;
+	bool              has_failed;
 };
 
 static void
@@ -78,6 +86,7 @@ batch_send(struct scan *scan, bool is_last)
 		return;
 	batch->task.done = scanned_done;
 	batch->is_last = is_last;
+	batch->has_failed = scan->has_failed;
 	scan->batch = NULL;
 	handoff_give_one(&scan->qmgr->inbox, &batch->task);
 }
@@ -92,8 +101,10 @@ entry_add(struct scan *scan, int directory, const char *name, bool is_on_hold)
 		return;
 	if (scan->batch == NULL)
 		scan->batch = calloc(1, sizeof(*scan->batch));
-	if (scan->batch == NULL)
+	if (scan->batch == NULL) {
+		scan->has_failed = true;
 		return;
+	}
 	struct scanned *item = &scan->batch->items[scan->batch->count++];
 	snprintf(item->id, sizeof(item->id), "%s", name);
 	item->due_us = (int64_t)info.st_mtim.tv_sec * 1000000 + info.st_mtim.tv_nsec / 1000;
@@ -111,10 +122,14 @@ directory_scan(struct scan *scan, const char *path, bool is_on_hold)
 
 	if (directory == NULL) {
 		log_error("list %s: %m", path);
+		scan->has_failed = true;
+		if (fd >= 0)
+			close(fd);
 		return;
 	}
-	while ((entry = readdir(directory)) != NULL)
+	while (errno = 0, (entry = readdir(directory)) != NULL)
 		entry_add(scan, dirfd(directory), entry->d_name, is_on_hold);
+	scan->has_failed |= errno != 0;
 	closedir(directory);
 	batch_send(scan, false);
 }
@@ -122,15 +137,18 @@ directory_scan(struct scan *scan, const char *path, bool is_on_hold)
 static void *
 scan_run(void *argument)
 {
-	struct scan scan = { .qmgr = argument };
-	char        path[32];
+	struct scan     scan = { .qmgr = argument };
+	struct timespec pause = { .tv_nsec = 100 * 1000000L };
+	char            path[32];
 
 	for (unsigned i = 0; i < 16; i++) {
 		snprintf(path, sizeof(path), "deferred/%X", i);
 		directory_scan(&scan, path, false);
 	}
 	directory_scan(&scan, "hold", true);
-	scan.batch = calloc(1, sizeof(*scan.batch));
+	/* The last one has to come. */
+	while ((scan.batch = calloc(1, sizeof(*scan.batch))) == NULL)
+		nanosleep(&pause, NULL);
 	batch_send(&scan, true);
 	return NULL;
 }
@@ -144,11 +162,28 @@ scan_start(struct qmgr *qmgr, struct error *error)
 		errno = why;
 		return error_set_errno(error, "start the scan of the deferred queue");
 	}
+	qmgr->is_scanning = true;
+	qmgr->wants_scan = qmgr->is_scan_over = false;
 	return true;
 }
 
 void
 scan_wait(struct qmgr *qmgr)
 {
-	pthread_join(qmgr->scan_thread, NULL);
+	if (qmgr->is_scanning)
+		pthread_join(qmgr->scan_thread, NULL);
+	qmgr->is_scanning = false;
+}
+
+void
+scan_again(struct qmgr *qmgr)
+{
+	struct error error = ERROR_NONE;
+
+	if (!qmgr->wants_scan || !qmgr->is_scan_over || qmgr->is_draining ||
+	    qmgr->now_ms < qmgr->scan_again_ms)
+		return;
+	scan_wait(qmgr);
+	if (!scan_start(qmgr, &error))
+		log_warning("%s", error.text);
 }
