@@ -57,8 +57,13 @@ put_answer(struct session *session, struct slice bytes, bool is_error)
 	    session->error_count > (size_t)session->parameters->smtpd_soft_error_limit &&
 	    session->pause_until_ms == 0)
 		session->pause_until_ms = clock_monotonic_ms() + sleep_ms;
-	if (session->pause_until_ms == 0 || !buf_append(&session->held, bytes))
-		stream_write(session->stream, bytes);
+	if (session->pause_until_ms != 0 && buf_append(&session->held, bytes))
+		return;
+	if (stream_write(session->stream, bytes) != STREAM_ERROR)
+		return;
+	/* Without it the client would wait in vain, or take the next answer for this one. */
+	log_warning("no answer to %s: the connection is closed", client_label(session));
+	session->is_ending = session->has_ended_badly = true;
 }
 
 static void
@@ -92,6 +97,7 @@ answer_reply(struct session *session, const struct smtp_reply *given)
 {
 	struct smtp_reply reply = *given;
 	struct buf        text = BUF(ANSWER_MOST), out = BUF(2 * ANSWER_MOST);
+	char              short_text[64];
 	bool              is_error;
 
 	soften(session, &reply);
@@ -106,17 +112,17 @@ answer_reply(struct session *session, const struct smtp_reply *given)
 	append_footer(session, &reply, &text);
 	if (!text.has_failed)
 		reply.text = buf_slice(&text);
-	if (!smtp_reply_append(&out, &reply)) {
-		buf_clear(&out);
-		buf_append_format(&out, "%03d too long an answer\r\n", reply.code);
-	}
+	bool is_whole = smtp_reply_append(&out, &reply);
+	if (!is_whole) /* too long, or there is no memory: the code is what counts */
+		snprintf(short_text, sizeof(short_text), "%03d no room for the answer\r\n",
+		         reply.code);
 	if (is_error) {
 		session->error_count++;
 		notify_note_error(session, given);
 	} else if (is_success(session, reply.code)) {
 		session->counts[session->verb].good++;
 	}
-	put_answer(session, buf_slice(&out), is_error);
+	put_answer(session, is_whole ? buf_slice(&out) : slice_from(short_text), is_error);
 	buf_free(&text);
 	buf_free(&out);
 	/* Also behind a good answer: too many commands that bring no mail count as errors. */

@@ -124,6 +124,10 @@ session_begin(struct daemon_context *context, struct stream *stream,
 	} else {
 		session_greet(session);
 	}
+	if (session->has_ended_badly) { /* no memory for the greeting: nobody is to wait for it */
+		session_free(session);
+		return NULL;
+	}
 	return session;
 }
 

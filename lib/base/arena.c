@@ -54,8 +54,10 @@ arena_alloc(struct arena *arena, size_t size)
 	rounded -= rounded % sizeof(max_align_t);
 	if (chunk == NULL || chunk->size - chunk->used < rounded)
 		chunk = chunk_add(arena, rounded);
-	if (chunk == NULL)
+	if (chunk == NULL) {
+		arena->has_failed = true;
 		return NULL;
+	}
 	void *at = (char *)chunk->data + chunk->used;
 	chunk->used += rounded;
 	memset(at, 0, size);
@@ -123,4 +125,5 @@ arena_reset(struct arena *arena)
 		free(chunk);
 	}
 	arena->used = 0;
+	arena->has_failed = false;
 }

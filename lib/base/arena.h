@@ -13,8 +13,9 @@ struct arena_chunk;
 
 struct arena {
 	struct arena_chunk *chunks;
-	size_t              used;  /* bytes handed out and chunk overhead */
-	size_t              limit; /* most bytes; 0 means 16 MB */
+	size_t              used;       /* bytes handed out and chunk overhead */
+	size_t              limit;      /* most bytes; 0 means 16 MB */
+	bool                has_failed; /* an allocation, since it was last empty */
 };
 
 #define ARENA(most) ((struct arena){ .limit = (most) })

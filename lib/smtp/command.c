@@ -91,6 +91,14 @@ refuse_no_room(struct smtp_reply *refusal)
 	              "Insufficient system storage");
 }
 
+/* An address that cannot be read, which without memory is no fault of the client's. */
+static bool
+refuse_address(struct smtp_reply *refusal, const struct arena *arena, struct enhanced_status status,
+               const char *text)
+{
+	return arena->has_failed ? refuse_no_room(refusal) : refuse(refusal, 501, status, text);
+}
+
 /* xtext without control bytes into the arena. */
 static bool
 take_xtext(struct slice text, size_t most, struct arena *arena, struct slice *decoded)
@@ -317,15 +325,14 @@ smtp_mail_parse(struct slice arguments, const struct smtp_grammar *grammar, stru
 	parsed.auth = SLICE_EMPTY;
 	if (!take_prefix(&arguments, SLICE("FROM:")))
 		return refuse_syntax(refusal, "Syntax: MAIL FROM:<address>");
-	if (!address_parse_path(arguments, allow_utf8, grammar->is_strict, arena, &address, &rest))
-		return refuse(refusal, 501, (struct enhanced_status){ 5, 1, 7 },
-		              "Bad sender address syntax");
-	if (!join_address(&address, arena, &parsed.sender))
-		return refuse(refusal, 501, (struct enhanced_status){ 5, 1, 7 },
-		              "Bad sender address syntax");
+	if (!address_parse_path(arguments, allow_utf8, grammar->is_strict, arena, &address,
+	                        &rest) ||
+	    !join_address(&address, arena, &parsed.sender))
+		return refuse_address(refusal, arena, (struct enhanced_status){ 5, 1, 7 },
+		                      "Bad sender address syntax");
 	while (slice_next_word(&rest, " \t", &word))
 		if (!parameter_parse(word, mail_rules, grammar->extensions, &target))
-			return false;
+			return arena->has_failed ? refuse_no_room(refusal) : false;
 	if (!slice_is_ascii(parsed.sender) && !parsed.is_smtputf8)
 		return refuse(refusal, 553, (struct enhanced_status){ 5, 6, 7 },
 		              "Must declare SMTPUTF8 to send unicode address");
@@ -347,15 +354,12 @@ smtp_rcpt_parse(struct slice arguments, const struct smtp_grammar *grammar, stru
 		return refuse_syntax(refusal, "Syntax: RCPT TO:<address>");
 	if (!address_parse_path(arguments, allow_utf8, grammar->is_strict, arena, &address,
 	                        &rest) ||
-	    address.local.length == 0)
-		return refuse(refusal, 501, (struct enhanced_status){ 5, 1, 3 },
-		              "Bad recipient address syntax");
-	if (!join_address(&address, arena, &parsed.recipient))
-		return refuse(refusal, 501, (struct enhanced_status){ 5, 1, 3 },
-		              "Bad recipient address syntax");
+	    address.local.length == 0 || !join_address(&address, arena, &parsed.recipient))
+		return refuse_address(refusal, arena, (struct enhanced_status){ 5, 1, 3 },
+		                      "Bad recipient address syntax");
 	while (slice_next_word(&rest, " \t", &word))
 		if (!parameter_parse(word, rcpt_rules, grammar->extensions, &target))
-			return false;
+			return arena->has_failed ? refuse_no_room(refusal) : false;
 	*rcpt = parsed;
 	return true;
 }

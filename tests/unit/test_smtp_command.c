@@ -126,6 +126,27 @@ parameters_of_others_are_refused(void **state)
 	arena_reset(&arena);
 }
 
+/* It was answered 501, and mail was returned for it. */
+static void
+without_memory_an_address_is_not_called_wrong(void **state)
+{
+	struct arena        arena = ARENA(1);
+	struct smtp_mail    mail;
+	struct smtp_rcpt    rcpt;
+	struct smtp_reply   refusal;
+	struct smtp_grammar grammar = { .extensions = 0 };
+	(void)state;
+
+	assert_false(smtp_mail_parse(T("FROM:<a@b.test>"), &grammar, &arena, &mail, &refusal));
+	assert_int_equal(refusal.code, 452);
+	arena_reset(&arena);
+	assert_false(smtp_rcpt_parse(T("TO:<a@b.test>"), &grammar, &arena, &rcpt, &refusal));
+	assert_int_equal(refusal.code, 452);
+	arena_reset(&arena);
+	assert_false(smtp_rcpt_parse(T("TO:<a@b..test>"), &grammar, &arena, &rcpt, &refusal));
+	assert_int_equal(refusal.code, 501);
+}
+
 static void
 recipient_parameters_are_kept(void **state)
 {
@@ -207,6 +228,7 @@ main(void)
 		cmocka_unit_test(mail_parameters_are_checked),
 		cmocka_unit_test(a_quoted_at_sign_is_no_domain),
 		cmocka_unit_test(parameters_of_others_are_refused),
+		cmocka_unit_test(without_memory_an_address_is_not_called_wrong),
 		cmocka_unit_test(recipient_parameters_are_kept),
 		cmocka_unit_test(chunk_sizes_are_whole_numbers),
 		cmocka_unit_test(keywords_come_in_the_order_of_ehlo),
