@@ -23,6 +23,7 @@ notice_returns_8bit(const struct notice *notice)
 	       (notice->is_global || (notice->job->envelope.flags & ENVELOPE_8BIT) != 0);
 }
 
+/* False: out of memory. */
 static bool
 write_part_header(const struct notice *notice, struct intake *intake)
 {
@@ -41,7 +42,9 @@ write_part_header(const struct notice *notice, struct intake *intake)
 	else if (notice_returns_8bit(notice))
 		buf_append_text(&head, "Content-Transfer-Encoding: 8bit\r\n");
 	buf_append_text(&head, "\r\n");
-	bool ok = !head.has_failed && intake_write(intake, buf_slice(&head));
+	bool ok = !head.has_failed;
+	if (ok)
+		intake_write(intake, buf_slice(&head)); /* intake_finish says what is wrong */
 	buf_free(&head);
 	return ok;
 }
@@ -50,6 +53,7 @@ write_part_header(const struct notice *notice, struct intake *intake)
 struct returning {
 	struct intake *intake;
 	bool           is_quoted;
+	bool           has_failed; /* out of memory */
 	struct quoted  quoted;
 };
 
@@ -64,8 +68,9 @@ write_piece(struct returning *returning, struct slice piece)
 		return intake_write(returning->intake, piece);
 	for (; ok && piece.length > 0; piece = slice_from_offset(piece, PIECE_BYTES)) {
 		buf_clear(&encoded);
-		ok = quoted_encode(&returning->quoted, slice_first(piece, PIECE_BYTES), &encoded) &&
-		     intake_write(returning->intake, buf_slice(&encoded));
+		ok = quoted_encode(&returning->quoted, slice_first(piece, PIECE_BYTES), &encoded);
+		returning->has_failed |= !ok;
+		ok = ok && intake_write(returning->intake, buf_slice(&encoded));
 	}
 	buf_free(&encoded);
 	return ok;
@@ -76,8 +81,9 @@ write_last(struct returning *returning)
 {
 	struct buf encoded = BUF(100);
 
-	if (returning->is_quoted && quoted_end(&returning->quoted, &encoded))
-		intake_write(returning->intake, buf_slice(&encoded));
+	if (returning->is_quoted && !quoted_end(&returning->quoted, &encoded))
+		returning->has_failed = true;
+	intake_write(returning->intake, buf_slice(&encoded));
 	buf_free(&encoded);
 }
 
@@ -109,8 +115,13 @@ notice_read_header(const struct agent_job *job, struct buf *header, struct error
 
 	while (ok && length == header->length) {
 		ok = agent_job_content(job, header->length, scratch, PIECE_BYTES, &piece, error);
-		if (!ok || piece.length == 0 || !buf_append(header, piece))
+		if (!ok || piece.length == 0)
 			break;
+		if (!buf_append(header, piece)) { /* too long, which is as good as whole */
+			ok = header->length + piece.length > header->limit ||
+			     error_set(error, "out of memory for a notice");
+			break;
+		}
 		length = header_block_length(buf_slice(header));
 	}
 	free(scratch);
@@ -141,15 +152,21 @@ notice_write_returned(const struct notice *notice, struct intake *intake, struct
 
 	if (scratch == NULL)
 		return error_set(error, "out of memory for a notice");
-	if (notice->returned != RETURN_NOTHING && write_part_header(notice, intake)) {
-		ok = notice->returned == RETURN_MESSAGE
-		             ? write_message(notice, &returning, scratch, error)
-		             : write_header(notice, &returning, error);
+	if (notice->returned != RETURN_NOTHING) {
+		ok = write_part_header(notice, intake) ||
+		     error_set(error, "out of memory for a notice");
+		if (ok)
+			ok = notice->returned == RETURN_MESSAGE
+			             ? write_message(notice, &returning, scratch, error)
+			             : write_header(notice, &returning, error);
 		write_last(&returning);
+		if (ok && returning.has_failed)
+			ok = error_set(error, "out of memory for a notice");
 	}
 	free(scratch);
 	struct buf end = BUF(200);
-	buf_append_format(&end, "\r\n--%s--\r\n", notice->boundary);
+	if (ok && !buf_append_format(&end, "\r\n--%s--\r\n", notice->boundary))
+		ok = error_set(error, "out of memory for a notice");
 	intake_write(intake, buf_slice(&end));
 	buf_free(&end);
 	return ok;

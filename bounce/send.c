@@ -112,6 +112,8 @@ submit_once(const struct intake_context *context, struct notice *notice, struct 
 		char *sender =
 			arena_format(arena, "%s@%s", notice->parameters->double_bounce_sender,
 		                     notice->parameters->myhostname);
+		if (sender == NULL)
+			return error_set(error, "out of memory for a notice");
 		envelope.sender = slice_from(sender);
 		envelope.flags |= ENVELOPE_DOUBLE_BOUNCE;
 	}
