@@ -50,12 +50,19 @@ sweep_visit(struct slice key, void *value, void *context)
 static void
 spool_forget(struct qmgr *qmgr, struct spool *spool)
 {
-	struct file_task *file = file_task_new(qmgr, FILE_SPOOL_REMOVE, spool->id, NULL);
-
 	hash_remove(&qmgr->spools, slice_from(spool->id));
+	store_forget_spool(qmgr, spool->id);
 	free(spool);
-	if (file != NULL)
-		files_give(qmgr->files, file);
+}
+
+/* The body of a message that is not taken: it would take the room of others. */
+static void
+spool_abandon(struct qmgr *qmgr, struct slice id)
+{
+	struct spool *spool = hash_get(&qmgr->spools, id);
+
+	if (spool != NULL)
+		spool_forget(qmgr, spool);
 }
 
 static void
@@ -131,6 +138,8 @@ intake_committed(struct qmgr *qmgr, struct message *message)
 	settlement_end(qmgr, message, why == 0);
 	if (why != 0) {
 		answer_errno(qmgr, link, slice_from(message->id), why);
+		if (message->is_spooled)
+			store_forget_spool(qmgr, message->id);
 		message->is_refused = true;
 		if (!message->is_resolving)
 			message_free(qmgr, message);
@@ -198,6 +207,7 @@ commit_spooled(struct qmgr *qmgr, struct intake_link *link, struct message *mess
 	if (spool == NULL || file == NULL) {
 		answer(qmgr, link, slice_from(message->id), INTAKE_TRY_LATER,
 		       spool == NULL ? SLICE("the message body is gone") : SLICE("out of memory"));
+		spool_abandon(qmgr, slice_from(message->id));
 		free(file);
 		return false;
 	}
@@ -267,6 +277,7 @@ take_commit(struct qmgr *qmgr, struct intake_link *link, struct ipc_frame *frame
 	}
 	if (!qmgr->has_space) {
 		answer(qmgr, link, commit.queue_id, INTAKE_NO_SPACE, no_space);
+		spool_abandon(qmgr, commit.queue_id);
 		return true;
 	}
 	if (link->settles.length > 0) {
@@ -275,6 +286,7 @@ take_commit(struct qmgr *qmgr, struct intake_link *link, struct ipc_frame *frame
 			buf_free(&prefix);
 			answer(qmgr, link, commit.queue_id, INTAKE_TRY_LATER,
 			       SLICE("this notice is not asked for any more"));
+			spool_abandon(qmgr, commit.queue_id);
 			return true;
 		}
 	}
@@ -285,6 +297,7 @@ take_commit(struct qmgr *qmgr, struct intake_link *link, struct ipc_frame *frame
 		free(settlement);
 		answer(qmgr, link, commit.queue_id, INTAKE_TRY_LATER,
 		       SLICE("the mail system is short of memory"));
+		spool_abandon(qmgr, commit.queue_id);
 		return true;
 	}
 	settlement_begin(message, settlement);
@@ -326,6 +339,7 @@ spool_created(struct qmgr *qmgr, struct task *task)
 		             is_full ? no_space : SLICE("queue file write error"), -1);
 	} else if (spool == NULL || !hash_put(&qmgr->spools, id, spool, NULL)) {
 		spool_answer(qmgr, link, id, INTAKE_TRY_LATER, SLICE("out of memory"), -1);
+		store_forget_spool(qmgr, file->id);
 	} else {
 		memcpy(spool->id, file->id, sizeof(spool->id));
 		spool->owner = link;
@@ -373,9 +387,7 @@ take_abandon(struct qmgr *qmgr, struct ipc_frame *frame)
 
 	if (!msg_intake_abandon_decode(frame, &abandon) || !queue_id_is_valid(abandon.queue_id))
 		return false;
-	struct spool *spool = hash_get(&qmgr->spools, abandon.queue_id);
-	if (spool != NULL)
-		spool_forget(qmgr, spool);
+	spool_abandon(qmgr, abandon.queue_id);
 	return true;
 }
 

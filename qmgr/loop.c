@@ -69,6 +69,7 @@ tick(struct qmgr *qmgr)
 	qmgr->next_tick_ms = qmgr->now_ms + (qmgr->has_space ? TICK_MS : FULL_TICK_MS);
 	agents_tick(qmgr);
 	suspensions_tick(qmgr);
+	messages_touch_late(qmgr);
 	scan_again(qmgr);
 	notes_tick(qmgr);
 }
@@ -85,7 +86,9 @@ alarms_ring(struct qmgr *qmgr)
 		heap_remove(&qmgr->alarms, node);
 		if (message->io > 0 || message->is_round)
 			continue;
-		if (message->is_unsaved && message->next_attempt_us > qmgr->now_us)
+		if (message->is_held)
+			store_rest(qmgr, message, PLACE_HOLD);
+		else if (message->is_unsaved && message->next_attempt_us > qmgr->now_us)
 			store_again(qmgr, message);
 		else
 			round_begin(qmgr, message);

@@ -305,6 +305,24 @@ message_touch(struct qmgr *qmgr, struct message *message)
 }
 
 void
+message_touch_later(struct qmgr *qmgr, struct message *message)
+{
+	list_remove(&message->in_touched);
+	list_append(&qmgr->later, &message->in_touched);
+}
+
+void
+messages_touch_late(struct qmgr *qmgr)
+{
+	struct list_node *node;
+
+	while ((node = list_first(&qmgr->later)) != NULL) {
+		list_remove(node);
+		list_append(&qmgr->touched, node);
+	}
+}
+
+void
 messages_advance(struct qmgr *qmgr)
 {
 	struct list_node *node;

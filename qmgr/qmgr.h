@@ -78,6 +78,7 @@ struct qmgr {
 	size_t           recipients;     /* of all of them */
 	uint64_t         content_bytes;
 	struct list_node touched;         /* messages to be looked at (message_touch) */
+	struct list_node later;           /* the same, but with the next tick */
 	struct heap      alarms;          /* parked messages */
 	struct list_node all_links;       /* intake and job channels */
 	struct list_node dirty;           /* links with output */
@@ -235,6 +236,9 @@ void message_clear_news(struct message *message);
 struct message *message_find(struct qmgr *qmgr, struct slice id);
 /* It will be looked at (message_advance) before the loop waits again. */
 void message_touch(struct qmgr *qmgr, struct message *message);
+/* The same within a second, when memory is out for more. */
+void message_touch_later(struct qmgr *qmgr, struct message *message);
+void messages_touch_late(struct qmgr *qmgr);
 void messages_advance(struct qmgr *qmgr);
 /* "4.3.0" and text as an outcome in the message's arena. */
 struct slice message_outcome(struct message *message, const struct msg_outcome *outcome);
@@ -323,6 +327,8 @@ void store_result(struct qmgr *qmgr, struct message *message);
 /* The message is done with: logs that as the program (NULL: itself), forgets it on disk and in
  * memory. Without memory it is tried again a second later. */
 void store_finish(struct qmgr *qmgr, struct message *message, const char *program);
+/* A body that nobody refers to any more. */
+void store_forget_spool(struct qmgr *qmgr, const char *id);
 /* Calls done when what was removed, or noted in the journal as done, would survive a power cut. */
 struct barrier {
 	void (*done)(struct qmgr *qmgr, struct barrier *barrier);

@@ -101,6 +101,7 @@ static void
 state_init(struct qmgr *qmgr)
 {
 	list_init(&qmgr->touched);
+	list_init(&qmgr->later);
 	list_init(&qmgr->all_links);
 	list_init(&qmgr->dirty);
 	list_init(&qmgr->agents);

@@ -2,7 +2,9 @@
 #include "qmgr/qmgr.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "lib/base/log.h"
 #include "lib/queue/stored.h"
@@ -157,18 +159,28 @@ file_task_new(struct qmgr *qmgr, enum file_verb verb, const char *id,
 	return file;
 }
 
+void
+store_forget_spool(struct qmgr *qmgr, const char *id)
+{
+	struct file_task *file = file_task_new(qmgr, FILE_SPOOL_REMOVE, id, NULL);
+	char              path[64];
+
+	if (file != NULL) {
+		files_give(qmgr->files, file);
+		return;
+	}
+	/* No memory for the file thread: here, then. What fails the next start removes. */
+	snprintf(path, sizeof(path), "spool/%s", id);
+	(void)unlinkat(qmgr->queue_fd, path, 0);
+}
+
 static void
 owned_write_ended(struct qmgr *qmgr, struct task *task)
 {
 	struct owned_write *owned = (struct owned_write *)(void *)task;
 
-	if (owned->spool_id[0] != '\0') {
-		struct file_task *file =
-			file_task_new(qmgr, FILE_SPOOL_REMOVE, owned->spool_id, NULL);
-
-		if (file != NULL) /* otherwise the next start removes it */
-			files_give(qmgr->files, file);
-	}
+	if (owned->spool_id[0] != '\0')
+		store_forget_spool(qmgr, owned->spool_id);
 	buf_free(&owned->payload);
 	free(owned);
 }
@@ -287,6 +299,17 @@ journal_finish(struct qmgr *qmgr, struct message *message, struct owned_write *d
 	owned_write_give(qmgr, done);
 }
 
+/* When it is looked at again; without memory for that, soon. */
+static void
+message_wake_at(struct qmgr *qmgr, struct message *message, int64_t when_us)
+{
+	if (heap_contains(&message->alarm) || heap_insert(&qmgr->alarms, &message->alarm, when_us))
+		return;
+	message->wants_flush |= !message->is_held;
+	message->wants_hold |= message->is_held;
+	message_touch_later(qmgr, message);
+}
+
 /* Its round is over; the next one finds nothing to do but this. */
 static void
 finish_later(struct qmgr *qmgr, struct message *message)
@@ -294,8 +317,7 @@ finish_later(struct qmgr *qmgr, struct message *message)
 	if (may_complain(qmgr))
 		log_warning("%s: out of memory for its removal", message->id);
 	message->is_round = false;
-	if (!heap_contains(&message->alarm))
-		heap_insert(&qmgr->alarms, &message->alarm, qmgr->now_us + STORE_LEAST_US);
+	message_wake_at(qmgr, message, qmgr->now_us + STORE_LEAST_US);
 }
 
 void
@@ -414,25 +436,6 @@ message_mark_changes(struct message *message)
 			message->recipients[i].outcome.length > 0;
 }
 
-/* It is in a file now; out of memory with it unless its round goes on. */
-static void
-message_unload(struct qmgr *qmgr, struct message *message)
-{
-	bool            is_on_hold = message->place == PLACE_HOLD;
-	struct waiting *waiting =
-		backlog_put(&qmgr->backlog, message->id, message->next_attempt_us, is_on_hold);
-
-	if (waiting == NULL) {
-		log_warning("%s: out of memory, it will be tried again after a restart",
-		            message->id);
-	} else {
-		backlog_changed(&qmgr->backlog, waiting);
-		waiting->is_flushed = false; /* that was this round */
-	}
-	segment_leave(qmgr, message);
-	message_free(qmgr, message);
-}
-
 /* Could not be written: stays in memory and in the journal, tried again later. */
 static void
 message_park(struct qmgr *qmgr, struct message *message)
@@ -441,8 +444,41 @@ message_park(struct qmgr *qmgr, struct message *message)
 
 	if (when_us < qmgr->now_us + STORE_RETRY_US)
 		when_us = qmgr->now_us + STORE_RETRY_US;
-	if (!heap_contains(&message->alarm))
-		heap_insert(&qmgr->alarms, &message->alarm, when_us);
+	message_wake_at(qmgr, message, when_us);
+}
+
+/* Its results could not be written: in memory until they are, or until its next attempt. */
+static void
+message_keep(struct qmgr *qmgr, struct message *message)
+{
+	int64_t when_us = qmgr->now_us + STORE_RETRY_US;
+
+	message->is_unsaved = true;
+	if (message->next_attempt_us < when_us)
+		when_us = message->next_attempt_us;
+	if (when_us < qmgr->now_us + STORE_LEAST_US)
+		when_us = qmgr->now_us + STORE_LEAST_US;
+	message_wake_at(qmgr, message, when_us);
+}
+
+/* It is in a file now; out of memory with it, unless there is none for its place in the backlog. */
+static void
+message_unload(struct qmgr *qmgr, struct message *message)
+{
+	bool            is_on_hold = message->place == PLACE_HOLD;
+	struct waiting *waiting =
+		backlog_put(&qmgr->backlog, message->id, message->next_attempt_us, is_on_hold);
+
+	if (waiting == NULL) {
+		if (may_complain(qmgr))
+			log_warning("%s: out of memory for its place in the queue", message->id);
+		message_keep(qmgr, message);
+		return;
+	}
+	backlog_changed(&qmgr->backlog, waiting);
+	waiting->is_flushed = false; /* that was this round */
+	segment_leave(qmgr, message);
+	message_free(qmgr, message);
 }
 
 /* What keeps it in memory: its round, or what an administrator asked for meanwhile. */
@@ -540,21 +576,6 @@ move_begin(struct qmgr *qmgr, struct message *message, enum place place)
 	return true;
 }
 
-/* Its results could not be written: in memory until they are, or until its next attempt. */
-static void
-message_keep(struct qmgr *qmgr, struct message *message)
-{
-	int64_t when_us = qmgr->now_us + STORE_RETRY_US;
-
-	message->is_unsaved = true;
-	if (message->next_attempt_us < when_us)
-		when_us = message->next_attempt_us;
-	if (when_us < qmgr->now_us + STORE_LEAST_US)
-		when_us = qmgr->now_us + STORE_LEAST_US;
-	if (!heap_contains(&message->alarm))
-		heap_insert(&qmgr->alarms, &message->alarm, when_us);
-}
-
 static void
 updated_done(struct qmgr *qmgr, struct task *task)
 {
@@ -640,7 +661,7 @@ store_put_back(struct qmgr *qmgr, struct message *message)
 	memcpy(id, message->id, sizeof(id));
 	message_unload(qmgr, message);
 	struct waiting *waiting = backlog_find(&qmgr->backlog, slice_from(id));
-	if (waiting == NULL)
+	if (waiting == NULL || message_find(qmgr, slice_from(id)) != NULL)
 		return;
 	waiting->is_flushed = is_flushed;
 	waiting->is_expired = is_expired;

@@ -142,8 +142,18 @@ class Scene:
             raise AssertionError("mail stays in the queue:\n" + "\n".join(words)) from None
         time.sleep(0.3)
 
+    def files(self):
+        """What a restart would deliver, and large bodies that take room until then."""
+        return [path for part in ("deferred/*/*", "hold/*", "spool/*") for path in self.host.queue.glob(part)]
+
     def settle(self, what):
         self.wait_queue_empty()
+        try:
+            wait_for("files of messages that are done to go", lambda: not self.files(), 10)
+        except AssertionError:
+            words = [line for path in self.files()[:3] for line in self.host.log().splitlines()
+                     if path.name in line]
+            raise AssertionError("\n".join([*map(str, self.files()), *self.done, *words])) from None
         self.account.collect()
         self.host.check_log()
         local, bounces, relayed = self.account.duplicates()

@@ -8,7 +8,7 @@ from faults import CALLS, Faults
 from queue_host import Agent, Channel, Closed, Intake, QueueHost, wait_for
 
 
-FLUSH = 1  # an action of queue_act
+FLUSH, HOLD = 1, 3  # actions of queue_act
 
 
 @pytest.fixture
@@ -114,3 +114,26 @@ def test_a_removal_that_failed_is_tried_once_more_before_the_end(faulty):
     wait_for("the failure", lambda: "will be tried again" in host.log())
     host.stop()
     assert not files_of(host, queue_id)
+
+
+def test_a_message_on_hold_stays_there_when_its_file_cannot_be_written(faulty):
+    """A second later it was tried."""
+    host, faults = faulty
+    tried = []
+
+    def deliver(job):
+        tried.append(job["queue_id"])
+        if len(tried) == 2:
+            Channel(host.path("public/queue")).ask("queue_act", action=HOLD, queue_id=job["queue_id"].decode())
+            faults.arm("sync", errno.EIO, 1, program="qmgr")
+        return 2
+
+    host.start()
+    Agent(host, deliver)
+    queue_id, _ = Intake(host).commit()
+    wait_for("it to rest", lambda: files_of(host, queue_id))
+    act(host, FLUSH)
+    wait_for("the failure", lambda: faults.hits)
+    wait_for("its hold", lambda: host.path(f"hold/{queue_id}").exists())
+    time.sleep(1.5)
+    assert len(tried) == 2
