@@ -119,20 +119,26 @@ draft_body(void *context, uint64_t offset, char *data, size_t size, struct error
 
 /* ---- fields ---- */
 
-/* "Name: value" with CRLF; a line within that does not begin with a blank gets one. */
+/*
+ * "Name: value" with CRLF; a line within that does not begin with a blank gets one, and line ends
+ * behind the last are left out: an empty line would end the header.
+ */
 static void
 append_field(struct buf *out, struct slice name, const struct milter_edit *edit)
 {
-	bool is_line_start = false;
+	struct slice value = edit->value;
+	bool         is_line_start = false;
 
+	while (value.length > 0 && strchr("\r\n", value.data[value.length - 1]) != NULL)
+		value.length--; /* a NUL, too */
 	for (size_t i = 0; i < name.length; i++)
 		buf_append_byte(out, ascii_is_print(name.data[i]) && name.data[i] != ':' &&
 		                                     name.data[i] != ' '
 		                             ? name.data[i]
 		                             : '-');
 	buf_append_text(out, edit->has_space ? ":" : ": ");
-	for (size_t i = 0; i < edit->value.length; i++) {
-		char c = edit->value.data[i];
+	for (size_t i = 0; i < value.length; i++) {
+		char c = value.data[i];
 
 		if (c == '\r' || c == '\0')
 			continue;

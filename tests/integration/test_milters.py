@@ -119,6 +119,17 @@ def test_changes_of_all_kinds(milters):
     assert header.startswith("Return-Path: <boss@elsewhere.test>")
 
 
+@pytest.mark.parametrize("value", ["end\n", "end\n\n", "end\r\n\r\nX-Evil: 1\n", "\n", "\n\nevil"])
+def test_no_value_of_a_field_ends_the_header(milters, value):
+    host, milter = milters()
+    milter.answers[m.END] = [m.insert_field(1, "X-Odd", value), m.CONTINUE]
+    send(host, "Subject: below\n\nThe body.\n")
+    header, body = split(host.wait_messages("alice")[0])
+    assert body == b"The body.\n"
+    assert "Subject: below" in header and "X-Odd:" in header
+    assert not re.search(r"^(X-Evil|evil)", header, re.M)
+
+
 @pytest.mark.sanitized
 @pytest.mark.parametrize("edits", [
     [m.insert_field(0, "X-Long", "y" * 900)], [m.change_field(1, "X-Padding", "")],
