@@ -144,6 +144,9 @@ bool summary_read(struct arguments *arguments, int argc, char **argv, unsigned s
 
 /* ---- why.c, suspend.c ---- */
 
+/* Text that may hold anything, and a time: for people, at a terminal. */
+void text_print(struct slice bytes);
+void time_print(int64_t when_us);
 void print_outlook(enum list_form form, const struct msg_queue_entry *entry,
                    const struct msg_queue_outlook *outlook);
 void print_suspended(enum list_form form, const struct msg_queue_totals *totals);

@@ -513,3 +513,27 @@ print_message(const struct msg_queue_message *message, unsigned parts, struct er
 	separator_print(message, parts, "MESSAGE FILE END");
 	return true;
 }
+
+/* ---- for people ---- */
+
+void
+text_print(struct slice bytes)
+{
+	struct buf text = BUF(TEXT_MOST);
+
+	buf_append_printable(&text, bytes);
+	fputs(buf_text(&text), stdout);
+	buf_free(&text);
+}
+
+void
+time_print(int64_t when_us)
+{
+	time_t    when = (time_t)(when_us / 1000000);
+	struct tm date;
+	char      text[40] = "?";
+
+	if (localtime_r(&when, &date) != NULL)
+		strftime(text, sizeof(text), "%b %e %H:%M:%S", &date);
+	fputs(text, stdout);
+}

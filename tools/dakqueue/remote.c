@@ -239,17 +239,15 @@ struct tally {
 	uint64_t released; /* of what is to expire: also released from hold */
 };
 
-/* One question, one answer; *count grows, and *others by the ids that were not there. */
+/* The answer to what was sent: *count grows, and *others (NULL: not wanted) by its text. */
 static int
-act_send(struct tool *tool, const struct msg_queue_act *act, uint64_t *count, struct buf *others)
+end_receive(struct tool *tool, enum ipc_result sent, uint64_t *count, struct buf *others)
 {
 	struct msg_queue_end end;
 	struct ipc_frame     frame;
-	enum ipc_result      result =
-		ipc_send(&tool->channel, queue_act, act, clock_monotonic_ms() + ANSWER_MS);
 
-	if (result != IPC_OK)
-		return lost(tool, result);
+	if (sent != IPC_OK)
+		return lost(tool, sent);
 	int code = answer_receive(tool, &frame);
 	if (code != EX_OK)
 		return code;
@@ -257,10 +255,20 @@ act_send(struct tool *tool, const struct msg_queue_act *act, uint64_t *count, st
 	                                          : lost(tool, IPC_MALFORMED);
 	if (code == EX_OK) {
 		*count += end.count;
-		buf_append(others, end.reason);
+		if (others != NULL)
+			buf_append(others, end.reason);
 	}
 	ipc_frame_close(&frame);
 	return code;
+}
+
+/* One question, one answer; *count grows, and *others by the ids that were not there. */
+static int
+act_send(struct tool *tool, const struct msg_queue_act *act, uint64_t *count, struct buf *others)
+{
+	return end_receive(
+		tool, ipc_send(&tool->channel, queue_act, act, clock_monotonic_ms() + ANSWER_MS),
+		count, others);
 }
 
 /* Of the ids, a line each, those that are not among the others, which are in the same order. */
@@ -581,21 +589,11 @@ remote_why(struct tool *tool, const char *id, enum list_form form)
 int
 remote_suspend_ask(struct tool *tool, const struct msg_queue_suspend *question, uint64_t *count)
 {
-	struct msg_queue_end end;
-	struct ipc_frame     frame;
-	enum ipc_result      result =
-		ipc_send(&tool->channel, queue_suspend, question, clock_monotonic_ms() + ANSWER_MS);
-
-	if (result != IPC_OK)
-		return lost(tool, result);
-	int code = answer_receive(tool, &frame);
-	if (code != EX_OK)
-		return code;
-	code = msg_queue_end_decode(&frame, &end) ? status_exit(tool, &end)
-	                                          : lost(tool, IPC_MALFORMED);
-	*count = code == EX_OK ? end.count : 0;
-	ipc_frame_close(&frame);
-	return code;
+	*count = 0;
+	return end_receive(
+		tool,
+		ipc_send(&tool->channel, queue_suspend, question, clock_monotonic_ms() + ANSWER_MS),
+		count, NULL);
 }
 
 int

@@ -2,7 +2,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <sysexits.h>
-#include <time.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/json.h"
@@ -55,28 +54,6 @@ remote_suspend(struct tool *tool, const struct arguments *arguments, const char 
 }
 
 /* ---- listing ---- */
-
-static void
-text_print(struct slice bytes)
-{
-	struct buf text = BUF(LIST_MOST);
-
-	buf_append_printable(&text, bytes);
-	fputs(buf_text(&text), stdout);
-	buf_free(&text);
-}
-
-static void
-time_print(int64_t when_us)
-{
-	time_t    when = (time_t)(when_us / SECOND_US);
-	struct tm date;
-	char      text[40] = "?";
-
-	if (localtime_r(&when, &date) != NULL)
-		strftime(text, sizeof(text), "%b %e %H:%M:%S", &date);
-	fputs(text, stdout);
-}
 
 static void
 name_print(const struct msg_queue_suspension *one)

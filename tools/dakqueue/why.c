@@ -2,7 +2,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <sysexits.h>
-#include <time.h>
 
 #include "lib/base/json.h"
 #include "tools/dakqueue/dakqueue.h"
@@ -11,16 +10,6 @@
 #define TEXT_MOST 65536
 
 /* ---- words ---- */
-
-static void
-text_print(struct slice bytes)
-{
-	struct buf text = BUF(TEXT_MOST);
-
-	buf_append_printable(&text, bytes);
-	fputs(buf_text(&text), stdout);
-	buf_free(&text);
-}
 
 /* "2h 5m": the two largest units. */
 static void
@@ -41,18 +30,6 @@ span_print(int64_t seconds)
 		seconds -= count * units[i].seconds;
 		printed++;
 	}
-}
-
-static void
-time_print(int64_t when_us)
-{
-	time_t    when = (time_t)(when_us / SECOND_US);
-	struct tm date;
-	char      text[40] = "?";
-
-	if (localtime_r(&when, &date) != NULL)
-		strftime(text, sizeof(text), "%b %e %H:%M:%S", &date);
-	fputs(text, stdout);
 }
 
 /* ---- the message ---- */
