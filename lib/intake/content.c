@@ -330,7 +330,9 @@ move_piece(int fd, char *bytes, size_t length, off_t from, off_t to)
 
 		if (put < 0 && errno == EINTR)
 			continue;
-		if (put < 0)
+		if (put == 0)
+			errno = EIO;
+		if (put <= 0)
 			return false;
 		done += (size_t)put;
 	}
