@@ -66,6 +66,14 @@ take_message(struct daemon_core *core, struct ipc_frame *frame)
 	ipc_frame_close(frame);
 }
 
+/* Whichever of reading and writing meets the end of master first: without master, no work. */
+static void
+control_lost(struct daemon_core *core)
+{
+	core->control.is_broken = true;
+	control_begin_drain(core, DRAIN_ORPHAN_MS, false);
+}
+
 void
 control_read(struct daemon_core *core)
 {
@@ -77,10 +85,8 @@ control_read(struct daemon_core *core)
 	enum ipc_result result = ipc_fill(&core->control);
 	while (ipc_next(&core->control, &frame))
 		take_message(core, &frame);
-	if (result != IPC_OK || core->control.is_broken) {
-		core->control.is_broken = true;
-		control_begin_drain(core, DRAIN_ORPHAN_MS, false);
-	}
+	if (result != IPC_OK || core->control.is_broken)
+		control_lost(core);
 }
 
 void
@@ -91,6 +97,8 @@ control_tell_alive(struct daemon_core *core, int64_t now_ms)
 	int32_t                 busy = atomic_load(&core->busy);
 	char                    problem[200];
 
+	if (core->control.is_broken)
+		control_lost(core);
 	if (now_ms < core->next_alive_ms || core->control.is_broken)
 		return;
 	core->next_alive_ms = now_ms + ALIVE_INTERVAL_MS;
@@ -103,6 +111,8 @@ control_tell_alive(struct daemon_core *core, int64_t now_ms)
 	if (!ipc_has_output(&core->control))
 		(void)ipc_queue(&core->control, daemon_alive, &alive);
 	ipc_flush(&core->control);
+	if (core->control.is_broken)
+		control_lost(core);
 }
 
 void
@@ -115,7 +125,7 @@ control_wait(struct daemon_core *core, int64_t timeout_ms)
 	uint64_t      woken;
 	int64_t       until_alive = core->next_alive_ms - clock_monotonic_ms();
 
-	if (timeout_ms > until_alive)
+	if (timeout_ms > until_alive && !core->control.is_broken)
 		timeout_ms = until_alive;
 	if (timeout_ms < 0)
 		timeout_ms = 0;
