@@ -15,6 +15,7 @@
 #define EVENTS_MOST  256
 #define TICK_MS      1000
 #define FULL_TICK_MS 200 /* while there is no room */
+#define COMPLAIN_MS  1000
 #define INODES_LEAST 100
 
 void
@@ -22,6 +23,15 @@ clock_update(struct qmgr *qmgr)
 {
 	qmgr->now_ms = clock_monotonic_ms();
 	qmgr->now_us = clock_wall_us();
+}
+
+bool
+may_complain(struct qmgr *qmgr)
+{
+	if (qmgr->now_ms < qmgr->complain_after_ms)
+		return false;
+	qmgr->complain_after_ms = qmgr->now_ms + COMPLAIN_MS;
+	return true;
 }
 
 bool

@@ -280,6 +280,15 @@ message_result(const struct message *message, enum result_part part, struct buf 
 	return is_good;
 }
 
+bool
+message_has_changes(const struct message *message)
+{
+	for (uint32_t i = 0; i < message->count; i++)
+		if (message->recipients[i].is_changed)
+			return true;
+	return false;
+}
+
 void
 message_clear_changes(struct message *message)
 {

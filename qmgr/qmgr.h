@@ -6,11 +6,10 @@
  * these will list (clerk.c). They give each other tasks (handoff.h) and share nothing else but
  * the cards (cards.h).
  *
- * The walk of a message: intake.c takes it in -> journal -> resolve.c finds out where its
- * recipients go
- * -> lanes (schedule.c) -> agents.c gives jobs -> settle.c notes outcomes -> when a round is over,
- * rounds.c makes notices, defers or finishes it. store.c moves messages between journal, files and
- * memory; backlog.c remembers those that wait in files.
+ * The walk of a message: intake.c takes it in -> journal -> resolve.c finds out where its recipients
+ * go -> lanes (schedule.c) -> agents.c gives jobs -> settle.c notes outcomes -> when a round is over,
+ * rounds.c makes notices, defers or finishes it. store.c tells the journal, rest.c moves messages to
+ * files, fetch.c reads them back; backlog.c remembers those that wait in files.
  */
 #ifndef DAKIYA_QMGR_QMGR_H
 #define DAKIYA_QMGR_QMGR_H
@@ -231,6 +230,7 @@ enum result_part {
 	RESULT_NEWS,    /* is_news */
 };
 bool message_result(const struct message *message, enum result_part part, struct buf *out);
+bool message_has_changes(const struct message *message);
 void message_clear_changes(struct message *message);
 void message_clear_news(struct message *message);
 struct message *message_find(struct qmgr *qmgr, struct slice id);
@@ -320,7 +320,21 @@ void suspension_wait(struct qmgr *qmgr, struct message *message,
 /* "delivery temporarily suspended: ..." */
 void suspension_reason(const struct suspension *suspension, struct buf *text);
 
-/* ---- store.c ---- */
+/* ---- segments.c: which of them hold something live ---- */
+
+/* The message lies in that segment. */
+void segment_enter(struct qmgr *qmgr, struct message *message, uint64_t epoch);
+/* Lives in a file, but records of that segment still tell of it. */
+void segment_pin(struct qmgr *qmgr, struct message *message, uint64_t epoch);
+/* Harmless when it is in none. */
+void segment_leave(struct qmgr *qmgr, struct message *message);
+/* The same for what is no message: the newest segment's epoch, or a given one again. */
+uint64_t segment_hold(struct qmgr *qmgr);
+void     segment_let_go(struct qmgr *qmgr, uint64_t epoch);
+/* The journal goes on behind what the start found. */
+void segments_begin(struct qmgr *qmgr, uint64_t epoch);
+
+/* ---- store.c: what the journal is told of a message ---- */
 
 /* A journal record that nobody waits for: result so far, or done. */
 void store_result(struct qmgr *qmgr, struct message *message);
@@ -339,6 +353,12 @@ void store_barrier(struct qmgr *qmgr, struct barrier *barrier, bool with_journal
 /* Found in a file as well as in the journal, which forgets it: otherwise a later start, when the
  * file is done with, would deliver it again. */
 void store_supersede(struct qmgr *qmgr, struct message *message);
+/* done NULL: an error is logged, and the task freed. The task NULL: out of memory. */
+struct file_task *file_task_new(struct qmgr *qmgr, enum file_verb verb, const char *id,
+                                void (*done)(struct qmgr *, struct task *));
+
+/* ---- rest.c: from the journal to a file, and out of memory ---- */
+
 /* It rests in a file until next_attempt_us (or on hold) and leaves memory. */
 void store_rest(struct qmgr *qmgr, struct message *message, enum place place);
 /* It rests in its file until next_attempt_us, where nothing has changed. */
@@ -347,24 +367,11 @@ void store_put_back(struct qmgr *qmgr, struct message *message);
 void store_again(struct qmgr *qmgr, struct message *message);
 /* Moves what is live in the oldest segments to files when there are too many segments. */
 void store_evict(struct qmgr *qmgr);
-void segment_enter(struct qmgr *qmgr, struct message *message, uint64_t epoch);
-/* Lives in a file, but records of that segment still tell of it. */
-void segment_pin(struct qmgr *qmgr, struct message *message, uint64_t epoch);
-/* Harmless when it is in none. */
-void segment_leave(struct qmgr *qmgr, struct message *message);
-/* The same for what is no message: the newest segment's epoch, or a given one again. */
-uint64_t segment_hold(struct qmgr *qmgr);
-void     segment_let_go(struct qmgr *qmgr, uint64_t epoch);
-/* The journal goes on behind what the start found. */
-void segments_begin(struct qmgr *qmgr, uint64_t epoch);
-/* Reads a message that is due back into memory. */
-void store_fetch(struct qmgr *qmgr, struct waiting *waiting);
-/* Fetches what is due as far as there is room. */
+
+/* ---- fetch.c: back into memory ---- */
+
+/* Reads what is due, as far as there is room. */
 void store_fetch_due(struct qmgr *qmgr);
-/* Whether trouble that comes with every message may be logged now. */
-bool              may_complain(struct qmgr *qmgr);
-struct file_task *file_task_new(struct qmgr *qmgr, enum file_verb verb, const char *id,
-                                void (*done)(struct qmgr *, struct task *));
 
 /* ---- notes.c ---- */
 
@@ -490,5 +497,7 @@ void inbox_ready(struct qmgr *qmgr, struct source *source, uint32_t events);
 void drain_ready(struct qmgr *qmgr, struct source *source, uint32_t events);
 bool watch(struct qmgr *qmgr, struct source *source, uint32_t events, bool is_new);
 void clock_update(struct qmgr *qmgr);
+/* Whether trouble that comes with every message may be logged now. */
+bool may_complain(struct qmgr *qmgr);
 
 #endif

@@ -226,15 +226,6 @@ is_warning_due(const struct qmgr *qmgr, const struct message *message)
 	       retry_is_late(qmgr->parameters, message->envelope.arrival_us, qmgr->now_us);
 }
 
-static bool
-has_changes(const struct message *message)
-{
-	for (uint32_t i = 0; i < message->count; i++)
-		if (message->recipients[i].is_changed)
-			return true;
-	return false;
-}
-
 /* The longer it waits the rarer it is tried. */
 static void
 round_defer(struct qmgr *qmgr, struct message *message)
@@ -249,7 +240,7 @@ round_defer(struct qmgr *qmgr, struct message *message)
 			message->resume_us = when_us;
 	}
 	if (is_put_back && message->backing == BACKED_FILE && !message->wants_flush &&
-	    !message->is_unsaved && !has_changes(message)) {
+	    !message->is_unsaved && !message_has_changes(message)) {
 		message->next_attempt_us = message->resume_us;
 		message->is_round = false;
 		store_put_back(qmgr, message);
