@@ -96,7 +96,6 @@ store_fetch(struct qmgr *qmgr, struct waiting *waiting)
 	files_give(qmgr->files, file);
 }
 
-
 struct active_count
 active_count_now(const struct qmgr *qmgr)
 {

@@ -1,18 +1,15 @@
 /*
- * files.h - the file thread: everything in the queue that is a file of its own.
+ * files.h - the file threads: everything in the queue that is a file of its own (places.h).
  *
- * deferred/x/ID and hold/ID hold messages at rest, spool/ID large bodies, corrupt/ what was
- * damaged. The thread takes all tasks that wait, carries them out and syncs them together: files
- * first, then renames, then directories; only then are they given back.
+ * A thread takes all tasks that wait, carries them out and syncs them together: files first, then
+ * renames, then directories; only then are they given back. file_verbs.c holds the work itself.
  */
 #ifndef DAKIYA_QMGR_FILES_H
 #define DAKIYA_QMGR_FILES_H
 
-#include "lib/queue/id.h"
 #include "lib/queue/record.h"
 #include "qmgr/handoff.h"
-
-enum place { PLACE_DEFERRED, PLACE_HOLD };
+#include "qmgr/places.h"
 
 enum file_verb {
 	FILE_SPOOL,      /* creates spool/ID, gives fd */
@@ -60,10 +57,6 @@ struct files_config {
 	int             queue_fd; /* the queue directory */
 	struct handoff *inbox;    /* the scheduler's */
 };
-/* Makes the directories that are missing. */
-bool files_prepare(int queue_fd, struct error *error);
-/* Syncs those that hold messages. */
-bool          files_sync(int queue_fd, struct error *error);
 struct files *files_start(const struct files_config *config, struct error *error);
 /* The caller fills in what the verb needs; buf and bytes stay his. */
 void files_give(struct files *files, struct file_task *task);
@@ -71,11 +64,5 @@ void files_give(struct files *files, struct file_task *task);
 size_t files_pending(const struct files *files);
 /* Finishes what was given, ends the thread. */
 void files_stop(struct files **files);
-
-/* "deferred/A/ID", "hold/ID" */
-void queue_file_path(char path[64], enum place place, const char *id);
-/* Reads a file whole: malloc'ed bytes. */
-bool queue_file_read(int queue_fd, const char *path, char **bytes, size_t *length,
-                     struct error *error);
 
 #endif

@@ -222,7 +222,7 @@ notes_give(struct qmgr *qmgr, const struct notes *notes, struct error *error)
 		if (notes->all.items[i].type == RECORD_GONE)
 			has_removed |= gone_remove(qmgr, notes->all.items[i].payload);
 	/* Before their records may be written over. */
-	if (has_removed && !files_sync(qmgr->queue_fd, &unsynced))
+	if (has_removed && !places_sync(qmgr->queue_fd, &unsynced))
 		log_warning("removed queue files: %s", unsynced.text);
 	for (size_t i = 0; i < notes->all.count; i++)
 		if (notes->all.items[i].type == RECORD_RESULT)

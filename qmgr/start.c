@@ -85,7 +85,7 @@ directories_open(struct qmgr *qmgr, struct error *error)
 	qmgr->queue_fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (qmgr->queue_fd < 0)
 		return error_set_errno(error, "open the queue directory");
-	if (!files_prepare(qmgr->queue_fd, error))
+	if (!places_prepare(qmgr->queue_fd, error))
 		return false;
 	qmgr->state_fd = openat(qmgr->queue_fd, "state", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (qmgr->state_fd < 0)
