@@ -93,7 +93,7 @@ store_fetch(struct qmgr *qmgr, struct waiting *waiting)
 	file->place = waiting->is_on_hold ? PLACE_HOLD : PLACE_DEFERRED;
 	backlog_fetched(&qmgr->backlog, waiting);
 	qmgr->fetching++;
-	files_give(qmgr->files, file);
+	files_give(qmgr->loads, file);
 }
 
 struct active_count

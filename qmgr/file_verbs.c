@@ -145,15 +145,23 @@ do_update(struct directories *directories, struct file_task *task)
 	buf_free(&bytes);
 }
 
+/* Another thread may move it from one place to the other meanwhile: looking thrice finds it. */
 static void
 do_load(struct directories *directories, struct file_task *task)
 {
-	char path[PLACE_PATH_MOST];
+	const enum place places[] = { task->place, other_place(task->place), task->place };
+	char             path[PLACE_PATH_MOST];
 
-	queue_file_path(path, task->place, task->id);
-	if (!queue_file_read(directories->queue_fd, path, &task->bytes, &task->length,
-	                     &task->error) &&
-	    task->error.errno_value == 0)
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		task->error = ERROR_NONE;
+		queue_file_path(path, places[i], task->id);
+		if (queue_file_read(directories->queue_fd, path, &task->bytes, &task->length,
+		                    &task->error))
+			return;
+		if (task->error.errno_value != ENOENT)
+			break;
+	}
+	if (task->error.errno_value == 0)
 		task->error.errno_value = EIO;
 }
 
@@ -284,7 +292,7 @@ file_verb_sync(struct directories *directories, struct file_task *task)
 		return;
 	tmp_path(from, task->id);
 	queue_file_path(to, task->place, task->id);
-	if (fsync(task->work_fd) != 0) {
+	if (!task->is_synced && fsync(task->work_fd) != 0) {
 		task_fail(task, "sync the file of", task->id);
 		if (task->verb == FILE_STORE)
 			unlinkat(directories->queue_fd, from, 0);

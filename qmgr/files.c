@@ -9,6 +9,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
+#include "lib/mailbox/sync.h"
 
 #define HEAVY_MOST 256
 #define PART_MOST  1000
@@ -19,6 +20,8 @@ struct files {
 	struct handoff      requests;
 	pthread_t           thread;
 	atomic_size_t       pending;
+	atomic_bool         is_stopping;
+	struct mailbox_sync sync;
 	struct directories  directories; /* the thread's own, as what follows */
 	/* Removals that failed: what they left would be delivered again after a restart. */
 	struct task_list again;
@@ -98,16 +101,44 @@ ready_give(struct files *files, struct task_list *list)
 	handoff_give(files->config.inbox, &ready);
 }
 
-/* Writing begins for all, so that the first sync does not wait for its file alone. */
-static void
-syncs_begin(const struct task_list *list)
+static bool
+is_small_write(const struct file_task *task)
 {
-	for (const struct task *task = list->first; task != NULL; task = task->next) {
-		int fd = ((const struct file_task *)(const void *)task)->work_fd;
+	return task->work_fd >= 0 && task->verb != FILE_SPOOL_SYNC;
+}
 
-		if (fd >= 0 && list->first->next != NULL)
-			(void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE); /* fsync tells */
+/*
+ * Many small files at once, where that is as good; otherwise writing begins for all, so that the
+ * first sync does not wait for its file alone. The syncs of each tell of what failed.
+ */
+static void
+syncs_begin(struct files *files, struct task_list *list)
+{
+	size_t count = 0;
+
+	for (struct task *task = list->first; task != NULL; task = task->next)
+		count += is_small_write((struct file_task *)(void *)task);
+	bool is_synced = mailbox_sync_whole(&files->sync, files->config.queue_fd, count);
+	for (struct task *task = list->first; task != NULL; task = task->next) {
+		struct file_task *one = (struct file_task *)(void *)task;
+
+		one->is_synced = is_synced && is_small_write(one);
+		if (!one->is_synced && one->work_fd >= 0 && list->first->next != NULL)
+			(void)sync_file_range(one->work_fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 	}
+}
+
+/* Thousands may wait to be read when the system stops, which needs none of them. */
+static void
+task_begin(struct files *files, struct file_task *task)
+{
+	if (task->verb != FILE_LOAD || !atomic_load(&files->is_stopping)) {
+		file_verb_begin(&files->directories, task);
+		return;
+	}
+	error_set(&task->error, "given up: the mail system stops");
+	task->error.errno_value = ECANCELED;
+	task->work_fd = -1;
 }
 
 /* In the order given, so that two tasks for one file do not overtake each other. */
@@ -119,9 +150,9 @@ files_work(struct files *files, struct task_list *list)
 	struct error     error = ERROR_NONE;
 
 	for (task = list->first; task != NULL; task = task->next)
-		file_verb_begin(&files->directories, (struct file_task *)(void *)task);
+		task_begin(files, (struct file_task *)(void *)task);
 	ready_give(files, list);
-	syncs_begin(list);
+	syncs_begin(files, list);
 	for (task = list->first; task != NULL; task = task->next)
 		file_verb_sync(&files->directories, (struct file_task *)(void *)task);
 	bool is_synced = directories_sync(files, files->directories.has_gained, &error);
@@ -152,7 +183,7 @@ files_work(struct files *files, struct task_list *list)
 static bool
 is_heavy(const struct file_task *task)
 {
-	return task->verb == FILE_STORE || task->verb == FILE_UPDATE ||
+	return task->verb == FILE_STORE || task->verb == FILE_UPDATE || task->verb == FILE_EXPIRE ||
 	       task->verb == FILE_SPOOL_SYNC || task->verb == FILE_LOAD;
 }
 
@@ -220,6 +251,7 @@ files_start(const struct files_config *config, struct error *error)
 	}
 	files->config = *config;
 	files->directories.queue_fd = config->queue_fd;
+	mailbox_sync_init(&files->sync, config->queue_fd);
 	task_list_init(&files->again);
 	handoff_init(&files->requests, false, NULL);
 	int why = thread_start(&files->thread, files_run, files);
@@ -253,6 +285,7 @@ files_stop(struct files **files)
 
 	if (gone == NULL)
 		return;
+	atomic_store(&gone->is_stopping, true);
 	handoff_close(&gone->requests);
 	pthread_join(gone->thread, NULL);
 	handoff_destroy(&gone->requests);

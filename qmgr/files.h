@@ -17,7 +17,7 @@ enum file_verb {
 	FILE_SPOOL_REMOVE,
 	FILE_STORE,   /* a new file with message and result, durable; mtime */
 	FILE_UPDATE,  /* appends result at valid_bytes (nothing when empty); mtime */
-	FILE_LOAD,    /* gives bytes, valid_bytes */
+	FILE_LOAD,    /* gives bytes; looks in the other place, too, where a MOVE may be due */
 	FILE_REMOVE,  /* with its spool file */
 	FILE_MOVE,    /* from `place` to the other one; mtime */
 	FILE_CORRUPT, /* from `place` to corrupt/ */
@@ -48,8 +48,10 @@ struct file_task {
 	char        *bytes; /* LOAD: malloc'ed; the caller frees it */
 	size_t       length;
 
-	int  work_fd;   /* the thread's own */
-	bool is_second; /* a removal that failed before; the thread's own */
+	/* the thread's own */
+	int  work_fd;
+	bool is_synced; /* what was written to it */
+	bool is_second; /* a removal that failed before */
 };
 
 struct files;
@@ -62,7 +64,7 @@ struct files *files_start(const struct files_config *config, struct error *error
 void files_give(struct files *files, struct file_task *task);
 /* Tasks that are not carried out yet; from any thread. */
 size_t files_pending(const struct files *files);
-/* Finishes what was given, ends the thread. */
+/* Finishes what was given, but for loads, which are given up; ends the thread. */
 void files_stop(struct files **files);
 
 #endif

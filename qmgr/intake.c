@@ -214,7 +214,7 @@ commit_spooled(struct qmgr *qmgr, struct intake_link *link, struct message *mess
 	hash_remove(&qmgr->spools, slice_from(message->id));
 	free(spool);
 	file->context = message;
-	files_give(qmgr->files, file);
+	files_give(qmgr->bodies, file);
 	return true;
 }
 
@@ -376,7 +376,7 @@ take_spool(struct qmgr *qmgr, struct intake_link *link, struct ipc_frame *frame)
 	}
 	file->context = link;
 	link->pending++;
-	files_give(qmgr->files, file);
+	files_give(qmgr->bodies, file);
 	return true;
 }
 

@@ -1,15 +1,15 @@
 /*
  * qmgr.h - the queue manager's state: all of it belongs to the scheduler's thread, no locks.
  *
- * Threads: the scheduler (epoll loop, loop.c), the syncer (journal.c), the file thread (files.c),
+ * Threads: the scheduler (epoll loop, loop.c), the syncer (journal.c), three for files (files.c),
  * resolvers (resolve.c), those that talk to administrators (control.c), and one that prepares what
  * these will list (clerk.c). They give each other tasks (handoff.h) and share nothing else but
  * the cards (cards.h).
  *
- * The walk of a message: intake.c takes it in -> journal -> resolve.c finds out where its recipients
- * go -> lanes (schedule.c) -> agents.c gives jobs -> settle.c notes outcomes -> when a round is over,
- * rounds.c makes notices, defers or finishes it. store.c tells the journal, rest.c moves messages to
- * files, fetch.c reads them back; backlog.c remembers those that wait in files.
+ * The walk of a message: intake.c takes it in -> journal -> resolve.c finds out where its
+ * recipients go -> lanes (schedule.c) -> agents.c gives jobs -> settle.c notes outcomes -> when a
+ * round is over, rounds.c makes notices, defers or finishes it. store.c tells the journal, rest.c
+ * moves messages to files, fetch.c reads them back; backlog.c remembers those that wait in files.
  */
 #ifndef DAKIYA_QMGR_QMGR_H
 #define DAKIYA_QMGR_QMGR_H
@@ -53,10 +53,12 @@ struct qmgr {
 	int                      spare_fd;       /* see accept_refuse */
 	int64_t                  now_ms, now_us; /* of this turn of the loop */
 
-	struct handoff    inbox;
-	struct source     inbox_source;
-	struct journal   *journal;
-	struct files     *files;
+	struct handoff  inbox;
+	struct source   inbox_source;
+	struct journal *journal;
+	struct files   *files;  /* what changes queue files, in the order given */
+	struct files   *loads;  /* FILE_LOAD: reading is not to wait for these, nor they for it */
+	struct files   *bodies; /* of mail that comes in: clients wait for FILE_SPOOL and its kin */
 	struct resolvers *resolvers;
 	struct control   *control;
 	struct router    *router;
@@ -109,6 +111,7 @@ struct qmgr {
 	int64_t       complain_after_ms; /* the same trouble is logged once a second */
 	size_t        jobs;              /* under way */
 	pthread_t     scan_thread;
+	atomic_bool   is_scan_given_up; /* tells the thread */
 	struct source drain_source;
 };
 
@@ -481,7 +484,8 @@ bool qmgr_open(struct qmgr *qmgr, struct error *error);
 void qmgr_close(struct qmgr *qmgr);
 /* Gives the deferred and held messages to the backlog while mail flows. */
 bool scan_start(struct qmgr *qmgr, struct error *error);
-void scan_wait(struct qmgr *qmgr);
+/* It is given up where it is. */
+void scan_stop(struct qmgr *qmgr);
 /* An instance number for an intake channel; false when none can be reserved. */
 bool instance_take(struct qmgr *qmgr, uint64_t *instance, struct error *error);
 

@@ -77,6 +77,13 @@ struct scan {
 	bool              has_failed;
 };
 
+/* Who stops the mail system, or starts the next qmgr, waits for no scan. */
+static bool
+is_leaving(const struct scan *scan)
+{
+	return atomic_load(&scan->qmgr->is_scan_given_up);
+}
+
 static void
 batch_send(struct scan *scan, bool is_last)
 {
@@ -127,7 +134,7 @@ directory_scan(struct scan *scan, const char *path, bool is_on_hold)
 			close(fd);
 		return;
 	}
-	while (errno = 0, (entry = readdir(directory)) != NULL)
+	while (errno = 0, !is_leaving(scan) && (entry = readdir(directory)) != NULL)
 		entry_add(scan, dirfd(directory), entry->d_name, is_on_hold);
 	scan->has_failed |= errno != 0;
 	closedir(directory);
@@ -147,7 +154,7 @@ scan_run(void *argument)
 	}
 	directory_scan(&scan, "hold", true);
 	/* The last one has to come. */
-	while ((scan.batch = calloc(1, sizeof(*scan.batch))) == NULL)
+	while ((scan.batch = calloc(1, sizeof(*scan.batch))) == NULL && !is_leaving(&scan))
 		nanosleep(&pause, NULL);
 	batch_send(&scan, true);
 	return NULL;
@@ -167,12 +174,20 @@ scan_start(struct qmgr *qmgr, struct error *error)
 	return true;
 }
 
-void
+/* Its last word has come. */
+static void
 scan_wait(struct qmgr *qmgr)
 {
 	if (qmgr->is_scanning)
 		pthread_join(qmgr->scan_thread, NULL);
 	qmgr->is_scanning = false;
+}
+
+void
+scan_stop(struct qmgr *qmgr)
+{
+	atomic_store(&qmgr->is_scan_given_up, true);
+	scan_wait(qmgr);
 }
 
 void

@@ -134,9 +134,13 @@ threads_start(struct qmgr *qmgr, struct error *error)
 {
 	struct files_config config = { .queue_fd = qmgr->queue_fd, .inbox = &qmgr->inbox };
 
-	qmgr->files = files_start(&config, error);
-	if (qmgr->files == NULL)
-		return false;
+	struct files **threads[] = { &qmgr->files, &qmgr->loads, &qmgr->bodies };
+
+	for (size_t i = 0; i < sizeof(threads) / sizeof(threads[0]); i++) {
+		*threads[i] = files_start(&config, error);
+		if (*threads[i] == NULL)
+			return false;
+	}
 	qmgr->resolvers =
 		resolvers_start(qmgr, (size_t)qmgr->parameters->qmgr_resolver_threads, error);
 	return qmgr->resolvers != NULL;
@@ -224,9 +228,11 @@ qmgr_close(struct qmgr *qmgr)
 {
 	links_close(qmgr);
 	control_stop(&qmgr->control);
-	scan_wait(qmgr);
+	scan_stop(qmgr);
 	resolvers_stop(&qmgr->resolvers);
 	journal_give(qmgr->journal, &qmgr->to_journal);
+	files_stop(&qmgr->loads);
+	files_stop(&qmgr->bodies);
 	files_stop(&qmgr->files);
 	journal_stop(&qmgr->journal);
 	recent_free(&qmgr->recent);

@@ -48,7 +48,7 @@ store_forget_spool(struct qmgr *qmgr, const char *id)
 	char              path[64];
 
 	if (file != NULL) {
-		files_give(qmgr->files, file);
+		files_give(qmgr->bodies, file);
 		return;
 	}
 	/* No memory for the file thread: here, then. What fails the next start removes. */

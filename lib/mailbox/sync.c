@@ -39,6 +39,13 @@ mailbox_sync_init(struct mailbox_sync *sync, int directory)
 }
 
 static bool
+is_worth_syncfs(struct mailbox_sync *sync, size_t count)
+{
+	return count >= SYNCFS_LEAST && sync->may_syncfs &&
+	       clock_monotonic_ms() >= atomic_load(&sync->slow_until_ms);
+}
+
+static bool
 sync_whole(struct mailbox_sync *sync, int fd, struct error *error)
 {
 	int64_t begin_ms = clock_monotonic_ms();
@@ -72,8 +79,15 @@ bool
 mailbox_sync_all(struct mailbox_sync *sync, const int *fds, size_t count, bool is_same_device,
                  struct error *error)
 {
-	if (count >= SYNCFS_LEAST && is_same_device && sync->may_syncfs &&
-	    clock_monotonic_ms() >= atomic_load(&sync->slow_until_ms))
+	if (is_same_device && is_worth_syncfs(sync, count))
 		return sync_whole(sync, fds[0], error);
 	return sync_each(fds, count, error);
+}
+
+bool
+mailbox_sync_whole(struct mailbox_sync *sync, int fd, size_t count)
+{
+	struct error error;
+
+	return is_worth_syncfs(sync, count) && sync_whole(sync, fd, &error);
 }

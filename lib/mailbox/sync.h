@@ -33,4 +33,10 @@ void mailbox_sync_init(struct mailbox_sync *sync, int directory);
 bool mailbox_sync_all(struct mailbox_sync *sync, const int *fds, size_t count, bool is_same_device,
                       struct error *error);
 
+/*
+ * One call for the whole file system, which fd lies on: true when that made everything durable.
+ * False when it is not worth it for count files, not good there, or failed: each is to be synced.
+ */
+bool mailbox_sync_whole(struct mailbox_sync *sync, int fd, size_t count);
+
 #endif
