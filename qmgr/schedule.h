@@ -4,7 +4,8 @@
  * Pure state over times that are passed in, so that tests run it on a simulated clock. A lane is
  * one message's recipients at one destination. A destination gives its lanes turns (one job
  * each), those of fresh mail first, so that a long list or a backlog holds up nobody. A transport
- * gives its destinations turns, likewise. Which agent takes a job is decided in agents.c.
+ * gives its destinations turns, likewise (turns.c). Which agent takes a job is decided in agents.c;
+ * what became of it teaches whether the destination answers (answers.c).
  *
  * Probes: jobs at a destination that has not answered yet. Each may take as long as a connection
  * takes to time out, and there may be more such destinations than agents, so
@@ -135,6 +136,9 @@ struct destination *schedule_destination(struct transport *transport, struct sli
 /* Releases it when nothing refers to it and it has nothing to remember. */
 void destination_rest(struct destination *destination);
 
+/* Nobody has answered there yet: a job is a probe. */
+bool destination_is_unproven(const struct destination *destination);
+
 /* Puts a lane with waiting recipients in its destination's line; at the front when its job came
  * back undone. */
 void lane_enter(struct lane *lane);
@@ -149,6 +153,8 @@ struct destination *transport_next(struct transport *transport);
 /* The lane whose turn it is; NULL when none waits. It goes to the end of its line. */
 struct lane *destination_next_lane(struct destination *destination);
 
+/* Counts its lanes among those of suspects, or no more. */
+void destination_set_suspect(struct destination *destination, bool is_suspect);
 /* Its last attempt, in an earlier life of this process or its entry here, failed. */
 void destination_suspect(struct destination *destination, int64_t now_ms);
 /* Enough mail for such destinations is in memory, some of it for this one: half of what the active

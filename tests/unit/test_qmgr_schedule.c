@@ -1,5 +1,6 @@
 /* test_qmgr_schedule.c - whose turn it is, on a simulated clock. */
-/* links: qmgr/schedule.c qmgr/settings.c qmgr/feedback.c qmgr/backlog.c qmgr/retry.c */
+/* links: qmgr/schedule.c qmgr/turns.c qmgr/answers.c qmgr/settings.c qmgr/feedback.c */
+/* links: qmgr/backlog.c qmgr/retry.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
