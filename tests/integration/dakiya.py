@@ -259,12 +259,18 @@ bounce unix - - n - 2 bounce
         return found
 
     def kill(self):
-        """kill -9 of everything of this host."""
-        pids = [pid for group in self.processes().values() for pid in group]
-        for pid in [self.master_pid(), *pids]:
-            if pid:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        """kill -9 of everything of this host, master last: it starts nobody meanwhile, and when it
+        died before them the kernel would continue (SIGCONT) daemons that a test has stopped."""
+        def send(pid, number):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+        master = self.master_pid()
+        if master:
+            send(master, signal.SIGSTOP)
+            for pid in [pid for group in self.processes().values() for pid in group]:
+                send(pid, signal.SIGKILL)
+            send(master, signal.SIGKILL)
         self.is_running = False
 
     def __enter__(self):
