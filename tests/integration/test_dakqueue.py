@@ -570,3 +570,38 @@ def test_what_lies_in_the_journal_is_held_and_expired_there(queue):
     queue.tool("dakqueue", "release", held)
     dakiya.wait_for("it to be tried", lambda: (entry(queue, held) or {}).get("attempts") == 1)
     assert len(queue.messages("alice")) == before + 5
+
+
+LOST = """set -e
+mount -t tmpfs none "$1" && cp -a "$2/." "$1/" && mkdir "$1/lost+found"
+mv "$1"/deferred/?/"$3" "$1/lost+found/#77"
+cp "$1/lost+found/#77" "$1/lost+found/#78" && chown 65534 "$1/lost+found/#78"
+echo "DkR1 no more than that" > "$1/lost+found/#79"
+ln -s "#77" "$1/lost+found/#80"
+"$4" -c "$5" check || true
+mv "$1/lost+found/#77" "$1/deferred/$6/$3"
+"$4" -c "$5" check"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+def test_a_queue_file_in_lost_and_found_is_told(queue, tmp_path):
+    """As e2fsck leaves them there; what others own, is damaged or a link is not named."""
+    queue_id = defer(queue, "a@one.test")
+    letter = next(queue.queue.glob(f"deferred/?/{queue_id}")).parent.name
+    queue.stop()
+    try:
+        subprocess.run(["cp", "-a", f"{queue.queue}/.", tmp_path / "copy"], check=True)
+        result = subprocess.run(
+            ["unshare", "-m", "sh", "-c", LOST, "sh", queue.queue, tmp_path / "copy", queue_id,
+             dakiya.BUILD / "bin/dakiya", queue.config, letter],
+            capture_output=True, text=True, timeout=60, check=False)
+        if "unshare failed" in result.stderr or "permission denied" in result.stderr:
+            pytest.skip("no mount namespaces here")
+        assert result.returncode == 0, result.stderr
+        told = [line for line in result.stderr.splitlines() if "lost its name" in line]
+        assert len(told) == 1 and "lost+found" in told[0], result.stderr  # and not when it is back
+        assert f"#77 is the queue file of {queue_id}," in told[0]
+        assert (f"mv '{queue.queue}/lost+found/#77' '{queue.queue}/deferred/{letter}/{queue_id}'"
+                in told[0])
+    finally:
+        queue.start()

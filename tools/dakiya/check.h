@@ -57,6 +57,9 @@ void check_content(const struct configuration *configuration, struct report *rep
 /* C1: domains of two classes, also in tables (check_domains.c). */
 void check_domains(const struct configuration *configuration, struct report *report);
 
+/* Queue files in lost+found (check_lost.c). */
+void check_lost(const struct configuration *configuration, struct report *report);
+
 /* C3: the open-relay test of one smtpd service, with the tables read (check_strangers.c). */
 enum relay_verdict check_strangers(const struct configuration *configuration,
                                    const struct service *service, struct buf *how);

@@ -1,6 +1,7 @@
 /*
- * health.c - what `dakiya check` sees beyond main.cf and master.cf: certificates, and whether
- * somebody reads mail for postmaster. Asks the libraries that the daemons ask.
+ * health.c - what `dakiya check` sees beyond main.cf and master.cf: certificates, whether somebody
+ * reads mail for postmaster, and what a repair of the file system took from the queue. Asks the
+ * libraries that the daemons ask.
  */
 #include "tools/dakiya/check.h"
 
@@ -141,4 +142,5 @@ tool_check_health(const struct configuration *configuration, struct report *repo
 {
 	check_certificates(configuration, report);
 	check_postmaster(configuration, report);
+	check_lost(configuration, report);
 }
