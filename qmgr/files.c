@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
@@ -28,12 +29,38 @@ struct files {
 	int64_t          again_ms;
 };
 
+static size_t
+changed_count(const bool changed[DIRECTORY_COUNT])
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < DIRECTORY_COUNT; i++)
+		count += changed[i];
+	return count;
+}
+
+/*
+ * Whether the whole file system may be synced at once. Not while a name is to be safe in one
+ * directory before it is gone from another: without a journal they are written in any order.
+ */
+static bool
+may_sync_whole(const struct files *files)
+{
+	return changed_count(files->directories.has_lost) == 0;
+}
+
 /* What failed is tried again with the next tasks. */
 static bool
 directories_sync(struct files *files, bool changed[DIRECTORY_COUNT], struct error *error)
 {
-	bool is_good = true;
+	bool   is_good = true;
+	size_t count = changed_count(changed);
 
+	if ((may_sync_whole(files) || changed == files->directories.has_lost) &&
+	    mailbox_sync_whole(&files->sync, files->config.queue_fd, count)) {
+		memset(changed, 0, DIRECTORY_COUNT * sizeof(changed[0]));
+		return true;
+	}
 	for (size_t i = 0; i < DIRECTORY_COUNT; i++) {
 		if (!changed[i])
 			continue;
@@ -118,7 +145,8 @@ syncs_begin(struct files *files, struct task_list *list)
 
 	for (struct task *task = list->first; task != NULL; task = task->next)
 		count += is_small_write((struct file_task *)(void *)task);
-	bool is_synced = mailbox_sync_whole(&files->sync, files->config.queue_fd, count);
+	bool is_synced = may_sync_whole(files) &&
+	                 mailbox_sync_whole(&files->sync, files->config.queue_fd, count);
 	for (struct task *task = list->first; task != NULL; task = task->next) {
 		struct file_task *one = (struct file_task *)(void *)task;
 
