@@ -161,7 +161,7 @@ room_destroy(struct room **pointer)
 	auth_client_destroy(&room->auth);
 	auth_turns_destroy(&room->turns);
 	router_destroy(&room->intake.router);
-	checks_destroy(&room->intake.checks);
+	rules_close(&room->intake.checks);
 	intake_client_destroy(&room->intake.queue);
 	tls_server_destroy(&room->tls);
 	milter_list_destroy(&room->milters);

@@ -15,85 +15,31 @@
 
 /* ---- the tables ---- */
 
-struct checks {
-	struct table_list *lists[CHECK_COUNT];
-	bool               are_on;
-};
-
-static const struct {
-	const char *name;
-	size_t      offset;
-	const char *what; /* in the log */
-} class_rows[CHECK_COUNT] = {
-	[CHECK_HEADER] = { "header_checks", offsetof(struct parameters, header_checks), "header" },
-	[CHECK_MIME] = { "mime_header_checks", offsetof(struct parameters, mime_header_checks),
-	                 "header" },
-	[CHECK_NESTED] = { "nested_header_checks",
-	                   offsetof(struct parameters, nested_header_checks), "header" },
-	[CHECK_BODY] = { "body_checks", offsetof(struct parameters, body_checks), "body" },
-	[CHECK_MILTER] = { "milter_header_checks",
-	                   offsetof(struct parameters, milter_header_checks), "milter-header" },
-};
-
-struct checks *
+struct rules *
 checks_create(const struct snapshot *snapshot, struct error *error)
 {
-	const struct parameters *parameters = snapshot_parameters(snapshot);
-	struct checks           *checks = calloc(1, sizeof(*checks));
+	static const struct rules_source none[CHECK_COUNT];
+	const struct parameters         *parameters = snapshot_parameters(snapshot);
+	const struct rules_source        sources[CHECK_COUNT] = {
+		       [CHECK_HEADER] = { "header_checks", parameters->header_checks },
+		       [CHECK_MIME] = { "mime_header_checks", parameters->mime_header_checks },
+		       [CHECK_NESTED] = { "nested_header_checks", parameters->nested_header_checks },
+		       [CHECK_BODY] = { "body_checks", parameters->body_checks },
+		       [CHECK_MILTER] = { "milter_header_checks", parameters->milter_header_checks },
+	};
 	bool is_off = slice_list_has(slice_from(parameters->receive_override_options),
 	                             SLICE("no_header_body_checks"));
 
-	if (checks == NULL) {
-		error_set(error, "out of memory");
-		return NULL;
-	}
-	for (size_t i = 0; i < CHECK_COUNT && !is_off; i++) {
-		const char *specs;
-
-		memcpy(&specs, (const char *)parameters + class_rows[i].offset, sizeof(specs));
-		checks->lists[i] = table_list_open(specs, error);
-		if (checks->lists[i] == NULL) {
-			error_prefix(error, "%s", class_rows[i].name);
-			checks_destroy(&checks);
-			return NULL;
-		}
-		checks->are_on |= !table_list_is_empty(checks->lists[i]);
-	}
-	return checks;
-}
-
-void
-checks_destroy(struct checks **checks)
-{
-	struct checks *gone = *checks;
-
-	if (gone == NULL)
-		return;
-	for (size_t i = 0; i < CHECK_COUNT; i++)
-		table_list_close(&gone->lists[i]);
-	free(gone);
-	*checks = NULL;
+	return rules_open(is_off ? none : sources, error);
 }
 
 bool
 checks_are_on(const struct intake *intake, enum check_class class)
 {
-	const struct checks *checks = intake->context->checks;
-
-	if (checks == NULL || !checks->are_on || intake->skips_checks)
-		return false;
-	return class == CHECK_COUNT || !table_list_is_empty(checks->lists[class]);
+	return !intake->skips_checks && rules_have(intake->context->checks, class);
 }
 
 /* ---- one match ---- */
-
-struct match {
-	struct intake *intake;
-	enum check_class class;
-	struct slice text;     /* the field or line */
-	struct slice argument; /* of the action */
-	struct buf  *out;
-};
 
 static void
 append_origin(struct buf *line, const struct msg_envelope *envelope)
@@ -110,13 +56,13 @@ append_origin(struct buf *line, const struct msg_envelope *envelope)
 
 /* "ID: warning: header Subject: x from h[a]; from=<s> to=<r> proto=ESMTP helo=<h>: text". */
 static void
-log_match(const struct match *match, const char *action, struct slice text)
+log_match(const struct rule_match *match, const char *action, struct slice text)
 {
-	const struct intake       *intake = match->intake;
+	const struct intake       *intake = match->context;
 	const struct msg_envelope *envelope = &intake->envelope;
 	struct buf                 line = BUF(8192);
 
-	buf_append_format(&line, "%s: %s: %s ", intake->id, action, class_rows[match->class].what);
+	buf_append_format(&line, "%s: %s: %s ", intake->id, action, rules_class_word(match->class));
 	buf_append_printable(&line, slice_first(match->text, LOGGED_MOST));
 	buf_append_text(&line, " from ");
 	append_origin(&line, envelope);
@@ -145,21 +91,27 @@ log_match(const struct match *match, const char *action, struct slice text)
 	buf_free(&line);
 }
 
-/* An action that cannot be carried out is a mistake in the table: mail must not pass by it. */
-static enum check_fate
-is_mistaken(struct match *match, const char *why)
+static void
+fail_match(const struct rule_match *match, enum rule_failure failure, const struct error *error)
 {
 	static const struct enhanced_status configuration = { 4, 3, 5 };
+	struct intake                      *intake = match->context;
 
-	log_warning("%s: %s: %s", match->intake->id, class_rows[match->class].name, why);
-	intake_fail(match->intake, 451, configuration, "Server configuration error");
-	return CHECK_FAILED;
+	switch (failure) {
+	case RULE_MISTAKEN:
+		log_warning("%s: %s", intake->id, error->text);
+		intake_fail(intake, 451, configuration, "Server configuration error");
+		return;
+	case RULE_LOOKUP: intake_fail_lookup(intake, error); return;
+	case RULE_NO_MEMORY: intake_fail_error(intake, INTAKE_TRY_LATER, error); return;
+	}
 }
 
 static bool
-keep_argument(struct match *match, struct slice *kept)
+keep_argument(const struct rule_match *match, struct slice *kept)
 {
-	struct slice copy = arena_copy(&match->intake->arena, match->argument);
+	struct intake *intake = match->context;
+	struct slice   copy = arena_copy(&intake->arena, match->argument);
 
 	if (copy.data == NULL)
 		return false;
@@ -170,22 +122,16 @@ keep_argument(struct match *match, struct slice *kept)
 /* ---- actions ---- */
 
 static enum check_fate
-act_nothing(struct match *match)
+act_reject(struct rule_match *match)
 {
-	(void)match;
-	return CHECK_KEPT;
-}
-
-static enum check_fate
-act_reject(struct match *match)
-{
+	struct intake         *intake = match->context;
 	struct enhanced_status status;
 	struct slice           text;
 	size_t                 length;
 	struct buf             whole = BUF(VALUE_MOST + 100);
 
 	if (!keep_argument(match, &text))
-		return is_mistaken(match, "out of memory");
+		return rules_fail(match, RULE_NO_MEMORY, "out of memory");
 	if (enhanced_status_parse(text, &status, &length) && status.class != 2)
 		text = slice_trim(slice_from_offset(text, length));
 	else
@@ -197,230 +143,155 @@ act_reject(struct match *match)
 	buf_append(&whole, text);
 	log_match(match, "reject", buf_slice(&whole));
 	buf_free(&whole);
-	if (match->intake->failure.code == 0)
-		match->intake->failure =
+	if (intake->failure.code == 0)
+		intake->failure =
 			(struct smtp_reply){ status.class == 4 ? 451 : 550, status, text };
-	match->intake->is_told = true;
+	intake->is_told = true;
 	return CHECK_FAILED;
 }
 
 static enum check_fate
-act_discard(struct match *match)
+act_discard(struct rule_match *match)
 {
+	struct intake *intake = match->context;
+
 	log_match(match, "discard", match->argument);
-	match->intake->is_discarded = match->intake->skips_checks = true;
+	intake->is_discarded = intake->skips_checks = true;
 	return CHECK_KEPT;
 }
 
 static enum check_fate
-act_hold(struct match *match)
+act_hold(struct rule_match *match)
 {
-	if ((match->intake->envelope.flags & ENVELOPE_HOLD) == 0)
+	struct intake *intake = match->context;
+
+	if ((intake->envelope.flags & ENVELOPE_HOLD) == 0)
 		log_match(match, "hold", match->argument);
-	match->intake->envelope.flags |= ENVELOPE_HOLD;
+	intake->envelope.flags |= ENVELOPE_HOLD;
 	return CHECK_KEPT;
 }
 
 static enum check_fate
-act_filter(struct match *match)
+act_filter(struct rule_match *match)
 {
-	size_t colon = slice_find_byte(match->argument, ':');
+	struct intake *intake = match->context;
+	size_t         colon = slice_find_byte(match->argument, ':');
 
 	if (colon == SLICE_NOT_FOUND || colon == 0)
-		return is_mistaken(match, "FILTER needs transport:destination");
+		return rules_fail(match, RULE_MISTAKEN, "FILTER needs transport:destination");
 	log_match(match, "filter", match->argument);
-	if (!keep_argument(match, &match->intake->envelope.filter))
-		return is_mistaken(match, "out of memory");
+	if (!keep_argument(match, &intake->envelope.filter))
+		return rules_fail(match, RULE_NO_MEMORY, "out of memory");
 	return CHECK_KEPT;
 }
 
 static enum check_fate
-act_redirect(struct match *match)
+act_redirect(struct rule_match *match)
 {
+	struct intake *intake = match->context;
+
 	if (!slice_contains_byte(match->argument, '@'))
-		return is_mistaken(match, "REDIRECT needs an address with a domain");
+		return rules_fail(match, RULE_MISTAKEN, "REDIRECT needs an address with a domain");
 	log_match(match, "redirect", match->argument);
-	if (!keep_argument(match, &match->intake->redirect))
-		return is_mistaken(match, "out of memory");
+	if (!keep_argument(match, &intake->redirect))
+		return rules_fail(match, RULE_NO_MEMORY, "out of memory");
 	return CHECK_KEPT;
 }
 
 static enum check_fate
-act_bcc(struct match *match)
+act_bcc(struct rule_match *match)
 {
-	struct slice copy = SLICE_EMPTY;
+	struct intake *intake = match->context;
+	struct slice   copy = SLICE_EMPTY;
 
 	if (!slice_contains_byte(match->argument, '@'))
-		return is_mistaken(match, "BCC needs an address with a domain");
+		return rules_fail(match, RULE_MISTAKEN, "BCC needs an address with a domain");
 	log_match(match, "bcc", match->argument);
-	if (!keep_argument(match, &copy) || !ARRAY_PUSH(&match->intake->copies, copy))
-		return is_mistaken(match, "out of memory");
-	return CHECK_KEPT;
-}
-
-/* Whether the argument can stand where the match stands. */
-static bool
-is_good_text(const struct match *match)
-{
-	struct slice        block = match->argument;
-	struct header_field field;
-
-	for (size_t i = 0; i < block.length; i++)
-		if (ascii_is_control(block.data[i]) && block.data[i] != '\t')
-			return false;
-	if (match->class == CHECK_BODY)
-		return block.length > 0;
-	return header_next(&block, &field);
-}
-
-static enum check_fate
-act_prepend(struct match *match)
-{
-	if (!is_good_text(match))
-		return is_mistaken(match, "PREPEND needs text, in a header a field");
-	log_match(match, "prepend", match->argument);
-	buf_append(match->out, match->argument);
-	buf_append_text(match->out, "\r\n");
+	if (!keep_argument(match, &copy) || !ARRAY_PUSH(&intake->copies, copy))
+		return rules_fail(match, RULE_NO_MEMORY, "out of memory");
 	return CHECK_KEPT;
 }
 
 static enum check_fate
-act_replace(struct match *match)
+act_pass(struct rule_match *match)
 {
-	if (!is_good_text(match))
-		return is_mistaken(match, "REPLACE needs text, in a header a field");
-	log_match(match, "replace", match->argument);
-	buf_append(match->out, match->argument);
-	buf_append_text(match->out, "\r\n");
-	return CHECK_REPLACED;
-}
+	struct intake *intake = match->context;
 
-static enum check_fate
-act_ignore(struct match *match)
-{
-	(void)match;
-	return CHECK_REPLACED;
-}
-
-static enum check_fate
-act_strip(struct match *match)
-{
-	log_match(match, "strip", match->argument);
-	return CHECK_REPLACED;
-}
-
-static enum check_fate
-act_info(struct match *match)
-{
-	log_match(match, "info", match->argument);
-	return CHECK_KEPT;
-}
-
-static enum check_fate
-act_warn(struct match *match)
-{
-	log_match(match, "warning", match->argument);
-	return CHECK_KEPT;
-}
-
-static enum check_fate
-act_pass(struct match *match)
-{
 	log_match(match, "pass", match->argument);
-	match->intake->skips_checks = true;
+	intake->skips_checks = true;
 	return CHECK_KEPT;
 }
 
-static const struct {
-	struct slice word;
-	enum check_fate (*act)(struct match *match);
-} actions[] = {
-	{ SLICE("BCC"), act_bcc },           { SLICE("DISCARD"), act_discard },
-	{ SLICE("DUNNO"), act_nothing },     { SLICE("FILTER"), act_filter },
-	{ SLICE("HOLD"), act_hold },         { SLICE("IGNORE"), act_ignore },
-	{ SLICE("INFO"), act_info },         { SLICE("OK"), act_nothing },
-	{ SLICE("PASS"), act_pass },         { SLICE("PREPEND"), act_prepend },
-	{ SLICE("REDIRECT"), act_redirect }, { SLICE("REJECT"), act_reject },
-	{ SLICE("REPLACE"), act_replace },   { SLICE("STRIP"), act_strip },
-	{ SLICE("WARN"), act_warn },
+static const struct rule_action actions[] = {
+	{ SLICE("BCC"), act_bcc },       { SLICE("DISCARD"), act_discard },
+	{ SLICE("FILTER"), act_filter }, { SLICE("HOLD"), act_hold },
+	{ SLICE("PASS"), act_pass },     { SLICE("REDIRECT"), act_redirect },
+	{ SLICE("REJECT"), act_reject },
 };
 
-static enum check_fate
-carry_out(struct match *match, struct slice value)
-{
-	struct slice word = SLICE_EMPTY, rest = value;
-	char         why[100];
-
-	slice_next_word(&rest, " \t", &word);
-	match->argument = slice_trim(rest);
-	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
-		if (slice_equal_fold(word, actions[i].word))
-			return actions[i].act(match);
-	snprintf(why, sizeof(why), "unknown action \"%.*s\"", SLICE_ARGS(slice_first(word, 40)));
-	return is_mistaken(match, why);
-}
+static const struct rule_user user = {
+	.actions = actions,
+	.count = sizeof(actions) / sizeof(actions[0]),
+	.log = log_match,
+	.fail = fail_match,
+};
 
 enum check_fate
 checks_text(struct intake *intake, enum check_class class, struct slice text, struct buf *out)
 {
-	struct match    match = { .intake = intake, .class = class, .text = text, .out = out };
-	struct buf      value = BUF(VALUE_MOST);
-	struct error    error = ERROR_NONE;
-	enum check_fate fate = CHECK_KEPT;
+	struct rule_question question = { intake->context->checks, &user, intake };
 
-	if (!checks_are_on(intake, class))
-		return CHECK_KEPT;
-	switch (table_list_lookup(intake->context->checks->lists[class], text, &value, &error)) {
-	case LOOKUP_FOUND: fate = carry_out(&match, slice_trim(buf_slice(&value))); break;
-	case LOOKUP_NOT_FOUND: break;
-	case LOOKUP_TRY_LATER:
-		error_prefix(&error, "%s", class_rows[class].name);
-		intake_fail_lookup(intake, &error);
-		fate = CHECK_FAILED;
-	}
-	buf_free(&value);
-	return fate;
+	return intake->skips_checks ? CHECK_KEPT : rules_text(&question, class, text, out);
 }
 
 /* ---- fields ---- */
-
-/* The field without its last line end, and with LF as the others. */
-static bool
-append_logical(struct buf *logical, struct slice whole)
-{
-	while (whole.length > 0 &&
-	       (whole.data[whole.length - 1] == '\n' || whole.data[whole.length - 1] == '\r'))
-		whole.length--;
-	for (size_t i = 0; i < whole.length; i++)
-		if (!(whole.data[i] == '\r' && i + 1 < whole.length && whole.data[i + 1] == '\n') &&
-		    !buf_append_byte(logical, whole.data[i]))
-			return false;
-	return true;
-}
 
 enum check_fate
 checks_field(struct intake *intake, enum check_class place, const struct header_field *field,
              struct buf *out)
 {
-	struct buf      logical = BUF(SIZE_MAX);
-	enum check_fate fate;
+	struct rule_question question = { intake->context->checks, &user, intake };
 
-	if (mime_is_field(field->name))
-		place = CHECK_MIME;
-	if (!checks_are_on(intake, place))
-		return CHECK_KEPT;
-	if (!append_logical(&logical, field->whole)) {
-		struct error error = ERROR_NONE;
-
-		error_set(&error, "out of memory for a header field");
-		intake_fail_error(intake, INTAKE_TRY_LATER, &error);
-		fate = CHECK_FAILED;
-	} else {
-		fate = checks_text(intake, place, buf_slice(&logical), out);
-	}
-	buf_free(&logical);
-	return fate;
+	return intake->skips_checks ? CHECK_KEPT : rules_field(&question, place, field, out);
 }
+
+static bool
+walk_store(void *context, struct slice bytes)
+{
+	return content_store(context, bytes);
+}
+
+static enum check_fate
+walk_check_text(void *context, struct slice text, struct buf *out)
+{
+	return checks_text(context, CHECK_BODY, text, out);
+}
+
+static enum check_fate
+walk_check_field(void *context, enum check_class place, const struct header_field *field,
+                 struct buf *out)
+{
+	return checks_field(context, place, field, out);
+}
+
+static bool
+walk_fail(void *context, enum walk_failure failure)
+{
+	static const struct enhanced_status bad_content = { 5, 6, 0 };
+	struct error                        error = ERROR_NONE;
+
+	if (failure == WALK_TOO_DEEP)
+		return intake_fail(context, 550, bad_content, "MIME nesting exceeds safety limit");
+	error_set(&error, "out of memory for body checks");
+	return intake_fail_error(context, INTAKE_TRY_LATER, &error);
+}
+
+static const struct walk_user walker = {
+	.store = walk_store,
+	.check_text = walk_check_text,
+	.check_field = walk_check_field,
+	.fail = walk_fail,
+};
 
 /* The header as it becomes: built anew from the first field on that changes. */
 struct checked_header {
@@ -481,7 +352,9 @@ step_check_fields(struct intake *intake)
 	if (!checks_are_on(intake, CHECK_COUNT))
 		return true;
 	error_set(&error, "out of memory for header checks");
-	intake->walk = body_walk_create(intake->context->parameters);
+	intake->walk = body_walk_create(
+		intake->context->parameters,
+		(uint64_t)intake->context->parameters->body_checks_size_limit, &walker, intake);
 	if (intake->walk == NULL)
 		return intake_fail_error(intake, INTAKE_TRY_LATER, &error);
 	bool ok = check_fields(intake, &header);

@@ -8,8 +8,7 @@
 #define DAKIYA_INTAKE_CHECKS_H
 
 #include "lib/conf/snapshot.h"
-
-struct checks;
+#include "lib/intake/rules.h"
 
 /* For struct daemon.readable. */
 #define CHECKS_READABLE                                                                            \
@@ -20,7 +19,6 @@ struct checks;
  * The tables that the parameters name; none with no_header_body_checks in
  * receive_override_options. NULL and *error when one cannot be opened.
  */
-struct checks *checks_create(const struct snapshot *snapshot, struct error *error);
-void           checks_destroy(struct checks **checks);
+struct rules *checks_create(const struct snapshot *snapshot, struct error *error);
 
 #endif

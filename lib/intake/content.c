@@ -155,7 +155,7 @@ content_store(struct intake *intake, struct slice bytes)
 static bool
 take_body(struct intake *intake, struct slice bytes)
 {
-	return intake->walk != NULL ? body_walk_take(intake, bytes) : content_store(intake, bytes);
+	return intake->walk != NULL ? body_walk_take(intake->walk, bytes) : content_store(intake, bytes);
 }
 
 /* ---- header ---- */
@@ -211,7 +211,7 @@ end_header(struct intake *intake, struct slice rest)
 		return out_of_memory(intake);
 	intake->part = PART_BODY;
 	note_bytes(intake, buf_slice(&intake->content));
-	if (intake->walk != NULL && !body_walk_begin(intake))
+	if (intake->walk != NULL && !body_walk_begin(intake->walk))
 		return false;
 	return kept.length == 0 || take_body(intake, kept);
 }
@@ -276,7 +276,7 @@ content_end(struct intake *intake)
 	}
 	if (intake->part == PART_HEADER && !end_header(intake, SLICE_EMPTY))
 		return false;
-	if (intake->walk != NULL && !body_walk_end(intake))
+	if (intake->walk != NULL && !body_walk_end(intake->walk))
 		return false;
 	if (intake->last[0] == '\r' && intake->last[1] == '\n')
 		return true;

@@ -24,7 +24,7 @@ struct intake_context {
 	const struct parameters *parameters;
 	struct intake_client    *queue;
 	struct router           *router;
-	struct checks           *checks; /* NULL: content is not looked at */
+	struct rules            *checks; /* NULL: content is not looked at */
 	/* That see mail for which nobody has called intake_set_milters; NULL: none. */
 	const struct milter_list *milters;
 };

@@ -9,7 +9,7 @@
 
 #include "lib/base/array.h"
 #include "lib/intake/intake.h"
-#include "lib/mail/mime.h"
+#include "lib/intake/walk.h"
 
 enum intake_part { PART_HEADER, PART_BODY };
 
@@ -93,41 +93,17 @@ bool step_add_missing_fields(struct intake *intake);
 bool step_note_message_id(struct intake *intake);
 
 /* ---- checks.c ---- */
-enum check_class {
-	CHECK_HEADER,
-	CHECK_MIME,
-	CHECK_NESTED,
-	CHECK_BODY,
-	CHECK_MILTER, /* fields that milters add */
-	CHECK_COUNT,
-};
-enum check_fate {
-	CHECK_KEPT,
-	CHECK_REPLACED, /* *out stands for it, which may be nothing */
-	CHECK_FAILED,   /* intake_fail has been said */
-};
 /* Whether the tables of a class, or of any (CHECK_COUNT), are to be asked. */
 bool checks_are_on(const struct intake *intake, enum check_class class);
-/* Looks one field or line up and does what its table says. out is empty before. */
+/* As rules_text and rules_field; CHECK_FAILED: intake_fail has been said. */
 enum check_fate checks_text(struct intake *intake, enum check_class class, struct slice text,
                             struct buf *out);
-/* A whole field with its line ends; place: CHECK_HEADER, CHECK_MIME or CHECK_NESTED. */
 enum check_fate checks_field(struct intake *intake, enum check_class place,
                              const struct header_field *field, struct buf *out);
 /* At the end of the header: its fields, ours in front included. */
 bool step_check_fields(struct intake *intake);
 /* At the end of the content: REDIRECT and BCC. */
 bool step_apply_checks(struct intake *intake);
-
-/* ---- walk.c: parts of the body ---- */
-struct body_walk *body_walk_create(const struct parameters *parameters);
-void              body_walk_destroy(struct body_walk **walk);
-void              body_walk_field(struct body_walk *walk, const struct header_field *field);
-/* The header of the message has ended. */
-bool body_walk_begin(struct intake *intake);
-bool body_walk_take(struct intake *intake, struct slice bytes);
-/* The last line, when it has no end. */
-bool body_walk_end(struct intake *intake);
 
 /* ---- rewrite.c: addresses ---- */
 /* At the end of the header: the envelope's sender, then the header fields. */

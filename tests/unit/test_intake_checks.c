@@ -54,7 +54,7 @@ host_close(struct host *host)
 {
 	intake_end(&host->intake);
 	router_destroy(&host->context.router);
-	checks_destroy(&host->context.checks);
+	rules_close(&host->context.checks);
 	intake_client_destroy(&host->context.queue);
 	snapshot_destroy(&host->snapshot);
 	fake_queue_stop(&host->queue);
