@@ -227,7 +227,7 @@ recipients_take(struct pipe_delivery *delivery)
 }
 
 static void
-outcomes_add(const struct pipe_delivery *delivery, struct buf *outcomes)
+outcomes_add(struct pipe_delivery *delivery, struct buf *outcomes)
 {
 	const struct agent_job *job = delivery->job;
 	struct delivery_times   times = { .arrival_us = job->envelope.arrival_us,
@@ -248,6 +248,7 @@ outcomes_add(const struct pipe_delivery *delivery, struct buf *outcomes)
 				  .relay = slice_from(delivery->room->service),
 		};
 
+		status_filter_apply(delivery->room->statuses, queue_id, &delivery->arena, &outcome);
 		job_log_outcome(queue_id, &recipient->message, &outcome, &times, 0);
 		(void)msg_outcome_append(outcomes, &outcome);
 	}

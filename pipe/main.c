@@ -62,6 +62,11 @@ prepare(struct daemon_context *context, struct error *error)
 	room->service = context->service;
 	room->daemon = context;
 	room->arena = (struct arena){ 0 };
+	room->statuses =
+		status_filter_open("pipe_delivery_status_filter",
+	                           context->parameters->pipe_delivery_status_filter, error);
+	if (room->statuses == NULL)
+		return false;
 	room->delimiters = context->parameters->recipient_delimiter;
 	if (!command_service_arguments(context, &room->arena, &room->arguments, error) ||
 	    !user_take(context, room, error) || !agents_connect(context, room, error))
@@ -145,6 +150,7 @@ run(struct daemon_context *context)
 	for (size_t i = 0; i < room->agent_count; i++)
 		agent_close(&room->agents[i]);
 	command_runner_close(&room->runner);
+	status_filter_close(&room->statuses);
 	return status;
 }
 

@@ -15,7 +15,7 @@
 #include "lib/daemon/command.h"
 #include "lib/daemon/daemon.h"
 #include "lib/mailbox/content.h"
-#include "lib/queue/job.h"
+#include "lib/queue/statusfilter.h"
 
 #define ARGUMENTS_MOST (16u << 20) /* of all recipients, before they are given out in parts */
 
@@ -28,7 +28,8 @@ struct pipe_room {
 	struct daemon_context *daemon;
 	int64_t                time_limit_ms;
 	struct command_runner *runner;
-	struct agent          *agents; /* one a thread */
+	struct status_filter  *statuses; /* pipe_delivery_status_filter */
+	struct agent          *agents;   /* one a thread */
 	size_t                 agent_count;
 	_Atomic bool           is_over; /* a channel or the helper is gone */
 };

@@ -128,6 +128,30 @@ open_tables(struct smtp_agent *agent, struct error *error)
 	return agent->passwords != NULL || error_prefix(error, "smtp_sasl_password_maps");
 }
 
+static bool
+open_filters(struct smtp_agent *agent, struct error *error)
+{
+	const struct parameters *parameters = agent->parameters;
+	const char              *replies =
+                agent->is_lmtp ? parameters->lmtp_reply_filter : parameters->smtp_reply_filter;
+
+	agent->rules = outgoing_rules_open(parameters, agent->is_lmtp, error);
+	if (agent->rules == NULL)
+		return false;
+	if (slice_trim(slice_from(replies)).length > 0) {
+		agent->reply_filter = table_list_open(replies, error);
+		if (agent->reply_filter == NULL)
+			return error_prefix(error, "%s_reply_filter",
+			                    agent->is_lmtp ? "lmtp" : "smtp");
+	}
+	agent->statuses =
+		agent->is_lmtp ? status_filter_open("lmtp_delivery_status_filter",
+	                                            parameters->lmtp_delivery_status_filter, error)
+			       : status_filter_open("smtp_delivery_status_filter",
+	                                            parameters->smtp_delivery_status_filter, error);
+	return agent->statuses != NULL;
+}
+
 /* Without such tables nothing is opened, and no header is looked at. */
 static bool
 open_generic(struct smtp_agent *agent, const struct snapshot *snapshot, struct error *error)
@@ -165,7 +189,7 @@ smtp_agent_create(const struct daemon_context *context, bool is_lmtp, struct err
 	         !add_addresses(agent, parameters->proxy_interfaces))
 		error_set(error, "out of memory");
 	else if (open_tables(agent, error) && open_generic(agent, context->snapshot, error) &&
-	         notify_open(agent, context, error) &&
+	         open_filters(agent, error) && notify_open(agent, context, error) &&
 	         (agent->tls = tls_client_create(parameters, error)) != NULL)
 		return agent;
 	smtp_agent_destroy(&agent);
@@ -185,6 +209,9 @@ smtp_agent_destroy(struct smtp_agent **pointer)
 	table_list_close(&agent->tls_policies);
 	table_list_close(&agent->passwords);
 	router_destroy(&agent->generic);
+	rules_close(&agent->rules);
+	table_list_close(&agent->reply_filter);
+	status_filter_close(&agent->statuses);
 	notify_close(agent);
 	tls_client_destroy(&agent->tls);
 	ARRAY_FREE(&agent->own);

@@ -3,6 +3,8 @@
 #include "lib/base/log.h"
 #include "smtp/smtp.h"
 
+#define REPLY_MOST (256u * 1024)
+
 /* The timeout parameter of each step. */
 static const size_t timeouts[] = {
 	[STEP_GREETING] = offsetof(struct parameters, smtp_helo_timeout),
@@ -73,12 +75,31 @@ session_command(struct session *session, enum step step, struct slice line, stru
 	return false;
 }
 
+/* One reply off the stream's input, as the filter has it when there is one. */
+static enum smtp_parse
+parse_reply(struct session *session, struct filtered_reply *filtered, struct smtp_reply *reply,
+            size_t *consumed, struct error *error)
+{
+	struct slice    input = stream_input(session->stream);
+	enum smtp_parse parsed;
+
+	if (session->agent->reply_filter == NULL)
+		return smtp_reply_parse(input, &session->replies, reply, consumed);
+	if (!reply_filter_lines(session, input, filtered, error))
+		return SMTP_PARSE_MALFORMED;
+	parsed = smtp_reply_parse(buf_slice(&filtered->text), &session->replies, reply, consumed);
+	*consumed = filtered->taken;
+	return parsed;
+}
+
 bool
 session_reply(struct session *session, enum step step, struct smtp_reply *reply,
               struct verdict *verdict)
 {
-	enum stream_result result = STREAM_OK;
-	size_t             consumed = 0;
+	enum stream_result    result = STREAM_OK;
+	size_t                consumed = 0;
+	struct filtered_reply filtered = { .text = BUF(REPLY_MOST) };
+	struct error          error = ERROR_NONE;
 
 	int64_t step_end_ms = begin_step(session, step);
 	arena_reset(&session->replies);
@@ -88,8 +109,7 @@ session_reply(struct session *session, enum step step, struct smtp_reply *reply,
 	if (result == STREAM_ERROR)
 		result = STREAM_OK;
 	while (result == STREAM_OK) {
-		enum smtp_parse parsed = smtp_reply_parse(stream_input(session->stream),
-		                                          &session->replies, reply, &consumed);
+		enum smtp_parse parsed = parse_reply(session, &filtered, reply, &consumed, &error);
 
 		if (parsed == SMTP_PARSE_MALFORMED)
 			result = STREAM_FULL;
@@ -97,6 +117,13 @@ session_reply(struct session *session, enum step step, struct smtp_reply *reply,
 			result = reply_fill(session, step_end_ms);
 		else
 			break;
+	}
+	buf_free(&filtered.text);
+	if (error.text[0] != '\0') {
+		session->is_dead = true;
+		*verdict =
+			verdict_make(session->words, OUTCOME_DEFERRED, "4.3.0", "%s", error.text);
+		return false;
 	}
 	if (result != STREAM_OK) {
 		session->is_dead = true;

@@ -50,6 +50,7 @@ delivery_end(struct delivery *delivery)
 {
 	notify_send(NULL, &delivery->notes);
 	buf_free(&delivery->header);
+	buf_free(&delivery->content_types);
 	arena_reset(&delivery->arena);
 }
 

@@ -1,4 +1,7 @@
-/* generic.c - smtp_generic_maps: addresses as the world may see them, while a message leaves. */
+/*
+ * generic.c - the header as it leaves: smtp_header_checks (checks.c), then smtp_generic_maps:
+ * addresses as the world may see them.
+ */
 #include "lib/mail/addrlist.h"
 #include "smtp/smtp.h"
 
@@ -33,6 +36,7 @@ struct generic {
 	struct delivery *delivery;
 	struct arena     arena; /* of the header address at hand */
 	struct error     error;
+	const char      *status; /* of the verdict that error becomes */
 };
 
 static bool
@@ -112,47 +116,86 @@ read_header(const struct delivery *delivery, struct buf *read, struct error *err
 	return true;
 }
 
+/* What smtp_header_checks make of the header: *read is that then. False: generic->error. */
+static bool
+check_header(struct generic *generic, struct buf *read)
+{
+	struct delivery       *delivery = generic->delivery;
+	struct outgoing_checks checks = { .rules = delivery->agent->rules,
+		                          .queue_id = delivery->queue_id };
+	struct slice           rest = buf_slice(read);
+	struct header_field    field;
+	struct buf             checked = BUF(HEADER_MOST);
+
+	/* What the parts of the body are depends on what the sender wrote. */
+	delivery->content_types = BUF(HEADER_MOST);
+	while (header_next(&rest, &field))
+		if (slice_equal_fold(field.name, SLICE("Content-Type")))
+			buf_append(&delivery->content_types, field.whole);
+	checks.status = "4.3.0";
+	if (delivery->content_types.has_failed)
+		error_set(&checks.error, "out of memory for header checks");
+	else if (outgoing_check_header(&checks, buf_slice(read), &checked)) {
+		buf_free(read);
+		*read = checked;
+		return true;
+	}
+	buf_free(&checked);
+	generic->status = checks.status;
+	generic->error = checks.error;
+	return false;
+}
+
 static bool
 rewrite_header(struct generic *generic)
 {
-	const struct parameters *parameters = generic->delivery->agent->parameters;
+	const struct smtp_agent *agent = generic->delivery->agent;
 	struct delivery         *delivery = generic->delivery;
 	struct buf               read = BUF(HEADER_MOST), header = BUF(HEADER_MOST);
+	bool                     has_rules = rules_have(agent->rules, CHECK_COUNT);
 	bool                     is_changed = false;
 	bool                     ok = read_header(delivery, &read, &generic->error);
+	uint64_t                 stored = read.length;
 
-	if (ok) {
+	if (ok && has_rules)
+		ok = check_header(generic, &read);
+	if (ok && agent->generic != NULL) {
 		ok = header_replace_addresses(buf_slice(&read),
-		                              (size_t)parameters->header_address_token_limit,
+		                              (size_t)agent->parameters->header_address_token_limit,
 		                              rewrite_listed, generic, &header, &is_changed);
 		if (!ok && generic->error.text[0] == '\0')
 			error_set(&generic->error, "out of memory for the header");
 	}
-	if (ok && is_changed) {
-		delivery->replaced = read.length;
-		delivery->header = header;
-	} else {
-		buf_free(&header);
+	if (ok && (is_changed || has_rules)) {
+		delivery->replaced = stored;
+		delivery->header = is_changed ? header : read;
 	}
-	buf_free(&read);
+	if (!ok || !is_changed)
+		buf_free(&header);
+	if (!ok || is_changed || !has_rules)
+		buf_free(&read);
 	return ok;
 }
 
 bool
 delivery_rewrite(struct delivery *delivery, struct verdict *verdict)
 {
-	struct generic generic = { .delivery = delivery, .error = ERROR_NONE };
+	const struct smtp_agent *agent = delivery->agent;
+	struct generic generic = { .delivery = delivery, .error = ERROR_NONE, .status = "4.3.0" };
 	bool           ok = true;
 
-	if (delivery->agent->generic == NULL)
+	if (agent->generic == NULL && !rules_have(agent->rules, CHECK_COUNT))
 		return true;
-	ok = rewrite_envelope(delivery, &delivery->sender, &generic.error);
-	for (size_t i = 0; ok && i < delivery->count; i++)
-		ok = rewrite_envelope(delivery, &delivery->recipients[i].address, &generic.error);
+	if (agent->generic != NULL) {
+		ok = rewrite_envelope(delivery, &delivery->sender, &generic.error);
+		for (size_t i = 0; ok && i < delivery->count; i++)
+			ok = rewrite_envelope(delivery, &delivery->recipients[i].address,
+			                      &generic.error);
+	}
 	ok = ok && rewrite_header(&generic);
 	arena_reset(&generic.arena);
 	if (!ok)
-		*verdict = verdict_make(&delivery->arena, OUTCOME_DEFERRED, "4.3.0", "%s",
+		*verdict = verdict_make(&delivery->arena, OUTCOME_DEFERRED, generic.status, "%s",
 		                        generic.error.text);
 	return ok;
 }

@@ -31,9 +31,17 @@ run(struct daemon_context *context)
 }
 
 static const char *const readable[] = {
-	"$smtp_tls_policy_maps", "$smtp_sasl_password_maps",
-	"$smtp_generic_maps",    "$lmtp_generic_maps",
-	ROUTER_READABLE,         NULL,
+	"$smtp_tls_policy_maps",
+	"$smtp_sasl_password_maps",
+	"$smtp_generic_maps",
+	"$lmtp_generic_maps",
+	OUTGOING_READABLE,
+	"$smtp_reply_filter",
+	"$lmtp_reply_filter",
+	"$smtp_delivery_status_filter",
+	"$lmtp_delivery_status_filter",
+	ROUTER_READABLE,
+	NULL,
 };
 
 static const struct daemon smtp = {

@@ -15,8 +15,9 @@
 #include "lib/daemon/daemon.h"
 #include "lib/dns/dns.h"
 #include "lib/intake/transcript.h"
+#include "lib/intake/walk.h"
 #include "lib/io/stream.h"
-#include "lib/queue/job.h"
+#include "lib/queue/statusfilter.h"
 #include "lib/route/route.h"
 #include "lib/smtp/reply.h"
 #include "lib/table/table.h"
@@ -41,8 +42,11 @@ struct smtp_agent {
 	enum tls_level           tls_level; /* without a policy for the next hop */
 	struct tls_client       *tls;
 	struct table_list       *tls_policies;
-	struct table_list       *passwords; /* NULL without smtp_sasl_auth_enable */
-	struct router           *generic;   /* NULL without smtp_generic_maps (lmtp_...) */
+	struct table_list       *passwords;    /* NULL without smtp_sasl_auth_enable */
+	struct router           *generic;      /* NULL without smtp_generic_maps (lmtp_...) */
+	struct rules            *rules;        /* smtp_header_checks and its kin (lmtp_...) */
+	struct table_list       *reply_filter; /* NULL without smtp_reply_filter (lmtp_...) */
+	struct status_filter    *statuses;     /* smtp_delivery_status_filter (lmtp_...) */
 	name_lookup             *lookup;
 	void                    *lookup_context;
 	unsigned                 notify_classes; /* enum trouble; 0: what is below is not there */
@@ -258,6 +262,18 @@ bool session_command(struct session *session, enum step step, struct slice line,
 /* Flushes and reads one reply; it lives until the next. False (is_dead): *verdict. */
 bool session_reply(struct session *session, enum step step, struct smtp_reply *reply,
                    struct verdict *verdict);
+/* ---- replyfilter.c ---- */
+struct filtered_reply {
+	struct buf text;
+	size_t     taken;    /* bytes of input that text stands for */
+	bool       is_whole; /* the last line is among them */
+};
+/*
+ * Takes whole lines off input, from taken on, up to the last of a reply, as smtp_reply_filter has
+ * them. False: *error.
+ */
+bool reply_filter_lines(struct session *session, struct slice input, struct filtered_reply *reply,
+                        struct error *error);
 /* "host h[a] said: 550 text (in reply to RCPT TO command)" with action and status by its code. */
 struct verdict verdict_of_reply(struct session *session, enum step step,
                                 const struct smtp_reply *reply);
@@ -324,6 +340,7 @@ struct delivery {
 	struct slice             sender;   /* as it leaves */
 	struct buf               header;   /* as it leaves; empty = as it is stored */
 	uint64_t                 replaced; /* bytes of the stored content that header stands for */
+	struct buf               content_types; /* its Content-Type fields as stored, for rules */
 	struct delivery_recipient *recipients;
 	size_t                     count;
 	int64_t                    connected_us; /* of the session in use; 0 = it was kept */
@@ -345,8 +362,8 @@ uint64_t delivery_size(const struct delivery *delivery);
 bool     delivery_content(const struct delivery *delivery, uint64_t offset, size_t most,
                           struct slice *piece, struct error *error);
 /*
- * smtp_generic_maps: sender, recipients and header fields as they leave; the content in the queue
- * stays as it is. False: *verdict (a lookup failed).
+ * smtp_header_checks, then smtp_generic_maps: header fields, sender and recipients as they leave;
+ * the content in the queue stays as it is. False: *verdict (a lookup failed, a bad rule).
  */
 bool delivery_rewrite(struct delivery *delivery, struct verdict *verdict);
 /* A notice of ours or another's: it has no sender, or that of double bounces. */
@@ -354,6 +371,32 @@ bool delivery_is_notice(const struct delivery *delivery);
 /* Recipients that are still to do, and the same verdict for all of them. */
 size_t delivery_todo(const struct delivery *delivery);
 void delivery_all(struct delivery *delivery, const struct session *session, struct verdict verdict);
+
+/* ---- checks.c: rules for what leaves ---- */
+
+struct outgoing_checks {
+	const struct rules *rules;
+	const char         *queue_id;
+	/* where the body goes */
+	bool (*store)(void *context, struct slice bytes);
+	void             *store_context;
+	struct body_walk *walk; /* NULL: the body is sent as it is */
+	/* once something has failed */
+	const char  *status;
+	struct error error;
+};
+/* For struct daemon.readable. */
+#define OUTGOING_READABLE                                                                          \
+	"$smtp_header_checks", "$smtp_mime_header_checks", "$smtp_nested_header_checks",           \
+		"$smtp_body_checks", "$lmtp_header_checks", "$lmtp_mime_header_checks",            \
+		"$lmtp_nested_header_checks", "$lmtp_body_checks"
+struct rules *outgoing_rules_open(const struct parameters *parameters, bool is_lmtp,
+                                  struct error *error);
+/* The header with its empty line, as rules make it. False: status and error. */
+bool outgoing_check_header(struct outgoing_checks *checks, struct slice header, struct buf *out);
+/* Makes the walk; content_types: the message's Content-Type fields. False: status and error. */
+bool outgoing_walk_begin(struct outgoing_checks *checks, const struct parameters *parameters,
+                         struct slice content_types);
 
 /* MAIL, RCPT, DATA, content for all recipients that are to do. */
 void transaction_run(struct session *session, struct delivery *delivery);

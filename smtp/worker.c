@@ -81,7 +81,7 @@ worker_drain(struct worker *worker)
 /* ---- one job ---- */
 
 static void
-log_and_append(const struct delivery *delivery, const struct agent_job *job, struct buf *outcomes)
+log_and_append(struct delivery *delivery, const struct agent_job *job, struct buf *outcomes)
 {
 	int64_t done_us = clock_wall_us();
 
@@ -104,6 +104,8 @@ log_and_append(const struct delivery *delivery, const struct agent_job *job, str
 			.done_us = done_us,
 		};
 
+		status_filter_apply(delivery->agent->statuses, delivery->queue_id, &delivery->arena,
+		                    &outcome);
 		job_log_outcome(delivery->queue_id, &recipient->row, &outcome, &times,
 		                recipient->connection_use);
 		if (!msg_outcome_append(outcomes, &outcome))
@@ -126,7 +128,7 @@ report_of(const struct delivery *delivery)
 }
 
 static bool
-report(struct worker *worker, const struct delivery *delivery, const struct agent_job *job)
+report(struct worker *worker, struct delivery *delivery, const struct agent_job *job)
 {
 	struct buf            outcomes = BUF(OUTCOMES_MOST);
 	struct msg_job_result result = msg_job_result_clear();

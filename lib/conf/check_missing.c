@@ -13,8 +13,6 @@ static const struct {
 } missing[] = {
 	{ "content_filter", PROBLEM_ERROR, "mail would pass by the filter" },
 	{ "smtpd_proxy_filter", PROBLEM_ERROR, "mail would pass by the filter" },
-	{ "smtp_header_checks", PROBLEM_ERROR, "mail would leave unchanged" },
-	{ "smtp_body_checks", PROBLEM_ERROR, "mail would leave unchanged" },
 	{ "smtpd_upstream_proxy_protocol", PROBLEM_ERROR,
 	  "every client would look like the proxy, and be trusted like it" },
 	{ "smtpd_command_filter", PROBLEM_ERROR, "commands would be taken as they come" },

@@ -155,7 +155,8 @@ content_store(struct intake *intake, struct slice bytes)
 static bool
 take_body(struct intake *intake, struct slice bytes)
 {
-	return intake->walk != NULL ? body_walk_take(intake->walk, bytes) : content_store(intake, bytes);
+	return intake->walk != NULL ? body_walk_take(intake->walk, bytes)
+	                            : content_store(intake, bytes);
 }
 
 /* ---- header ---- */

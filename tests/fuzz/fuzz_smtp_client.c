@@ -5,9 +5,10 @@
  * nothing but CRLF ends a line that goes out, nobody is "sent" without a final dot, and nobody is
  * left between accepted and done.
  */
-/* links: smtp/session.c smtp/command.c smtp/transaction.c smtp/xforward.c smtp/content.c */
-/* links: smtp/verdict.c smtp/generic.c smtp/notify.c smtp/silence.c */
-/* links: smtp/policy.c smtp/route.c smtp/connect.c smtp/deliver.c smtp/sasl.c smtp/dane.c */
+/* links: smtp/session.c smtp/command.c smtp/replyfilter.c smtp/transaction.c smtp/xforward.c */
+/* links: smtp/content.c smtp/verdict.c smtp/generic.c smtp/checks.c smtp/notify.c */
+/* links: smtp/silence.c smtp/policy.c smtp/route.c smtp/connect.c smtp/deliver.c smtp/sasl.c */
+/* links: smtp/dane.c */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char parameters_text[] = "myhostname = me.test\n"
 				      "smtp_helo_timeout = 1s\n"
-				      "smtp_line_length_limit = 40\n";
+				      "smtp_line_length_limit = 40\n"
+				      "smtp_header_checks = pcre:{ {/^S/ PREPEND A: b} }\n"
+				      "smtp_body_checks = pcre:{ {/^long/ REPLACE .l},"
+				      " {/^\\./ PREPEND .} }\n"
+				      "smtp_reply_filter = pcre:{ {/^250-P/ 250-PIPELINING},"
+				      " {/^5(.*)/ 2$$1}, {/^x/ 421-} }\n";
 
 static void
 check_wire(struct slice wire)
@@ -68,25 +74,31 @@ fill_recipients(struct buf *list, unsigned count)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct snapshot *snapshot; /* made once: parsing it is not what is tested */
-	struct smtp_agent       agent = { .service = "smtp", .helo_name = "me.test" };
-	struct agent_job        job = { .message = msg_job_clear() };
-	struct buf              wire = BUF(16u << 20), recipients = BUF(100000);
-	struct nexthop          nexthop = { .text = "example.org", .domain = "example.org" };
-	struct tls_choice       tls = { .level = TLS_NONE };
-	struct session_plan     plan = { .nexthop = &nexthop, .tls = &tls };
-	struct host             host = { .name = "mx", .address = "192.0.2.1", .place = "mx" };
-	struct delivery         delivery;
-	struct verdict          verdict;
+	static struct snapshot   *snapshot; /* made once: parsing it is not what is tested */
+	static struct rules      *rules;
+	static struct table_list *filter;
+	struct smtp_agent         agent = { .service = "smtp", .helo_name = "me.test" };
+	struct agent_job          job = { .message = msg_job_clear() };
+	struct buf                wire = BUF(16u << 20), recipients = BUF(100000);
+	struct nexthop            nexthop = { .text = "example.org", .domain = "example.org" };
+	struct tls_choice         tls = { .level = TLS_NONE };
+	struct session_plan       plan = { .nexthop = &nexthop, .tls = &tls };
+	struct host               host = { .name = "mx", .address = "192.0.2.1", .place = "mx" };
+	struct delivery           delivery;
+	struct verdict            verdict;
 
 	if (size < 2)
 		return 0;
 	if (snapshot == NULL) {
 		log_open("fuzz", "", LOG_TO_STREAM, open("/dev/null", O_WRONLY | O_CLOEXEC), 0);
 		snapshot = snapshot_from_text(parameters_text, NULL);
+		rules = outgoing_rules_open(snapshot_parameters(snapshot), false, NULL);
+		filter = table_list_open(snapshot_parameters(snapshot)->smtp_reply_filter, NULL);
 	}
 	agent.parameters = snapshot_parameters(snapshot);
 	agent.is_lmtp = (data[0] & 1) != 0;
+	agent.rules = (data[0] & 64) != 0 ? rules : NULL;
+	agent.reply_filter = (data[0] & 128) != 0 ? filter : NULL;
 	host.detects_loops = (data[0] & 2) != 0;
 	job.envelope.flags = (data[0] & 4) != 0 ? ENVELOPE_SMTPUTF8 | ENVELOPE_8BIT : 0;
 	job.envelope.sender = (data[0] & 8) != 0 ? SLICE("a@me.test") : SLICE_EMPTY;

@@ -324,9 +324,11 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		{ "transport_maps = hash:/nonexistent/x\n", SERVICES,
 		  "./main.cf:9: warning: transport_maps: table /nonexistent/x.db does not exist, "
 		  "nor does its source: write it, then dakmap hash:/nonexistent/x\n" },
-		{ "smtp_header_checks = pcre:x\nheader_checks =\n", SERVICES,
-		  "./main.cf:9: error: smtp_header_checks is not there yet: mail would leave "
-		  "unchanged; take it out to do without\n" },
+		{ "smtpd_upstream_proxy_protocol = haproxy\nheader_checks =\n", SERVICES,
+		  "./main.cf:9: error: smtpd_upstream_proxy_protocol is not there yet: every "
+		  "client "
+		  "would look like the proxy, and be trusted like it; take it out to do "
+		  "without\n" },
 		{ "virtual_transport = dovecot\n", SERVICES "dovecot unix - n n - - verify\n",
 		  "./master.cf:6: warning: verify is not used here: addresses are not verified by "
 		  "probes yet\n"

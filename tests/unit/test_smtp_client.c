@@ -13,9 +13,10 @@
  *   => ADDRESS STATE STATUS TEXT    state: sent relayed-dsn delivered deferred bounced todo
  *   => session usable|over
  */
-/* links: smtp/session.c smtp/command.c smtp/transaction.c smtp/xforward.c smtp/content.c */
-/* links: smtp/verdict.c smtp/generic.c smtp/notify.c smtp/silence.c */
-/* links: smtp/policy.c smtp/route.c smtp/connect.c smtp/deliver.c smtp/sasl.c smtp/dane.c */
+/* links: smtp/session.c smtp/command.c smtp/replyfilter.c smtp/transaction.c smtp/xforward.c */
+/* links: smtp/content.c smtp/verdict.c smtp/generic.c smtp/checks.c smtp/notify.c */
+/* links: smtp/silence.c smtp/policy.c smtp/route.c smtp/connect.c smtp/deliver.c smtp/sasl.c */
+/* links: smtp/dane.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -4,9 +4,10 @@
  * Each host is a thread that plays its script, one part (between "--") for a connection. All listen
  * on one port at different loopback addresses, as MX hosts do.
  */
-/* links: smtp/session.c smtp/command.c smtp/transaction.c smtp/xforward.c smtp/content.c */
-/* links: smtp/verdict.c smtp/generic.c smtp/notify.c smtp/silence.c */
-/* links: smtp/policy.c smtp/route.c smtp/connect.c smtp/deliver.c smtp/sasl.c smtp/dane.c */
+/* links: smtp/session.c smtp/command.c smtp/replyfilter.c smtp/transaction.c smtp/xforward.c */
+/* links: smtp/content.c smtp/verdict.c smtp/generic.c smtp/checks.c smtp/notify.c */
+/* links: smtp/silence.c smtp/policy.c smtp/route.c smtp/connect.c smtp/deliver.c smtp/sasl.c */
+/* links: smtp/dane.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -44,6 +45,7 @@ struct scenario {
 	const char          *settings;
 	const char          *zone; /* "name TYPE value" lines; value "later" or "bogus" */
 	const char          *nexthop;
+	const char          *content; /* NULL: a short one */
 	struct scripted_host hosts[HOSTS_MOST];
 	const char          *expected[4]; /* recipient state status reason relay */
 	bool                 is_silent, is_lmtp, is_utf8;
@@ -392,7 +394,8 @@ deliver_once(const struct scenario *scenario, const struct smtp_agent *agent, st
 	job.message.queue_id = SLICE("4TEST");
 	job.message.nexthop = slice_from(nexthop);
 	job.message.recipients = buf_slice(&recipients);
-	job.message.content = SLICE("Subject: hi\r\n\r\nhello\r\n");
+	job.message.content = scenario->content != NULL ? slice_from(scenario->content)
+	                                                : SLICE("Subject: hi\r\n\r\nhello\r\n");
 	job.message.patience_ms = scenario->patience_ms;
 	job.envelope.sender = SLICE("a@me.test");
 	if (scenario->is_utf8)
@@ -449,6 +452,12 @@ begin_agent(const struct scenario *scenario, struct smtp_agent *agent, struct sn
 	if (parameters->smtp_sasl_auth_enable)
 		assert_non_null(agent->passwords = table_list_open(
 					parameters->smtp_sasl_password_maps, &error));
+	agent->rules = outgoing_rules_open(parameters, agent->is_lmtp, &error);
+	if (agent->rules == NULL)
+		fail_msg("%s", error.text);
+	if (parameters->smtp_reply_filter[0] != '\0')
+		assert_non_null(agent->reply_filter =
+		                        table_list_open(parameters->smtp_reply_filter, &error));
 	inet_pton(AF_INET, "127.9.0.99",
 	          &((struct sockaddr_in *)(void *)&own.address)->sin_addr); /* that is us */
 	assert_true(ARRAY_PUSH(&agent->own, own));
@@ -502,6 +511,8 @@ play(struct scenario *scenario)
 	tls_client_destroy(&agent.tls);
 	table_list_close(&agent.tls_policies);
 	table_list_close(&agent.passwords);
+	rules_close(&agent.rules);
+	table_list_close(&agent.reply_filter);
 	ARRAY_FREE(&agent.own);
 	snapshot_destroy(&snapshot);
 }
@@ -628,6 +639,92 @@ SCENARIO(ipv6_is_spoken, .nexthop = "[::1]", .hosts = { { "::1", HELLO TAKES } }
 SCENARIO(lmtp_over_a_unix_socket, .is_lmtp = true, .nexthop = "unix:%s/lmtp.sock",
          .hosts = { { "lmtp.sock", "S 220 mx\nC LHLO me.test\nS 250 mx\n" TAKES } },
          .expected = { "delivered 2.0.0 250 done relay=me.test[DIR/lmtp.sock]" })
+
+/* ---- rules for what leaves ---- */
+
+#define MIXED                                                                                      \
+	"Received: from secret\r\nSubject: one\r\n two\r\nX-Gone: a\r\nMIME-Version: 1.0\r\n"      \
+	"Content-Type: multipart/mixed; boundary=b\r\n\r\n.old text\r\n--b\r\nX-Part: p\r\n\r\n"   \
+	"gone\r\nkept\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\nold "    \
+	"end\r\n"                                                                                  \
+	"--b-- \r\n"
+#define MIXED_RULES                                                                                \
+	"smtp_header_checks = pcre:{ { /^Received:/ IGNORE }, { /^X-Gone:/ STRIP why },"           \
+	" { /^Subject: one\\n two$$/ REPLACE Subject: three }, { /^X-Part|inner/ REPLACE X: bad "  \
+	"} "                                                                                       \
+	"}\n"                                                                                      \
+	"smtp_mime_header_checks = pcre:{ { /^X-Part: (.)/ REPLACE X-Part: M$$1 },"                \
+	" { /^MIME-Version/ PREPEND X-Before: 1 } }\n"                                             \
+	"smtp_nested_header_checks = pcre:{ { /^Subject: (.*)/ REPLACE Subject: N $$1 } }\n"       \
+	"smtp_body_checks = pcre:{ { /^gone/ IGNORE }, { /^(\\.?)old (.*)/ REPLACE $$1new $$2 },"  \
+	" { /^kept/ WARN seen } }"
+#define MIXED_AFTER                                                                                \
+	"C DATA\nS 354 go\nC Subject: three\nC X-Before: 1\nC MIME-Version: 1.0\n"                 \
+	"C Content-Type: multipart/mixed; boundary=b\nC \nC ..new text\nC --b\nC X-Part: Mp\n"     \
+	"C \nC kept\nC --b\nC Content-Type: message/rfc822\nC \nC Subject: N inner\nC \n"          \
+	"C new end\nC --b-- \nC .\n"
+
+SCENARIO(rules_change_what_leaves, .settings = MIXED_RULES, .content = MIXED,
+         .hosts = { { "127.9.0.1", HELLO ENVELOPE MIXED_AFTER "S 451 later\n" },
+                    { "127.9.0.2", HELLO ENVELOPE MIXED_AFTER "S 250 done\n" } },
+         .expected = { SENT(2) })
+SCENARIO(rules_of_lmtp_are_their_own, .is_lmtp = true, .nexthop = "unix:%s/rules.sock",
+         .settings = "smtp_header_checks = static:IGNORE\n"
+                     "lmtp_body_checks = pcre:{ { /^hello/ PREPEND .well } }",
+         .hosts = { { "rules.sock", "S 220 mx\nC LHLO me.test\nS 250 mx\n" ENVELOPE
+                                    "C DATA\nS 354 go\nC Subject: hi\nC \nC ..well\nC hello\n"
+                                    "C .\nS 250 done\n" } },
+         .expected = { "delivered 2.0.0 250 done relay=me.test[DIR/rules.sock]" })
+SCENARIO(header_that_goes_whole_leaves_the_empty_line,
+         .settings = "smtp_header_checks = static:IGNORE",
+         .hosts = { { "127.9.0.1",
+                      HELLO ENVELOPE "C DATA\nS 354 go\nC \nC hello\nC .\nS 250 done\n" } },
+         .expected = { SENT(1) })
+SCENARIO(line_that_a_rule_makes_long_is_folded,
+         .settings = "smtp_line_length_limit = 10\n"
+                     "smtp_body_checks = pcre:{ { /^hello/ REPLACE 0123456789abc } }",
+         .hosts = { { "127.9.0.1",
+                      HELLO ENVELOPE "C DATA\nS 354 go\nC Subject: h\nC  i\nC \nC 0123456789\n"
+                                     "C  abc\nC .\nS 250 done\n" } },
+         .expected = { SENT(1) })
+SCENARIO(bad_rule_for_the_header_makes_mail_wait_before_anybody_is_asked,
+         .settings = "smtp_header_checks = static:REJECT", .connections = { -1 },
+         .hosts = { { "127.9.0.1", HELLO TAKES } },
+         .expected = { "deferred 4.3.5 smtp_header_checks: unknown action \"REJECT\" relay=none" })
+SCENARIO(bad_rule_for_the_body_makes_mail_wait_without_a_final_dot, .zone = one_host,
+         .settings = "smtp_body_checks = static:REPLACE",
+         .hosts = { { "127.9.0.1", HELLO ENVELOPE "C DATA\nS 354 go\n" } },
+         .expected = { "deferred 4.3.5 smtp_body_checks: REPLACE needs text, in a header a field "
+                       "relay=mx1.test[127.9.0.1]:PORT" })
+SCENARIO(table_that_fails_makes_mail_wait, .connections = { -1 },
+         .settings = "smtp_header_checks = fail:it", .hosts = { { "127.9.0.1", HELLO TAKES } },
+         .expected = { "deferred 4.3.0 smtp_header_checks: table fail:it: this table always fails "
+                       "relay=none" })
+
+/* ---- replies as the admin reads them ---- */
+
+SCENARIO(replies_are_filtered_line_by_line,
+         .settings = "smtp_reply_filter = pcre:{ { /^550 (.*)busy/ 450 $$1wait },"
+                     " { /^250-PIPELINING/ 250-X }, { /^what is this/ 250-mx } }",
+         .zone = one_host,
+         .hosts = { { "127.9.0.1",
+                      "S 220 mx\nC EHLO me.test\nS what is this|250-PIPELINING|250 8BITMIME\n"
+                      "C MAIL FROM:<a@me.test>\nS 250 ok\nC RCPT TO:<b@example.org>\n"
+                      "S 550 too busy\n" } },
+         .expected = { "deferred 4.0.0 host mx1.test[127.9.0.1] said: 450 too wait (in reply to "
+                       "RCPT TO command) relay=mx1.test[127.9.0.1]:PORT" })
+SCENARIO(replies_wait_for_their_last_line_and_leave_the_next,
+         .settings = "smtp_reply_filter = pcre:{ { /nothing/ 250 x } }",
+         .hosts = { { "127.9.0.1",
+                      "S 220-one\nS 220 mx\nC EHLO me.test\nS 250-mx\nS 250 PIPELINING\n"
+                      "C MAIL FROM:<a@me.test>\nC RCPT TO:<b@example.org>\nC DATA\n"
+                      "S 250 ok|250 ok|354 go\nC Subject: hi\nC \nC hello\nC .\n"
+                      "S 250 done\n" } },
+         .expected = { SENT(1) })
+SCENARIO(reply_filter_that_fails_makes_mail_wait, .zone = one_host, .is_silent = true,
+         .settings = "smtp_reply_filter = fail:it", .hosts = { { "127.9.0.1", "S 220 mx\n" } },
+         .expected = { "deferred 4.3.0 smtp_reply_filter: table fail:it: this table always fails "
+                       "relay=mx1.test[127.9.0.1]:PORT" })
 
 /* ---- TLS ---- */
 
@@ -858,6 +955,16 @@ main(void)
 		cmocka_unit_test(bracketed_host_skips_mx),
 		cmocka_unit_test(ipv6_is_spoken),
 		cmocka_unit_test(lmtp_over_a_unix_socket),
+		cmocka_unit_test(rules_change_what_leaves),
+		cmocka_unit_test(rules_of_lmtp_are_their_own),
+		cmocka_unit_test(header_that_goes_whole_leaves_the_empty_line),
+		cmocka_unit_test(line_that_a_rule_makes_long_is_folded),
+		cmocka_unit_test(bad_rule_for_the_header_makes_mail_wait_before_anybody_is_asked),
+		cmocka_unit_test(bad_rule_for_the_body_makes_mail_wait_without_a_final_dot),
+		cmocka_unit_test(table_that_fails_makes_mail_wait),
+		cmocka_unit_test(replies_are_filtered_line_by_line),
+		cmocka_unit_test(replies_wait_for_their_last_line_and_leave_the_next),
+		cmocka_unit_test(reply_filter_that_fails_makes_mail_wait),
 		cmocka_unit_test(starttls_is_used_when_offered),
 		cmocka_unit_test(failed_handshake_is_retried_in_clear),
 		cmocka_unit_test(refused_starttls_goes_on_in_clear),
