@@ -10,6 +10,7 @@
 #include "lib/base/log.h"
 #include "lib/mail/address.h"
 #include "lib/mail/dsn.h"
+#include "lib/smtp/compose.h"
 #include "smtp/smtp.h"
 
 #define COMMAND_MOST 4096
@@ -30,23 +31,12 @@ struct transaction {
 /* ---- commands ---- */
 
 static bool
-append_path(struct buf *line, const char *verb, struct slice address)
-{
-	buf_append_text(line, verb);
-	buf_append_byte(line, '<');
-	if (!slice_is_empty(address) &&
-	    (slice_has_control(address) || !address_append_external(line, address)))
-		return false;
-	return buf_append_byte(line, '>');
-}
-
-static bool
 append_mail(struct buf *line, const struct transaction *transaction)
 {
 	const struct msg_envelope *envelope = &transaction->delivery->job->envelope;
 	unsigned                   offers = transaction->session->offers;
 
-	if (!append_path(line, "MAIL FROM:", transaction->delivery->sender))
+	if (!compose_path(line, "MAIL FROM:", transaction->delivery->sender))
 		return false;
 	if ((offers & OFFER_SIZE) != 0) {
 		buf_append_text(line, " SIZE=");
@@ -66,29 +56,6 @@ append_mail(struct buf *line, const struct transaction *transaction)
 		xtext_encode(envelope->dsn_envid, line);
 	}
 	return !line->has_failed;
-}
-
-static void
-append_notify(struct buf *line, uint32_t notify)
-{
-	static const struct {
-		uint32_t    bit;
-		const char *word;
-	} words[] = {
-		{ DSN_NOTIFY_NEVER, "NEVER" },
-		{ DSN_NOTIFY_SUCCESS, "SUCCESS" },
-		{ DSN_NOTIFY_FAILURE, "FAILURE" },
-		{ DSN_NOTIFY_DELAY, "DELAY" },
-	};
-	const char *before = " NOTIFY=";
-
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		if ((notify & words[i].bit) == 0)
-			continue;
-		buf_append_text(line, before);
-		buf_append_text(line, words[i].word);
-		before = ",";
-	}
 }
 
 static bool
@@ -114,27 +81,15 @@ append_rcpt(struct buf *line, const struct session *session,
 	const struct msg_job_recipient *row = &recipient->row;
 	size_t                          semicolon = slice_find_byte(row->dsn_orcpt, ';');
 
-	if (!append_path(line, "RCPT TO:", recipient->address))
+	if (!compose_path(line, "RCPT TO:", recipient->address))
 		return false;
 	if ((session->offers & OFFER_DSN) == 0)
 		return true;
-	append_notify(line, row->dsn_notify);
+	compose_notify(line, row->dsn_notify);
 	/* RFC 3461 5.2.1: who asked for no other is known by the address that came in. */
 	if (semicolon == SLICE_NOT_FOUND && row->original.length > 0)
 		return append_original(line, row->original);
-	if (semicolon != SLICE_NOT_FOUND) {
-		buf_append_text(line, " ORCPT=");
-		struct slice type = slice_first(row->dsn_orcpt, semicolon);
-		struct slice address = slice_from_offset(row->dsn_orcpt, semicolon + 1);
-
-		buf_append(line, type);
-		buf_append_byte(line, ';');
-		/* RFC 6533 3: its own escapes take the place of xtext's. */
-		if (slice_equal_fold(type, SLICE("utf-8")))
-			dsn_append_utf8_original(line, address);
-		else
-			xtext_encode(address, line);
-	}
+	compose_orcpt(line, row->dsn_orcpt);
 	return !line->has_failed;
 }
 

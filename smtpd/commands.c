@@ -250,6 +250,19 @@ check_recipient(struct session *session, enum restriction_stage stage,
 	return restrictions_evaluate(session, &question, refusal);
 }
 
+/* The filter in front of the queue may refuse it. */
+static bool
+take_recipient(struct session *session, const struct recipient *recipient,
+               struct smtp_reply *refusal)
+{
+	if (!transaction_add_recipient(session, recipient))
+		return false;
+	if (session->mail.proxy == NULL || proxy_recipient(session, refusal))
+		return true;
+	session->mail.recipient_count--;
+	return false;
+}
+
 void
 command_rcpt(struct session *session, const struct smtp_command *command)
 {
@@ -279,7 +292,7 @@ command_rcpt(struct session *session, const struct smtp_command *command)
 	                           &refusal) &&
 	           milters_rcpt(session, command, &recipient, &refusal) &&
 	           transaction_open(session, &refusal) &&
-	           transaction_add_recipient(session, &recipient)) {
+	           take_recipient(session, &recipient, &refusal)) {
 		session->phase = PHASE_RCPT;
 		answer(session, 250, "2.1.5", "Ok");
 		return;

@@ -128,6 +128,8 @@ content_verdict(struct session *session)
 			arena_format(&mail->arena, "Ok: queued as %s", transaction_id(session));
 		return (struct smtp_reply){ 250, status_from("2.0.0"), slice_from(text) };
 	}
+	if (mail->proxy != NULL)
+		return proxy_finish(session);
 	intake_amend(mail->intake, mail->is_held ? ENVELOPE_HOLD : 0, mail->filter);
 	return intake_finish(mail->intake, &mail->arena);
 }
@@ -151,9 +153,13 @@ content_store(struct session *session, struct slice content)
 	if (most > 0 && mail->content_bytes > (uint64_t)most)
 		mail->is_too_large = true;
 	if (!mail->is_too_large && !mail->is_out_of_memory && !mail->is_discarded &&
-	    content.length > 0)
-		/* A failure is remembered by intake and told by intake_finish. */
-		(void)intake_write(mail->intake, content);
+	    content.length > 0) {
+		/* A failure is remembered there and told at the end. */
+		if (mail->proxy != NULL)
+			proxy_write(session, content);
+		else
+			(void)intake_write(mail->intake, content);
+	}
 }
 
 void

@@ -34,7 +34,8 @@ prepare(struct daemon_context *context, struct error *error)
 
 	context->room = room;
 	if (room != NULL &&
-	    (restrictions_need_network(room->restrictions) || milters_need_network(room)))
+	    (restrictions_need_network(room->restrictions) || milters_need_network(room) ||
+	     (room->proxy_filter != NULL && !room->proxy_filter->is_unix)))
 		context->extra_doors |= DOOR_INET_CONNECT;
 	return room != NULL;
 }

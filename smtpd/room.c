@@ -59,7 +59,7 @@ open_tables(struct room *room, struct error *error)
 	room->client_certificates = table_list_open(room->parameters->relay_clientcerts, error);
 	if (room->client_certificates == NULL)
 		return error_prefix(error, "relay_clientcerts");
-	return milters_open(room, error);
+	return proxy_configure(room, error) && milters_open(room, error);
 }
 
 static bool
@@ -165,6 +165,7 @@ room_destroy(struct room **pointer)
 	intake_client_destroy(&room->intake.queue);
 	tls_server_destroy(&room->tls);
 	milter_list_destroy(&room->milters);
+	free(room->proxy_filter);
 	table_list_close(&room->milter_maps);
 	table_list_close(&room->client_certificates);
 	table_list_close(&room->login_maps);

@@ -12,6 +12,7 @@
 #include "lib/daemon/daemon.h"
 #include "lib/dns/dns.h"
 #include "lib/intake/transcript.h"
+#include "lib/io/endpoint.h"
 #include "lib/milter/milter.h"
 #include "lib/route/route.h"
 #include "lib/sasl/auth.h"
@@ -47,8 +48,9 @@ struct room {
 	struct match_list       *sasl_exceptions;
 	struct match_list       *sasl_filter;
 	struct table_list       *discard_maps;
-	struct milter_list      *milters;     /* NULL: none, see milters.c */
-	struct table_list       *milter_maps; /* smtpd_milter_maps */
+	struct milter_list      *milters;      /* NULL: none, see milters.c */
+	struct table_list       *milter_maps;  /* smtpd_milter_maps */
+	struct endpoint         *proxy_filter; /* NULL: none, see proxy.c */
 	struct table_list       *login_maps;
 	struct table_list       *client_certificates; /* relay_clientcerts */
 };

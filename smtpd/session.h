@@ -80,6 +80,7 @@ struct transaction {
 	size_t            refused_count; /* recipients refused */
 	size_t            overshoot;     /* recipients beyond the limit */
 	struct intake    *intake;
+	struct proxy     *proxy; /* in its place with smtpd_proxy_filter */
 	int64_t           arrival_us;
 	/* what access tables asked for */
 	bool         is_held, is_discarded;
@@ -206,6 +207,20 @@ bool milters_unknown(struct session *session, struct slice word, struct smtp_rep
 struct milter_session *milters_for_content(struct session *session);
 void                   milters_message_end(struct session *session);
 void                   milters_end(struct session *session);
+
+/* ---- proxy.c: a filter in front of the queue (smtpd_proxy_filter) ---- */
+
+/* Parses the filter's place, with the name service, before the doors close. */
+bool proxy_configure(struct room *room, struct error *error);
+/* Instead of an intake, at the first good recipient; session->mail.proxy. False: no memory. */
+bool proxy_open(struct session *session);
+/* The recipient that was added last; false: *refusal, and it is to be taken off again. */
+bool proxy_recipient(struct session *session, struct smtp_reply *refusal);
+bool proxy_begin_content(struct session *session, struct slice trace, struct smtp_reply *refusal);
+void proxy_write(struct session *session, struct slice content);
+/* What the filter says to the whole; logged. */
+struct smtp_reply proxy_finish(struct session *session);
+void              proxy_close(struct session *session);
 
 /* ---- transaction.c ---- */
 

@@ -33,6 +33,7 @@ transaction_reset(struct session *session)
 
 	if (mail->intake != NULL)
 		intake_end(&mail->intake);
+	proxy_close(session);
 	milters_message_end(session);
 	/* Before MAIL it is about the message that is to come. */
 	if (mail->has_begun) {
@@ -125,12 +126,15 @@ transaction_open(struct session *session, struct smtp_reply *reply)
 	struct error        error = ERROR_NONE;
 	struct buf          login = BUF(4096);
 
-	if (mail->intake != NULL)
+	if (mail->intake != NULL || mail->proxy != NULL)
 		return true;
 	client_know_name(session);
 	struct msg_envelope envelope = make_envelope(session);
-	mail->intake = intake_begin(&session->room->intake, &envelope, &error);
-	if (mail->intake == NULL) {
+	if (session->room->proxy_filter == NULL)
+		mail->intake = intake_begin(&session->room->intake, &envelope, &error);
+	else if (!proxy_open(session))
+		error_set(&error, "out of memory");
+	if (mail->intake == NULL && mail->proxy == NULL) {
 		log_warning("%s: %s", client_label(session), error.text);
 		*reply = (struct smtp_reply){ 451, status_from("4.3.0"),
 			                      SLICE("Error: queue file write error") };
@@ -242,6 +246,9 @@ append_trace(struct session *session, struct buf *out)
 	const struct transaction *mail = &session->mail;
 
 	buf_append(out, mail->prepend);
+	/* Between two smtpds of ours that both say it, behind a filter and in front of one. */
+	if (mail->proxy != NULL && session->forwarded.is_set)
+		return;
 	buf_append_text(out, "Received: ");
 	if (!session->parameters->smtpd_hide_client_session) {
 		append_from(session, out);
@@ -253,9 +260,10 @@ append_trace(struct session *session, struct buf *out)
 			buf_append_text(out, ")\r\n\t");
 		}
 	}
-	buf_append_format(out, "by %s (%s) with %s id %s", session->parameters->myhostname,
-	                  session->parameters->mail_name, session_protocol(session),
-	                  transaction_id(session));
+	buf_append_format(out, "by %s (%s) with %s", session->parameters->myhostname,
+	                  session->parameters->mail_name, session_protocol(session));
+	if (mail->proxy == NULL) /* the filter's message will get an id of its own */
+		buf_append_format(out, " id %s", transaction_id(session));
 	if (mail->recipient_count == 1) {
 		buf_append_text(out, "\r\n\tfor <");
 		address_append_external(out, mail->recipients[0].address);
@@ -305,8 +313,14 @@ transaction_begin_content(struct session *session, struct smtp_reply *reply)
 		return true;
 	mail->is_content_begun = true;
 	append_trace(session, &trace);
+	if (mail->proxy != NULL && !trace.has_failed) {
+		bool is_taken = proxy_begin_content(session, buf_slice(&trace), reply);
+
+		buf_free(&trace);
+		return is_taken;
+	}
 	intake_set_milters(mail->intake, milters_for_content(session));
-	bool is_good = !trace.has_failed && give_recipients(mail) &&
+	bool is_good = mail->proxy == NULL && !trace.has_failed && give_recipients(mail) &&
 	               intake_set_trace(mail->intake, buf_slice(&trace));
 	buf_free(&trace);
 	if (!is_good)

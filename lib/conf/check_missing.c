@@ -12,7 +12,6 @@ static const struct {
 	const char           *what; /* would happen if it were ignored */
 } missing[] = {
 	{ "content_filter", PROBLEM_ERROR, "mail would pass by the filter" },
-	{ "smtpd_proxy_filter", PROBLEM_ERROR, "mail would pass by the filter" },
 	{ "smtpd_upstream_proxy_protocol", PROBLEM_ERROR,
 	  "every client would look like the proxy, and be trusted like it" },
 	{ "smtpd_command_filter", PROBLEM_ERROR, "commands would be taken as they come" },
