@@ -21,6 +21,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
+#include "lib/mail/address.h"
 #include "lib/queue/entry.h"
 #include "lib/table/userlist.h"
 
@@ -39,7 +40,8 @@ struct control {
 	struct condition answered;
 	size_t           running;
 	bool             is_over;
-	int              clients[THREADS]; /* their descriptors; 0 = free */
+	int              clients[THREADS];  /* their descriptors; 0 = free */
+	char             flushed_site[300]; /* that a client of smtpd has asked for; empty = none */
 };
 
 /* ---- asking the scheduler ---- */
@@ -330,6 +332,61 @@ serve_act(struct client *client, struct ipc_frame *frame)
 	return acted_send(&listing);
 }
 
+/* Whether the site is to be flushed by who asks; *is_done: somebody else does it already. */
+static bool
+site_begin(struct control *control, struct slice site, bool *is_done)
+{
+	mutex_lock(&control->lock);
+	bool is_free = control->flushed_site[0] == '\0';
+	*is_done = slice_equal_fold(slice_from(control->flushed_site), site);
+	if (is_free)
+		snprintf(control->flushed_site, sizeof(control->flushed_site), "%.*s",
+		         SLICE_ARGS(site));
+	mutex_unlock(&control->lock);
+	return is_free;
+}
+
+static void
+site_end(struct control *control)
+{
+	mutex_lock(&control->lock);
+	control->flushed_site[0] = '\0';
+	mutex_unlock(&control->lock);
+}
+
+/*
+ * ETRN. Strangers may be allowed to say it: one site at a time, so that they take one thread at
+ * most from administrators, and a second one who asks for the same gets what is under way.
+ */
+static bool
+serve_flush_site(struct client *client, struct ipc_frame *frame)
+{
+	struct msg_queue_flush_site ask;
+	bool                        is_done;
+
+	if (!msg_queue_flush_site_decode(frame, &ask) ||
+	    ask.site.length >= sizeof(client->control->flushed_site) ||
+	    (!hostname_is_valid(ask.site, false) && !address_literal_is_valid(ask.site)))
+		return false;
+	if (!daemon_peer_is_allowed(client->qmgr->context, client->channel.fd,
+	                            PEER_NET | PEER_MAIL | PEER_ROOT))
+		return end_send(client, CONTROL_NOT_ALLOWED, 0, "that is for smtpd");
+	if (!site_begin(client->control, ask.site, &is_done))
+		return is_done ? end_send(client, CONTROL_OK, 0, "")
+		               : end_send(client, CONTROL_FAILED, 0,
+		                          "another destination is being flushed");
+	bool           is_good = end_send(client, CONTROL_OK, 0, "");
+	struct listing listing = { .client = client,
+		                   .filter = { .domain = ask.site },
+		                   .action = QUEUE_ACT_FLUSH };
+	listing_run(&listing);
+	if (listing.has_failed)
+		log_warning("ETRN %.*s: not all of the queue could be gone through",
+		            SLICE_ARGS(ask.site));
+	site_end(client->control);
+	return is_good;
+}
+
 static bool
 serve_select(struct client *client, struct ipc_frame *frame)
 {
@@ -415,6 +472,7 @@ serve_frame(struct client *client, struct ipc_frame *frame)
 	case MSG_queue_list: return serve_list(client, frame);
 	case MSG_queue_show: return serve_show(client, frame);
 	case MSG_queue_act: return serve_act(client, frame);
+	case MSG_queue_flush_site: return serve_flush_site(client, frame);
 	case MSG_queue_count: return serve_count(client, frame);
 	case MSG_queue_select: return serve_select(client, frame);
 	case MSG_queue_why: return serve_why(client, frame);

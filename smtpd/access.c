@@ -548,6 +548,17 @@ check_check_recipient_access(struct check *check, const struct entry *entry)
 	                check->question->recipient_as_given, "Recipient address");
 }
 
+enum verdict
+check_check_etrn_access(struct check *check, const struct entry *entry)
+{
+	struct search search = SEARCH(check, entry->table);
+
+	if (check->question->etrn.length == 0)
+		return VERDICT_DUNNO;
+	return conclude(&search, search_domain(&search, check->question->etrn),
+	                check->question->etrn, "Etrn command");
+}
+
 /* ---- by the hosts of a domain: check_*_a_access, _mx_access, _ns_access ---- */
 
 /* Most hosts and addresses that one check looks at. */

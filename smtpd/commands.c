@@ -334,7 +334,7 @@ command_help(struct session *session, const struct smtp_command *command)
 {
 	(void)command;
 	answer(session, 214, "2.0.0",
-	       "Commands: HELO EHLO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY QUIT");
+	       "Commands: HELO EHLO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY ETRN QUIT");
 }
 
 void
@@ -342,17 +342,6 @@ command_quit(struct session *session, const struct smtp_command *command)
 {
 	(void)command;
 	answer_and_end(session, 221, "2.0.0", "Bye");
-}
-
-void
-command_etrn(struct session *session, const struct smtp_command *command)
-{
-	struct slice domain, rest = command->arguments;
-
-	if (!slice_next_word(&rest, " \t", &domain) || slice_trim(rest).length > 0)
-		answer(session, 500, "5.5.2", "Syntax: ETRN domain");
-	else
-		answer(session, 459, "4.7.1", "service unavailable");
 }
 
 /* RFC 6531 3.7.4.2. */

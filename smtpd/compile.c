@@ -233,6 +233,7 @@ bare_table_row(const struct entry_list *list, const char *parameter)
 		{ "smtpd_sender_restrictions", "check_sender_access" },
 		{ "smtpd_relay_restrictions", "check_recipient_access" },
 		{ "smtpd_recipient_restrictions", "check_recipient_access" },
+		{ "smtpd_etrn_restrictions", "check_etrn_access" },
 	};
 
 	(void)list;

@@ -14,6 +14,8 @@ static const char *const readable[] = {
 	"$smtpd_sender_login_maps",
 	"$relay_clientcerts",
 	"$smtpd_data_restrictions",
+	"$smtpd_etrn_restrictions",
+	"$fast_flush_domains",
 	"$smtpd_end_of_data_restrictions",
 	"$smtpd_discard_ehlo_keyword_address_maps",
 	"$smtpd_milter_maps",

@@ -87,7 +87,7 @@ append_message(struct buf *request, const struct check *check)
 	append_number(request, "size",
 	              question->stage == STAGE_END_OF_DATA ? mail->content_bytes
 	                                                   : (uint64_t)mail->mail.size);
-	policy_append(request, "etrn_domain", SLICE_EMPTY);
+	policy_append(request, "etrn_domain", question->etrn);
 	policy_append(request, "stress", SLICE_EMPTY);
 }
 

@@ -330,6 +330,23 @@ stage_named(struct check *check, const struct entry_list *list, enum restriction
 	return settle(check, run_list(check, list, stage, slice_from(subject), class));
 }
 
+/* With smtpd_delay_reject, what would have refused the client already does now. */
+static enum verdict
+stage_etrn(struct check *check)
+{
+	enum verdict verdict = VERDICT_DUNNO;
+
+	if (check->parameters->smtpd_delay_reject) {
+		verdict = stage_client(check);
+		if (verdict != VERDICT_REFUSE && check->question->helo.length > 0)
+			verdict = stage_helo(check);
+	}
+	if (verdict == VERDICT_REFUSE)
+		return verdict;
+	return settle(check, run_list(check, check->restrictions->etrn, STAGE_ETRN,
+	                              check->question->etrn, "Etrn command"));
+}
+
 bool
 restrictions_evaluate(struct session *session, const struct restriction_question *question,
                       struct smtp_reply *reply)
@@ -357,10 +374,7 @@ restrictions_evaluate(struct session *session, const struct restriction_question
 		verdict = stage_named(&check, restrictions->end_of_data, STAGE_END_OF_DATA,
 		                      "END-OF-MESSAGE", "End-of-data");
 		break;
-	case STAGE_ETRN:
-		verdict =
-			stage_named(&check, restrictions->etrn, STAGE_ETRN, "ETRN", "Etrn command");
-		break;
+	case STAGE_ETRN: verdict = stage_etrn(&check); break;
 	}
 	if (verdict != VERDICT_REFUSE)
 		return true;

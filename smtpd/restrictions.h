@@ -46,6 +46,7 @@ struct restriction_question {
 	struct slice            sender_as_given;
 	const struct recipient *recipient; /* NULL: not known */
 	struct slice            recipient_as_given;
+	struct slice            etrn; /* the domain at STAGE_ETRN */
 };
 bool restrictions_evaluate(struct session *session, const struct restriction_question *question,
                            struct smtp_reply *reply);

@@ -22,20 +22,24 @@ static bool
 open_match_lists(struct room *room, struct error *error)
 {
 	const struct parameters *parameters = room->parameters;
-	struct list_to_open      lists[] = {
-		     { &room->mynetworks, parameters->mynetworks, MATCH_ADDRESSES, "mynetworks" },
-		     { &room->xclient_hosts, parameters->smtpd_authorized_xclient_hosts, MATCH_HOSTS,
-		       "smtpd_authorized_xclient_hosts" },
-		     { &room->xforward_hosts, parameters->smtpd_authorized_xforward_hosts, MATCH_HOSTS,
-		       "smtpd_authorized_xforward_hosts" },
-		     { &room->bare_newline_exclusions, parameters->smtpd_forbid_bare_newline_exclusions,
-		       MATCH_HOSTS, "smtpd_forbid_bare_newline_exclusions" },
-		     { &room->event_exceptions, parameters->smtpd_client_event_limit_exceptions,
-		       MATCH_HOSTS, "smtpd_client_event_limit_exceptions" },
-		     { &room->sasl_exceptions, parameters->smtpd_sasl_exceptions_networks,
-		       MATCH_ADDRESSES, "smtpd_sasl_exceptions_networks" },
-		     { &room->sasl_filter, parameters->smtpd_sasl_mechanism_filter, MATCH_STRINGS,
-		       "smtpd_sasl_mechanism_filter" },
+	bool has_parents = slice_list_has(slice_from(parameters->parent_domain_matches_subdomains),
+	                                  SLICE("fast_flush_domains"));
+	struct list_to_open lists[] = {
+		{ &room->flush_domains, parameters->fast_flush_domains,
+		  has_parents ? MATCH_DOMAINS_AND_PARENTS : MATCH_DOMAINS, "fast_flush_domains" },
+		{ &room->mynetworks, parameters->mynetworks, MATCH_ADDRESSES, "mynetworks" },
+		{ &room->xclient_hosts, parameters->smtpd_authorized_xclient_hosts, MATCH_HOSTS,
+		  "smtpd_authorized_xclient_hosts" },
+		{ &room->xforward_hosts, parameters->smtpd_authorized_xforward_hosts, MATCH_HOSTS,
+		  "smtpd_authorized_xforward_hosts" },
+		{ &room->bare_newline_exclusions, parameters->smtpd_forbid_bare_newline_exclusions,
+		  MATCH_HOSTS, "smtpd_forbid_bare_newline_exclusions" },
+		{ &room->event_exceptions, parameters->smtpd_client_event_limit_exceptions,
+		  MATCH_HOSTS, "smtpd_client_event_limit_exceptions" },
+		{ &room->sasl_exceptions, parameters->smtpd_sasl_exceptions_networks,
+		  MATCH_ADDRESSES, "smtpd_sasl_exceptions_networks" },
+		{ &room->sasl_filter, parameters->smtpd_sasl_mechanism_filter, MATCH_STRINGS,
+		  "smtpd_sasl_mechanism_filter" },
 	};
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
@@ -173,6 +177,7 @@ room_destroy(struct room **pointer)
 	match_list_close(&room->sasl_filter);
 	match_list_close(&room->sasl_exceptions);
 	match_list_close(&room->event_exceptions);
+	match_list_close(&room->flush_domains);
 	match_list_close(&room->bare_newline_exclusions);
 	match_list_close(&room->xforward_hosts);
 	match_list_close(&room->xclient_hosts);

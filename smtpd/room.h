@@ -45,6 +45,7 @@ struct room {
 	struct match_list       *xforward_hosts;
 	struct match_list       *bare_newline_exclusions;
 	struct match_list       *event_exceptions;
+	struct match_list       *flush_domains; /* fast_flush_domains */
 	struct match_list       *sasl_exceptions;
 	struct match_list       *sasl_filter;
 	struct table_list       *discard_maps;

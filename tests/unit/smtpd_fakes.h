@@ -13,6 +13,7 @@
 
 #include "lib/base/log.h"
 #include "lib/base/number.h"
+#include "lib/queue/flush.h"
 #include "smtpd/session.h"
 
 /* What the fakes saw and how they should behave. */
@@ -190,6 +191,18 @@ intake_client_destroy(struct intake_client **client)
 {
 	free(*client);
 	*client = NULL;
+}
+
+bool
+queue_flush_site(const char *socket_path, struct slice site, int64_t timeout_ms,
+                 struct error *error)
+{
+	(void)socket_path;
+	(void)timeout_ms;
+	if (fake_world.is_queue_down)
+		return error_set(error, "connect to public/queue: Connection refused");
+	buf_append_format(&fake_world.intake, "flush=%.*s\n", SLICE_ARGS(site));
+	return true;
 }
 
 struct rules *
