@@ -7,6 +7,7 @@
 #include "lib/base/log.h"
 #include "lib/mail/address.h"
 #include "lib/mail/header.h"
+#include "lib/queue/verp.h"
 
 #define ADDRESS_MOST    1000 /* bytes of an address */
 #define FULL_NAME_MOST  1000
@@ -136,11 +137,13 @@ log_begin(const struct submission *submission, struct slice sender)
 static void
 begin(struct submission *submission, const struct msg_submit_begin *message)
 {
-	struct error        error = ERROR_NONE;
-	const char         *filter = filter_of(submission);
+	struct error error = ERROR_NONE;
+	const char  *filter = filter_of(submission);
+	struct slice delimiters =
+		slice_from(submission->context->parameters->default_verp_delimiters);
 	struct msg_envelope envelope = { .sender = sender_complete(submission, message->sender),
 		                         .arrival_us = clock_wall_us(),
-		                         .flags = message->flags,
+		                         .flags = verp_complete(message->flags, delimiters),
 		                         .dsn_ret = message->dsn_ret,
 		                         .dsn_envid =
 		                                 arena_copy(&submission->arena, message->dsn_envid),
@@ -164,6 +167,21 @@ begin(struct submission *submission, const struct msg_submit_begin *message)
 		submission_fail(submission, SUBMIT_TRY_LATER, "out of memory");
 }
 
+/* Delimiters as the administrator allows them; 0 = those of default_verp_delimiters. */
+static bool
+verp_is_good(const struct submission *submission, const struct msg_submit_begin *message)
+{
+	const char delimiters[2] = { (char)(message->flags >> 16 & 0xff),
+		                     (char)(message->flags >> 24 & 0xff) };
+
+	if ((message->flags & ENVELOPE_VERP) == 0)
+		return message->flags >> 16 == 0;
+	return message->sender.length > 0 &&
+	       (message->flags >> 16 == 0 ||
+	        verp_delimiters_are_good(slice_of(delimiters, 2),
+	                                 submission->context->parameters->verp_delimiter_filter));
+}
+
 static enum submission_step
 take_begin(struct submission *submission, struct ipc_frame *frame)
 {
@@ -181,6 +199,10 @@ take_begin(struct submission *submission, struct ipc_frame *frame)
 	         !text_is_good(message.dsn_envid, ENVID_MOST) || message.dsn_ret > DSN_RET_HDRS ||
 	         (message.flags & ~(unsigned)SUBMIT_FLAGS) != 0)
 		submission_fail(submission, SUBMIT_BAD_DATA, "malformed envelope");
+	else if (!verp_is_good(submission, &message))
+		submission_fail(submission, SUBMIT_BAD_DATA,
+		                "VERP (-XV) needs a sender, and two of the characters in "
+		                "verp_delimiter_filter");
 	else
 		begin(submission, &message);
 	return SUBMISSION_GOES_ON;

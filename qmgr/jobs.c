@@ -9,9 +9,12 @@
 #include <unistd.h>
 
 #include "lib/base/log.h"
+#include "lib/queue/verp.h"
 #include "qmgr/retry.h"
 
 #define LIST_MOST     (15u << 20)
+#define SENDER_MOST   2048
+#define ENVELOPE_MOST (128u * 1024)
 #define DEATHS_MOST   20 /* agents that died with a message in hand before it is deferred */
 #define FORWARDS_MOST 5
 /* Of the recipients in a notice's job: the frame has room for the message, too. */
@@ -64,12 +67,46 @@ recipient_append(struct buf *list, const struct job *job, uint32_t index)
 	return msg_job_recipient_append(list, &one);
 }
 
+/*
+ * Whether each recipient is a job of its own, with a sender of its own. A notice that tells of
+ * failures goes to that sender, too, unless disable_verp_bounces.
+ */
+static bool
+is_personal(const struct qmgr *qmgr, const struct message *message, enum job_kind kind)
+{
+	if ((message->envelope.flags & ENVELOPE_VERP) == 0 || message->sender.length == 0)
+		return false;
+	return kind == JOB_DELIVER ||
+	       (kind == JOB_NOTICE_FAILURE && !qmgr->parameters->disable_verp_bounces);
+}
+
+/* The envelope with the recipient's own sender; by the address that the list knows. */
+static bool
+personal_envelope(const struct job *job, struct buf *out, struct error *error)
+{
+	struct slice         list = job->message->commit.envelope;
+	struct msg_envelope  envelope;
+	struct msg_recipient recipient;
+	struct buf           sender = BUF(SENDER_MOST);
+
+	bool is_good = msg_envelope_next(&list, &envelope) &&
+	               message_recipient(job->message, job->recipients[0], &recipient);
+	if (is_good &&
+	    verp_sender(envelope.flags, envelope.sender,
+	                recipient.original.length > 0 ? recipient.original : recipient.address,
+	                &sender))
+		envelope.sender = buf_slice(&sender);
+	is_good = is_good && !sender.has_failed && msg_envelope_append(out, &envelope);
+	buf_free(&sender);
+	return is_good || error_set(error, "out of memory for the sender of one recipient");
+}
+
 /* Encodes and queues the job on the agent's channel. */
 static bool
 job_send(struct qmgr *qmgr, struct agent_link *agent, const struct job *job, struct error *error)
 {
 	struct message *message = job->message;
-	struct buf      list = BUF(LIST_MOST);
+	struct buf      list = BUF(LIST_MOST), personal = BUF(ENVELOPE_MOST);
 	struct msg_job  frame = msg_job_clear();
 	struct stat     info;
 	char            path[64];
@@ -83,6 +120,10 @@ job_send(struct qmgr *qmgr, struct agent_link *agent, const struct job *job, str
 	if (!job->destination->is_worker)
 		frame.nexthop = slice_from(job->destination->key);
 	frame.envelope = message->commit.envelope;
+	if (is_sent && is_personal(qmgr, message, job->kind) && job->count == 1) {
+		is_sent = personal_envelope(job, &personal, error);
+		frame.envelope = buf_slice(&personal);
+	}
 	frame.recipients = buf_slice(&list);
 	frame.active_us = message->active_us;
 	frame.retry_until_us = retry_until_us(qmgr->parameters, message->sender.length == 0,
@@ -92,7 +133,7 @@ job_send(struct qmgr *qmgr, struct agent_link *agent, const struct job *job, str
 		message->is_taken_here && !message->is_retried && message->agent_deaths == 0;
 	frame.patience_ms = destination_patience(job->destination);
 	frame.content = message->commit.content;
-	if (message->is_spooled) {
+	if (is_sent && message->is_spooled) {
 		snprintf(path, sizeof(path), "spool/%s", message->id);
 		frame.file = openat(qmgr->queue_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 		frame.content = SLICE_EMPTY;
@@ -106,6 +147,7 @@ job_send(struct qmgr *qmgr, struct agent_link *agent, const struct job *job, str
 	if (frame.file >= 0)
 		close(frame.file);
 	buf_free(&list);
+	buf_free(&personal);
 	return is_sent;
 }
 
@@ -154,7 +196,8 @@ job_give(struct qmgr *qmgr, struct agent_link *agent, struct destination *destin
 {
 	struct lane *lane = destination_next_lane(destination);
 	/* What local sends on may be long for each. */
-	uint32_t     limit = lane->kind == JOB_DELIVER   ? destination->transport->recipient_limit
+	uint32_t     limit = is_personal(qmgr, lane->message, lane->kind) ? 1
+	                     : lane->kind == JOB_DELIVER ? destination->transport->recipient_limit
 	                     : lane->kind == JOB_FORWARD ? FORWARDS_MOST
 	                                                 : notice_limit(qmgr, lane);
 	struct error error = ERROR_NONE;

@@ -4,6 +4,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/smtp/extensions.h"
+#include "lib/queue/verp.h"
 #include "smtpd/session.h"
 
 /* ---- HELO and EHLO ---- */
@@ -76,6 +77,8 @@ offered_extensions(struct session *session)
 		bits &= ~(unsigned)SMTP_XCLIENT;
 	if (!client_is_in(session, session->room->xforward_hosts))
 		bits &= ~(unsigned)SMTP_XFORWARD;
+	if (!client_is_in(session, session->room->verp_hosts))
+		bits &= ~(unsigned)SMTP_XVERP;
 	return bits;
 }
 
@@ -148,6 +151,30 @@ is_above_size_limit(const struct session *session, uint64_t size)
 	return most > 0 && size > (uint64_t)most;
 }
 
+/* XVERP: delimiters that may be, and a sender to put them into; false when answered. */
+static bool
+verp_is_good(struct session *session)
+{
+	const struct smtp_mail *mail = &session->mail.mail;
+	const char             *filter = session->parameters->verp_delimiter_filter;
+
+	if (!mail->has_verp)
+		return true;
+	if (mail->verp.length > 0 && !verp_delimiters_are_good(mail->verp, filter)) {
+		answer(session, 501, "5.5.4", "Error: XVERP needs two characters from %s", filter);
+		return false;
+	}
+	if (mail->sender.length == 0) {
+		answer(session, 503, "5.5.4", "Error: XVERP requires non-null sender");
+		return false;
+	}
+	if (session->room->proxy_filter != NULL) {
+		answer(session, 555, "5.5.4", "Unsupported option: XVERP");
+		return false;
+	}
+	return true;
+}
+
 /* Everything that may refuse MAIL; false when answered. */
 static bool
 take_mail(struct session *session, const struct smtp_command *command)
@@ -160,6 +187,8 @@ take_mail(struct session *session, const struct smtp_command *command)
 		answer_reply(session, &refusal);
 		return false;
 	}
+	if (!verp_is_good(session))
+		return false;
 	mail->sender = complete_address(session, mail->mail.sender);
 	if (mail->sender.data == NULL) {
 		answer(session, 452, "4.3.1", "Insufficient system storage");

@@ -21,6 +21,7 @@ static const char *const readable[] = {
 	"$smtpd_milter_maps",
 	"$smtpd_authorized_xclient_hosts",
 	"$smtpd_authorized_xforward_hosts",
+	"$smtpd_authorized_verp_clients",
 	"$smtpd_client_event_limit_exceptions",
 	"$smtpd_forbid_bare_newline_exclusions",
 	"$smtpd_restriction_classes",

@@ -32,6 +32,8 @@ open_match_lists(struct room *room, struct error *error)
 		  "smtpd_authorized_xclient_hosts" },
 		{ &room->xforward_hosts, parameters->smtpd_authorized_xforward_hosts, MATCH_HOSTS,
 		  "smtpd_authorized_xforward_hosts" },
+		{ &room->verp_hosts, parameters->smtpd_authorized_verp_clients, MATCH_HOSTS,
+		  "smtpd_authorized_verp_clients" },
 		{ &room->bare_newline_exclusions, parameters->smtpd_forbid_bare_newline_exclusions,
 		  MATCH_HOSTS, "smtpd_forbid_bare_newline_exclusions" },
 		{ &room->event_exceptions, parameters->smtpd_client_event_limit_exceptions,
@@ -108,8 +110,9 @@ static unsigned
 extensions_offered(const struct parameters *parameters)
 {
 	unsigned bits = SMTP_PIPELINING | SMTP_SIZE | SMTP_VRFY | SMTP_ETRN | SMTP_STARTTLS |
-	                SMTP_AUTH | SMTP_XCLIENT | SMTP_XFORWARD | SMTP_ENHANCEDSTATUSCODES |
-	                SMTP_8BITMIME | SMTP_DSN | SMTP_SMTPUTF8 | SMTP_CHUNKING;
+	                SMTP_AUTH | SMTP_XCLIENT | SMTP_XFORWARD | SMTP_XVERP |
+	                SMTP_ENHANCEDSTATUSCODES | SMTP_8BITMIME | SMTP_DSN | SMTP_SMTPUTF8 |
+	                SMTP_CHUNKING;
 
 	if (parameters->disable_vrfy_command)
 		bits &= ~(unsigned)SMTP_VRFY;
@@ -179,6 +182,7 @@ room_destroy(struct room **pointer)
 	match_list_close(&room->event_exceptions);
 	match_list_close(&room->flush_domains);
 	match_list_close(&room->bare_newline_exclusions);
+	match_list_close(&room->verp_hosts);
 	match_list_close(&room->xforward_hosts);
 	match_list_close(&room->xclient_hosts);
 	match_list_close(&room->mynetworks);

@@ -43,6 +43,7 @@ struct room {
 	struct match_list       *mynetworks;
 	struct match_list       *xclient_hosts;
 	struct match_list       *xforward_hosts;
+	struct match_list       *verp_hosts; /* smtpd_authorized_verp_clients */
 	struct match_list       *bare_newline_exclusions;
 	struct match_list       *event_exceptions;
 	struct match_list       *flush_domains; /* fast_flush_domains */

@@ -7,6 +7,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/mail/header.h"
+#include "lib/queue/verp.h"
 #include "lib/tls/tls.h"
 #include "smtpd/session.h"
 
@@ -116,6 +117,10 @@ make_envelope(const struct session *session)
 		envelope.flags |= ENVELOPE_8BIT;
 	if (mail->mail.is_smtputf8)
 		envelope.flags |= ENVELOPE_SMTPUTF8;
+	if (mail->mail.has_verp)
+		envelope.flags |=
+			verp_complete(verp_flags(mail->mail.verp),
+		                      slice_from(session->parameters->default_verp_delimiters));
 	return envelope;
 }
 

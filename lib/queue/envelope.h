@@ -12,6 +12,7 @@ enum envelope_flag {
 	ENVELOPE_DOUBLE_BOUNCE = 1 << 4,
 	ENVELOPE_REQUIRETLS = 1 << 5,
 	ENVELOPE_INTERNAL = 1 << 6,
+	ENVELOPE_VERP = 1 << 7, /* a sender for each recipient; the upper 16 bits: see verp.h */
 };
 
 enum dsn_notify {

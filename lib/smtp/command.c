@@ -183,6 +183,17 @@ take_auth(struct parameter_target *target, struct slice value)
 	return true;
 }
 
+/* Postfix's: without a value the default delimiters. Which ones there may be the server knows. */
+static bool
+take_verp(struct parameter_target *target, struct slice value)
+{
+	if (target->mail->has_verp || (value.data != NULL && value.length != 2))
+		return refuse_syntax(target->refusal, "Bad XVERP parameter syntax");
+	target->mail->has_verp = true;
+	target->mail->verp = arena_copy(target->arena, value);
+	return target->mail->verp.data != NULL || refuse_no_room(target->refusal);
+}
+
 /* RFC 3461 4.1; the bits are those of lib/queue/envelope.h, a floor above. */
 static bool
 take_notify(struct parameter_target *target, struct slice value)
@@ -244,13 +255,10 @@ struct parameter_rule {
 };
 
 static const struct parameter_rule mail_rules[] = {
-	{ "SIZE", SMTP_SIZE, take_size },
-	{ "BODY", SMTP_8BITMIME, take_body },
-	{ "RET", SMTP_DSN, take_ret },
-	{ "ENVID", SMTP_DSN, take_envid },
-	{ "AUTH", SMTP_AUTH, take_auth },
-	{ "SMTPUTF8", SMTP_SMTPUTF8, take_smtputf8 },
-	{ NULL, 0, NULL },
+	{ "SIZE", SMTP_SIZE, take_size },   { "BODY", SMTP_8BITMIME, take_body },
+	{ "RET", SMTP_DSN, take_ret },      { "ENVID", SMTP_DSN, take_envid },
+	{ "AUTH", SMTP_AUTH, take_auth },   { "SMTPUTF8", SMTP_SMTPUTF8, take_smtputf8 },
+	{ "XVERP", SMTP_XVERP, take_verp }, { NULL, 0, NULL },
 };
 static const struct parameter_rule rcpt_rules[] = {
 	{ "NOTIFY", SMTP_DSN, take_notify },
@@ -322,7 +330,7 @@ smtp_mail_parse(struct slice arguments, const struct smtp_grammar *grammar, stru
 	struct address          address;
 	struct slice            rest, word;
 
-	parsed.auth = SLICE_EMPTY;
+	parsed.auth = parsed.verp = SLICE_EMPTY;
 	if (!take_prefix(&arguments, SLICE("FROM:")))
 		return refuse_syntax(refusal, "Syntax: MAIL FROM:<address>");
 	if (!address_parse_path(arguments, allow_utf8, grammar->is_strict, arena, &address,

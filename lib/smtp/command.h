@@ -66,6 +66,8 @@ struct smtp_mail {
 	struct slice   envid;
 	bool           has_auth;
 	struct slice   auth; /* AUTH=, decoded; empty for <> */
+	bool           has_verp;
+	struct slice   verp; /* XVERP=, two characters; empty: the default ones */
 };
 
 struct smtp_rcpt {

@@ -16,6 +16,7 @@ static const struct extension_row extension_rows[] = {
 	{ SMTP_AUTH, "AUTH" },
 	{ SMTP_XCLIENT, "XCLIENT" },
 	{ SMTP_XFORWARD, "XFORWARD" },
+	{ SMTP_XVERP, "XVERP" },
 	{ SMTP_ENHANCEDSTATUSCODES, "ENHANCEDSTATUSCODES" },
 	{ SMTP_8BITMIME, "8BITMIME" },
 	{ SMTP_DSN, "DSN" },

@@ -23,6 +23,7 @@ enum smtp_extension {
 	SMTP_CHUNKING = 1 << 11,           /* RFC 3030 */
 	SMTP_REQUIRETLS = 1 << 12,         /* RFC 8689 */
 	SMTP_XFORWARD = 1 << 13,
+	SMTP_XVERP = 1 << 14,
 };
 
 /* The bit of a keyword in any case; 0 when it is not known. */

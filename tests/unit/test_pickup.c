@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "lib/queue/verp.h"
 #include "pickup/submission.h"
 #include "pickup/users.h"
 #include "tests/unit/fake_queue.h"
@@ -236,6 +237,17 @@ the_envelopes_dsn_parameters_are_kept(void **state)
 	assert_true(slice_equal(host.queue.recipients[0].dsn_orcpt, SLICE("rfc822;c@x.org")));
 }
 
+static void
+verp_without_delimiters_gets_the_default_ones(void **state)
+{
+	(void)state;
+	GIVE(submit_begin, .sender = SLICE("a@x.org"), .flags = ENVELOPE_VERP);
+	give_recipient("b@x.org");
+	give_end(0);
+	check_result(SUBMIT_OK, "");
+	assert_int_equal(host.queue.envelope.flags, verp_flags(SLICE("+=")));
+}
+
 /* ---- messages that are not ---- */
 
 static void
@@ -282,6 +294,21 @@ what_a_user_may_not_set_is_refused(void **state)
 	give_recipient("b@x.org");
 	give_end(0);
 	check_result(SUBMIT_BAD_DATA, "malformed envelope");
+	/* VERP: characters that are not allowed, some without the wish, and no sender for them. */
+	const struct msg_submit_begin personal[] = {
+		{ .sender = SLICE("a@x.org"), .flags = verp_flags(SLICE("@=")) },
+		{ .sender = SLICE("a@x.org"),
+		  .flags = verp_flags(SLICE("+=")) & ~(uint32_t)ENVELOPE_VERP },
+		{ .sender = SLICE_EMPTY, .flags = verp_flags(SLICE("+=")) },
+	};
+	for (size_t i = 0; i < 3; i++) {
+		GIVE(submit_begin, .sender = personal[i].sender, .flags = personal[i].flags);
+		give_recipient("b@x.org");
+		give_end(0);
+		check_result(SUBMIT_BAD_DATA,
+		             "VERP (-XV) needs a sender, and two of the characters in "
+		             "verp_delimiter_filter");
+	}
 	give_begin("a@x.org");
 	give_end(0);
 	check_result(SUBMIT_BAD_DATA, "no recipients");
@@ -432,6 +459,7 @@ main(void)
 		TEST(several_messages_come_on_one_channel),
 		TEST(the_envelopes_dsn_parameters_are_kept),
 		TEST(malformed_addresses_are_refused_and_commit_nothing),
+		TEST(verp_without_delimiters_gets_the_default_ones),
 		TEST(what_a_user_may_not_set_is_refused),
 		TEST(too_many_recipients_are_refused),
 		TEST(the_order_of_frames_is_kept),

@@ -8,6 +8,7 @@
 #include <sysexits.h>
 #include <cmocka.h>
 
+#include "lib/queue/verp.h"
 #include "tools/sendmail/sendmail.h"
 
 static char complaint[500];
@@ -284,6 +285,15 @@ dsn_options_reach_the_envelope(void **state)
 	                 EX_OK);
 	assert_int_equal(tool.options.flags, ENVELOPE_SMTPUTF8 | ENVELOPE_REQUIRETLS);
 	arena_reset(&tool.arena);
+	assert_int_equal(read_options(&tool, "-XV a@x.org"), EX_OK);
+	assert_int_equal(tool.options.flags, ENVELOPE_VERP);
+	arena_reset(&tool.arena);
+	assert_int_equal(read_options(&tool, "-XV-= a@x.org"), EX_OK);
+	assert_int_equal(tool.options.flags, verp_flags(SLICE("-=")));
+	arena_reset(&tool.arena);
+	assert_int_equal(read_options(&tool, "-X /tmp/log a@x.org"), EX_OK);
+	assert_int_equal(tool.options.flags, 0);
+	arena_reset(&tool.arena);
 }
 
 static void
@@ -293,10 +303,10 @@ what_is_not_there_is_refused_with_its_reason(void **state)
 		const char *line;
 		int         code;
 	} rows[] = {
-		{ "-XV a@x.org", EX_UNAVAILABLE }, { "-XV+= a@x.org", EX_UNAVAILABLE },
-		{ "-N never,delay a", EX_USAGE },  { "-N often a", EX_USAGE },
-		{ "-R all a", EX_USAGE },          { "-f", EX_USAGE },
-		{ "-Z a@x.org", EX_USAGE },        { "-- -f@x.org", EX_USAGE },
+		{ "-XV+ a@x.org", EX_USAGE },     { "-XV+=- a@x.org", EX_USAGE },
+		{ "-N never,delay a", EX_USAGE }, { "-N often a", EX_USAGE },
+		{ "-R all a", EX_USAGE },         { "-f", EX_USAGE },
+		{ "-Z a@x.org", EX_USAGE },       { "-- -f@x.org", EX_USAGE },
 	};
 
 	(void)state;

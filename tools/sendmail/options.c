@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sysexits.h>
 
+#include "lib/queue/verp.h"
 #include "tools/sendmail/sendmail.h"
 
 #define ENVID_MOST 100 /* RFC 3461 4.4 */
@@ -176,11 +177,15 @@ take_envid(struct tool *tool, const char *value)
 static int
 take_log(struct tool *tool, const char *value)
 {
-	if (value[0] == 'V')
-		return complain(
-			tool, EX_UNAVAILABLE,
-			"-XV: senders are not personalised here (VERP); send one message for "
-			"each recipient");
+	struct slice delimiters = slice_from(value[0] == 'V' ? value + 1 : "");
+
+	if (value[0] != 'V')
+		return EX_OK;
+	/* pickup knows which characters may be, and those of default_verp_delimiters. */
+	if (delimiters.length != 0 && (delimiters.length != 2 || slice_has_control(delimiters) ||
+	                               !slice_is_ascii(delimiters)))
+		return complain(tool, EX_USAGE, "-X%s: VERP takes two delimiters or none", value);
+	tool->options.flags |= verp_flags(delimiters);
 	return EX_OK;
 }
 
