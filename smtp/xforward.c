@@ -25,6 +25,7 @@ send_attributes(struct session *session, struct slice command, struct verdict *v
 bool
 session_forward(struct session *session, const struct agent_job *job, struct verdict *verdict)
 {
+	const struct parameters        *parameters = session->agent->parameters;
 	const struct msg_envelope      *envelope = &job->envelope;
 	bool                            is_local = slice_is_empty(envelope->client_address);
 	const struct xforward_attribute attributes[] = {
@@ -41,7 +42,8 @@ session_forward(struct session *session, const struct agent_job *job, struct ver
 	bool       ok = true;
 
 	if ((session->offers & OFFER_XFORWARD) == 0 ||
-	    !session->agent->parameters->smtp_send_xforward_command)
+	    !(session->agent->is_lmtp ? parameters->lmtp_send_xforward_command
+	                              : parameters->smtp_send_xforward_command))
 		return true;
 	while (ok && compose_xforward(&line, slice_from(session->forwards), attributes, count, &at))
 		ok = send_attributes(session, buf_slice(&line), verdict);

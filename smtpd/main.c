@@ -19,6 +19,7 @@ static const char *const readable[] = {
 	"$smtpd_end_of_data_restrictions",
 	"$smtpd_discard_ehlo_keyword_address_maps",
 	"$smtpd_milter_maps",
+	"$smtpd_command_filter",
 	"$smtpd_authorized_xclient_hosts",
 	"$smtpd_authorized_xforward_hosts",
 	"$smtpd_authorized_verp_clients",

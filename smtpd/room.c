@@ -59,6 +59,9 @@ open_tables(struct room *room, struct error *error)
 		table_list_open(room->parameters->smtpd_discard_ehlo_keyword_address_maps, error);
 	if (room->discard_maps == NULL)
 		return error_prefix(error, "smtpd_discard_ehlo_keyword_address_maps");
+	room->command_filter = table_list_open(room->parameters->smtpd_command_filter, error);
+	if (room->command_filter == NULL)
+		return error_prefix(error, "smtpd_command_filter");
 	room->login_maps = table_list_open(room->parameters->smtpd_sender_login_maps, error);
 	if (room->login_maps == NULL)
 		return error_prefix(error, "smtpd_sender_login_maps");
@@ -176,6 +179,7 @@ room_destroy(struct room **pointer)
 	table_list_close(&room->milter_maps);
 	table_list_close(&room->client_certificates);
 	table_list_close(&room->login_maps);
+	table_list_close(&room->command_filter);
 	table_list_close(&room->discard_maps);
 	match_list_close(&room->sasl_filter);
 	match_list_close(&room->sasl_exceptions);

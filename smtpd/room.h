@@ -50,9 +50,10 @@ struct room {
 	struct match_list       *sasl_exceptions;
 	struct match_list       *sasl_filter;
 	struct table_list       *discard_maps;
-	struct milter_list      *milters;      /* NULL: none, see milters.c */
-	struct table_list       *milter_maps;  /* smtpd_milter_maps */
-	struct endpoint         *proxy_filter; /* NULL: none, see proxy.c */
+	struct table_list       *command_filter; /* smtpd_command_filter */
+	struct milter_list      *milters;        /* NULL: none, see milters.c */
+	struct table_list       *milter_maps;    /* smtpd_milter_maps */
+	struct endpoint         *proxy_filter;   /* NULL: none, see proxy.c */
 	struct table_list       *login_maps;
 	struct table_list       *client_certificates; /* relay_clientcerts */
 };

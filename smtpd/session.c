@@ -13,6 +13,7 @@
 /* What a stranger can make a session hold beside its content. */
 #define SESSION_ARENA_MOST (32u * 1024)
 #define HELD_MOST          (64u * 1024)
+#define LINE_FILTERED_MOST 8192 /* of a line as smtpd_command_filter has it */
 /* How long a goodbye may take. */
 #define GOODBYE_MS 1000
 
@@ -146,10 +147,46 @@ line_limit(const struct session *session, struct slice input)
 	return limit;
 }
 
+/*
+ * smtpd_command_filter: the line as the administrator has it. BDAT is left alone: where its chunk
+ * ends must not be lost. False: answered; nothing of the session can be trusted then.
+ */
+static bool
+line_filter(struct session *session, struct slice *line, struct buf *value)
+{
+	struct error error = ERROR_NONE;
+
+	if (table_list_is_empty(session->room->command_filter) || line->length == 0 ||
+	    slice_starts_with_fold(*line, SLICE("BDAT")))
+		return true;
+	switch (table_list_lookup(session->room->command_filter, *line, value, &error)) {
+	case LOOKUP_FOUND: break;
+	case LOOKUP_NOT_FOUND: return true;
+	case LOOKUP_TRY_LATER:
+		log_warning("smtpd_command_filter: %s", error.text);
+		answer_and_end(session, 421, "4.3.0", "%s Error: temporary lookup failure",
+		               session->parameters->myhostname);
+		return false;
+	}
+	/* Not what AUTH says: it may be a password. */
+	if (!slice_starts_with_fold(*line, SLICE("AUTH"))) {
+		struct buf text = BUF(1000);
+
+		buf_append_printable(&text, slice_first(*line, 100));
+		buf_append_text(&text, "\" with \"");
+		buf_append_printable(&text, slice_first(buf_slice(value), 100));
+		log_info("%s: replacing command \"%s\"", client_label(session), buf_text(&text));
+		buf_free(&text);
+	}
+	*line = buf_slice(value);
+	return true;
+}
+
 static void
 line_execute(struct session *session, struct slice line)
 {
 	struct smtp_command command;
+	struct buf          filtered = BUF(LINE_FILTERED_MOST);
 
 	client_log_connect(session);
 	session->has_command = true;
@@ -159,11 +196,13 @@ line_execute(struct session *session, struct slice line)
 		return;
 	}
 	session->deadline_ms = 0;
-	if (!smtp_command_parse(line, &command)) {
-		command_refuse_malformed(session, line);
-		return;
+	if (line_filter(session, &line, &filtered)) {
+		if (smtp_command_parse(line, &command))
+			command_execute(session, &command);
+		else
+			command_refuse_malformed(session, line);
 	}
-	command_execute(session, &command);
+	buf_free(&filtered);
 }
 
 /* A line above the limit: dropped up to its end, then answered. */

@@ -14,7 +14,6 @@ static const struct {
 	{ "content_filter", PROBLEM_ERROR, "mail would pass by the filter" },
 	{ "smtpd_upstream_proxy_protocol", PROBLEM_ERROR,
 	  "every client would look like the proxy, and be trusted like it" },
-	{ "smtpd_command_filter", PROBLEM_ERROR, "commands would be taken as they come" },
 	{ "smtpd_sasl_type", PROBLEM_WARNING,
 	  "authd checks all passwords; dakuser makes the users" },
 	{ "smtpd_sasl_path", PROBLEM_WARNING,
