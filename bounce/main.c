@@ -82,7 +82,7 @@ notify(struct daemon_context *daemon, struct agent *agent, const struct agent_jo
 	enum notice_result result = notice_send(daemon->room, job, &error);
 
 	if (result == NOTICE_LATER)
-		log_warning("%.*s: %s", SLICE_ARGS(job->message.queue_id), error.text);
+		log_trouble("%.*s: %s", SLICE_ARGS(job->message.queue_id), error.text);
 	return report(agent, job, result, &error);
 }
 
@@ -122,7 +122,7 @@ work(struct daemon_context *daemon, size_t index)
 			pause_ms = 100;
 			serve(daemon, &agent);
 		} else {
-			log_warning("%s", error.text);
+			log_trouble("%s", error.text);
 		}
 		agent_close(&agent);
 		daemon_wait(daemon, -1, 0, clock_monotonic_ms() + pause_ms);

@@ -248,7 +248,7 @@ notice_send(const struct notice_room *room, const struct agent_job *job, struct 
 		notice.template = &room->templates.items[notice.kind->text];
 		result = submit(&room->intake, &notice, error);
 		if (result == NOTICE_LATER && notice.kind->audience == FOR_POSTMASTER_COPY) {
-			log_warning("%.*s: no copy for the postmaster: %s",
+			log_trouble("%.*s: no copy for the postmaster: %s",
 			            SLICE_ARGS(job->message.queue_id), error->text);
 			result = NOTICE_DONE;
 		}

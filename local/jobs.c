@@ -190,7 +190,7 @@ jobs_deliver(struct worker *worker, struct list_node *tasks)
 	size_t       at = 0;
 
 	if (!batch_make(&batch, tasks, is_without)) {
-		log_error("out of memory: jobs go back to the queue");
+		log_trouble("out of memory: jobs go back to the queue");
 		batch_free(&batch);
 		return; /* without outcomes: deferred */
 	}

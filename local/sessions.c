@@ -57,7 +57,7 @@ answer_list(struct session *session, struct ipc_frame *frame)
 		mailbox_close(&session->mailbox);
 	}
 	if (listing.status == MAILBOX_TRY_LATER)
-		log_warning("mailbox %.*s: %s", SLICE_ARGS(session->path), error.text);
+		log_trouble("mailbox %.*s: %s", SLICE_ARGS(session->path), error.text);
 	listing.entries = listing.status == MAILBOX_OK ? buf_slice(&entries) : SLICE_EMPTY;
 	listing.reason = slice_from(error.text);
 	bool is_sent =
@@ -79,7 +79,7 @@ answer_fetch(struct session *session, struct ipc_frame *frame)
 	message.status = (uint32_t)mailbox_fetch(session->mailbox, request.index, &message.file,
 	                                         &message.file_length, &error);
 	if (message.status == MAILBOX_TRY_LATER)
-		log_warning("mailbox %.*s: %s", SLICE_ARGS(session->path), error.text);
+		log_trouble("mailbox %.*s: %s", SLICE_ARGS(session->path), error.text);
 	message.reason = slice_from(error.text);
 	bool is_sent =
 		ipc_send(&session->channel, mailbox_message, &message, send_deadline()) == IPC_OK;
@@ -100,7 +100,7 @@ answer_remove(struct session *session, struct ipc_frame *frame)
 	removed.status =
 		(uint32_t)mailbox_remove(session->mailbox, request.marks, &removed.removed, &error);
 	if (removed.status != MAILBOX_OK)
-		log_warning("mailbox %.*s: %s", SLICE_ARGS(session->path), error.text);
+		log_trouble("mailbox %.*s: %s", SLICE_ARGS(session->path), error.text);
 	removed.reason = slice_from(error.text);
 	return ipc_send(&session->channel, mailbox_removed, &removed, send_deadline()) == IPC_OK;
 }

@@ -2,6 +2,7 @@
 #include "lib/base/log.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,15 @@ static struct {
 	struct mutex lock; /* guards everything below */
 	char         text[PROBLEM_MOST];
 } log_problem = { .lock = MUTEX_INIT };
+
+#define TROUBLE_MOST 5 /* lines of log_trouble in a second */
+
+static struct {
+	struct mutex lock; /* guards everything below */
+	int64_t      second;
+	unsigned     written;
+	atomic_uint  left_out; /* looked at without it */
+} log_gate = { .lock = MUTEX_INIT };
 
 void
 log_open(const char *name, const char *host, enum log_target target, int fd, int facility)
@@ -172,11 +182,66 @@ log_labelled(int severity, const char *label, const char *format, ...)
 	va_end(arguments);
 }
 
+/* In a new second: how many lines were left out before it. */
+static unsigned
+gate_open_locked(void)
+{
+	int64_t  second = clock_monotonic_ms() / 1000;
+	unsigned left_out = log_gate.left_out;
+
+	if (second == log_gate.second)
+		return 0;
+	log_gate.second = second;
+	log_gate.written = log_gate.left_out = 0;
+	return left_out;
+}
+
+static void
+tell_left_out(unsigned count)
+{
+	if (count > 0)
+		log_labelled(LOG_WARNING,
+		             "warning: ", "%u more warnings like those before were left out",
+		             count);
+}
+
+/* Before any other line: the trouble may be over. */
+static void
+tell_trouble(void)
+{
+	if (atomic_load_explicit(&log_gate.left_out, memory_order_relaxed) == 0)
+		return;
+	mutex_lock(&log_gate.lock);
+	unsigned left_out = gate_open_locked();
+	mutex_unlock(&log_gate.lock);
+	tell_left_out(left_out);
+}
+
+void
+log_trouble(const char *format, ...)
+{
+	va_list arguments;
+
+	mutex_lock(&log_gate.lock);
+	unsigned left_out = gate_open_locked();
+	bool     is_written = log_gate.written < TROUBLE_MOST;
+	log_gate.written += is_written;
+	log_gate.left_out += !is_written;
+	mutex_unlock(&log_gate.lock);
+	tell_left_out(left_out);
+	if (!is_written)
+		return;
+	va_start(arguments, format);
+	write_line(LOG_WARNING, "warning: ", format, arguments);
+	va_end(arguments);
+}
+
 #define LOG_FUNCTION(name, severity, label)                                                        \
 	void name(const char *format, ...)                                                         \
 	{                                                                                          \
 		va_list arguments;                                                                 \
                                                                                                    \
+		tell_trouble();                                                                    \
 		va_start(arguments, format);                                                       \
 		write_line(severity, label, format, arguments);                                    \
 		va_end(arguments);                                                                 \

@@ -40,6 +40,11 @@ void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2))); /* "warning: " */
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));   /* "error: " */
 /*
+ * A warning of trouble that may come with every message: a full disk, no memory. A few a second are
+ * written; how many were not is told with the next line of any kind that a later second brings.
+ */
+void log_trouble(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/*
  * log_info with another program's name in place of the last part of ours: log readers look for
  * what happens to content under "postfix/cleanup", whichever daemon took the message in.
  */

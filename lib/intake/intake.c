@@ -95,7 +95,7 @@ intake_fail_error(struct intake *intake, enum intake_status status, const struct
 {
 	static const struct enhanced_status no_space = { 4, 3, 1 }, other = { 4, 3, 0 };
 
-	log_warning("%s: %s", intake->id, error->text);
+	log_trouble("%s: %s", intake->id, error->text);
 	if (status == INTAKE_NO_SPACE)
 		return intake_fail(intake, 452, no_space, "Insufficient system storage");
 	return intake_fail(intake, 451, other, "Error: queue file write error");

@@ -20,7 +20,7 @@ intake_fail_lookup(struct intake *intake, const struct error *error)
 {
 	static const struct enhanced_status lookup_failure = { 4, 3, 0 };
 
-	log_warning("%s: %s", intake->id, error->text);
+	log_trouble("%s: %s", intake->id, error->text);
 	return intake_fail(intake, 451, lookup_failure, "Temporary lookup failure");
 }
 

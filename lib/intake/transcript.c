@@ -141,6 +141,6 @@ transcript_send(const struct intake_context *context, struct transcript_limit *l
 	if (mail->to[0] == '\0' || !may_send(limit))
 		return;
 	if (!submit(context, mail, transcript, &arena, &reply, &error))
-		log_warning("no notification of errors from %s: %s", mail->peer, error.text);
+		log_trouble("no notification of errors from %s: %s", mail->peer, error.text);
 	arena_reset(&arena);
 }

@@ -5,15 +5,21 @@
  * call (a class, and the name of a program) fails, at its how-manieth time, and how. The count
  * runs over all processes of that name. Nothing is allocated or written here.
  */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -32,6 +38,11 @@ enum call_class {
 	CALL_MKDIR = 64,
 	CALL_TRUNCATE = 128,
 	CALL_READ = 256,
+	CALL_STAT = 512,
+	CALL_LIST = 1024,   /* a directory */
+	CALL_THREAD = 2048, /* or process */
+	CALL_SOCKET = 4096, /* and what else makes a descriptor of no file */
+	CALL_CHANGE = 8192, /* of a file's mode, owner, times */
 };
 
 struct control {
@@ -44,18 +55,63 @@ struct control {
 	_Atomic int32_t hits;        /* that failed */
 	char            program[32]; /* "" = all */
 	_Atomic int32_t descriptors; /* those from here on are refused with EMFILE; 0 = no limit */
+	char            crash[2000]; /* where the last one was */
 };
 
 static struct control *control;
-static long (*real_syscall)(long number, ...);
+
+/* The C library's own, of what is more than a system call. */
+static struct {
+	long (*syscall)(long number, ...);
+	DIR *(*fdopendir)(int fd);
+	struct dirent *(*readdir)(DIR *directory);
+	pid_t (*fork)(void);
+	int (*pthread_create)(pthread_t *thread, const pthread_attr_t *attributes,
+	                      void *(*run)(void *), void              *argument);
+	int (*pthread_sigmask)(int how, const sigset_t *set, sigset_t *old);
+} real;
 
 /* glibc's own, which need no look-up that would allocate. */
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t count, size_t size);
 extern void *__libc_realloc(void *old, size_t size);
 
+/* Where it was: daemons leave no core, and may write nowhere. */
+static void
+crashed(int number)
+{
+	void   *frames[24];
+	int     count = backtrace(frames, 24);
+	size_t  used = 0;
+	Dl_info info;
+
+	for (int i = 2; control != NULL && i < count && used + 100 < sizeof(control->crash); i++) {
+		if (dladdr(frames[i], &info) == 0)
+			continue;
+		const char *slash = strrchr(info.dli_fname, '/');
+		int         length = snprintf(control->crash + used, 100, "%s+%zx %s\n",
+                                      slash == NULL ? info.dli_fname : slash + 1,
+		                              (size_t)((char *)frames[i] - (char *)info.dli_fbase),
+                                      info.dli_sname == NULL ? "" : info.dli_sname);
+		used += length > 99 ? 99 : (size_t)length;
+	}
+	signal(number, SIG_DFL);
+	raise(number);
+}
+
 static void __attribute__((constructor)) faults_open(void)
 {
+	void *frame;
+
+	backtrace(&frame, 1); /* loads what it needs while there is memory */
+	signal(SIGSEGV, crashed);
+	signal(SIGABRT, crashed);
+	*(void **)&real.syscall = dlsym(RTLD_NEXT, "syscall");
+	*(void **)&real.fdopendir = dlsym(RTLD_NEXT, "fdopendir");
+	*(void **)&real.readdir = dlsym(RTLD_NEXT, "readdir");
+	*(void **)&real.fork = dlsym(RTLD_NEXT, "fork");
+	*(void **)&real.pthread_sigmask = dlsym(RTLD_NEXT, "pthread_sigmask");
+	*(void **)&real.pthread_create = dlsym(RTLD_NEXT, "pthread_create");
 	char    path[512];
 	ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 16);
 
@@ -124,6 +180,18 @@ void *
 realloc(void *old, size_t size)
 {
 	return fails_whole(CALL_MEMORY) ? NULL : __libc_realloc(old, size);
+}
+
+void *
+reallocarray(void *old, size_t count, size_t size)
+{
+	size_t whole;
+
+	if (__builtin_mul_overflow(count, size, &whole)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return realloc(old, whole);
 }
 
 /* ---- writing, reading: files only, the channels between daemons are not what this is about ----
@@ -210,6 +278,22 @@ pread(int fd, void *data, size_t length, off_t at)
 	return syscall(SYS_pread64, fd, data, length, at);
 }
 
+/* What the compiler makes of these when it knows how large the buffer is. */
+ssize_t __read_chk(int fd, void *data, size_t length, size_t room);
+ssize_t __pread_chk(int fd, void *data, size_t length, off_t at, size_t room);
+
+ssize_t
+__read_chk(int fd, void *data, size_t length, size_t room)
+{
+	return length > room ? (abort(), -1) : read(fd, data, length);
+}
+
+ssize_t
+__pread_chk(int fd, void *data, size_t length, off_t at, size_t room)
+{
+	return length > room ? (abort(), -1) : pread(fd, data, length, at);
+}
+
 int
 ftruncate(int fd, off_t length)
 {
@@ -237,6 +321,8 @@ limited(long fd)
 int
 accept4(int listener, struct sockaddr *address, socklen_t *length, int flags)
 {
+	if (fails_whole(CALL_SOCKET))
+		return -1;
 	if (control == NULL || control->descriptors == 0)
 		return (int)syscall(SYS_accept4, listener, address, length, flags);
 	/* A connection must stay in the backlog when there is no descriptor for it. */
@@ -250,14 +336,39 @@ accept4(int listener, struct sockaddr *address, socklen_t *length, int flags)
 int
 socket(int domain, int type, int protocol)
 {
-	return limited(syscall(SYS_socket, domain, type, protocol));
+	return fails_whole(CALL_SOCKET) ? -1 : limited(syscall(SYS_socket, domain, type, protocol));
+}
+
+int
+connect(int fd, const struct sockaddr *address, socklen_t length)
+{
+	return fails_whole(CALL_SOCKET) ? -1 : (int)syscall(SYS_connect, fd, address, length);
+}
+
+int
+pipe2(int pair[2], int flags)
+{
+	return fails_whole(CALL_SOCKET) ? -1 : (int)syscall(SYS_pipe2, pair, flags);
+}
+
+int
+eventfd(unsigned int count, int flags)
+{
+	return fails_whole(CALL_SOCKET) ? -1 : (int)syscall(SYS_eventfd2, count, flags);
+}
+
+int
+epoll_create1(int flags)
+{
+	return fails_whole(CALL_SOCKET) ? -1 : (int)syscall(SYS_epoll_create1, flags);
 }
 
 int
 socketpair(int domain, int type, int protocol, int pair[2])
 {
+	if (fails_whole(CALL_SOCKET))
+		return -1;
 	int result = (int)syscall(SYS_socketpair, domain, type, protocol, pair);
-
 	if (result == 0 && limited(pair[1]) < 0) {
 		close(pair[0]);
 		errno = EMFILE;
@@ -334,6 +445,14 @@ openat(int directory, const char *path, int flags, ...)
 	                              : limited(syscall(SYS_openat, directory, path, flags, mode));
 }
 
+int __open_2(const char *path, int flags);
+
+int
+__open_2(const char *path, int flags)
+{
+	return open(path, flags);
+}
+
 /* openat2 has no function of its own in glibc. */
 long
 syscall(long number, ...)
@@ -347,9 +466,7 @@ syscall(long number, ...)
 	va_end(list);
 	if (number == SYS_openat2 && fails_whole(CALL_OPEN))
 		return -1;
-	if (real_syscall == NULL) /* before main(), with one thread */
-		real_syscall = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
-	long result = real_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3],
+	long result = real.syscall(number, arguments[0], arguments[1], arguments[2], arguments[3],
 	                           arguments[4], arguments[5]);
 	return number == SYS_openat2 ? limited(result) : result;
 }
@@ -383,4 +500,97 @@ int
 unlinkat(int directory, const char *path, int flags)
 {
 	return fails_whole(CALL_LINK) ? -1 : (int)syscall(SYS_unlinkat, directory, path, flags);
+}
+
+int
+mkdir(const char *path, mode_t mode)
+{
+	return mkdirat(AT_FDCWD, path, mode);
+}
+
+int
+unlink(const char *path)
+{
+	return unlinkat(AT_FDCWD, path, 0);
+}
+
+/* ---- what is known of files, and changed ---- */
+
+int
+fstat(int fd, struct stat *info)
+{
+	return fails_whole(CALL_STAT) ? -1 : (int)syscall(SYS_fstat, fd, info);
+}
+
+int
+fstatat(int directory, const char *path, struct stat *info, int flags)
+{
+	return fails_whole(CALL_STAT) ? -1
+	                              : (int)syscall(SYS_newfstatat, directory, path, info, flags);
+}
+
+int
+stat(const char *path, struct stat *info)
+{
+	return fstatat(AT_FDCWD, path, info, 0);
+}
+
+DIR *
+fdopendir(int fd)
+{
+	return fails_whole(CALL_LIST) ? NULL : real.fdopendir(fd);
+}
+
+struct dirent *
+readdir(DIR *directory)
+{
+	return fails_whole(CALL_LIST) ? NULL : real.readdir(directory);
+}
+
+int
+futimens(int fd, const struct timespec times[2])
+{
+	return fails_whole(CALL_CHANGE) ? -1 : (int)syscall(SYS_utimensat, fd, NULL, times, 0);
+}
+
+int
+fchmod(int fd, mode_t mode)
+{
+	return fails_whole(CALL_CHANGE) ? -1 : (int)syscall(SYS_fchmod, fd, mode);
+}
+
+int
+fchown(int fd, uid_t owner, gid_t group)
+{
+	return fails_whole(CALL_CHANGE) ? -1 : (int)syscall(SYS_fchown, fd, owner, group);
+}
+
+/* ---- threads and processes ---- */
+
+pid_t
+fork(void)
+{
+	return fails_whole(CALL_THREAD) ? -1 : real.fork();
+}
+
+int
+pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
+               void *argument)
+{
+	return fails_whole(CALL_THREAD) ? errno
+	                                : real.pthread_create(thread, attributes, run, argument);
+}
+
+/* Threads block all signals: blocked, a crash would end the process before crashed(). */
+int
+pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
+{
+	sigset_t mine;
+
+	if (set != NULL) {
+		mine = *set;
+		sigdelset(&mine, SIGSEGV);
+		sigdelset(&mine, SIGABRT);
+	}
+	return real.pthread_sigmask(how, set == NULL ? NULL : &mine, old);
 }

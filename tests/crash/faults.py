@@ -9,7 +9,7 @@ import struct
 from dakiya import BUILD
 
 CALLS = {"write": 1, "sync": 2, "open": 4, "rename": 8, "link": 16, "memory": 32, "mkdir": 64,
-         "truncate": 128, "read": 256}
+         "truncate": 128, "read": 256, "stat": 512, "list": 1024, "thread": 2048, "socket": 4096, "change": 8192}
 NEVER = 0x7FFFFFFF
 
 
@@ -53,6 +53,11 @@ class Faults:
     @property
     def counted(self):
         return self.get(3)
+
+    @property
+    def crash(self):
+        """Where the last crash was."""
+        return self.page[64:2064].split(b"\0")[0].decode()
 
     @property
     def hits(self):

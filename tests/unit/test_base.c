@@ -5,6 +5,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -635,6 +636,48 @@ a_log_line_is_one_line_and_names_the_session(void **unused)
 	buf_free(&much);
 }
 
+static size_t
+lines_count(const char *text, const char *words)
+{
+	size_t count = 0;
+
+	while ((text = strstr(text, words)) != NULL) {
+		text += strlen(words);
+		count++;
+	}
+	return count;
+}
+
+static void
+trouble_is_logged_a_few_times_a_second_and_the_rest_counted(void **state)
+{
+	int     ends[2];
+	char    text[4000];
+	ssize_t length;
+
+	(void)state;
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	log_open("test", "", LOG_TO_STREAM, ends[1], 0);
+	/* Up to three seconds begin meanwhile. */
+	for (int i = 0; i < 200; i++)
+		log_trouble("disk full");
+	length = read(ends[0], text, sizeof(text) - 1);
+	text[length] = '\0';
+	size_t written = lines_count(text, "warning: disk full\n");
+	assert_in_range(written, 5, 15);
+	/* Any line of a later second tells what was left out. */
+	poll(NULL, 0, 1001);
+	log_info("something else");
+	log_info("and more");
+	length = read(ends[0], text, sizeof(text) - 1);
+	text[length] = '\0';
+	assert_int_equal(lines_count(text, "more warnings like those before were left out\n"), 1);
+	assert_int_equal(lines_count(text, "\n"), 3);
+	log_open("test", "", LOG_TO_STREAM, 2, 0);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 static void
 any_bytes_become_valid_json(void **state)
 {
@@ -680,6 +723,7 @@ main(void)
 		cmocka_unit_test(any_bytes_become_valid_json),
 		cmocka_unit_test(errors_carry_context_and_the_systems_words),
 		cmocka_unit_test(a_log_line_is_one_line_and_names_the_session),
+		cmocka_unit_test(trouble_is_logged_a_few_times_a_second_and_the_rest_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
