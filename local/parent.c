@@ -156,7 +156,7 @@ attach_take(struct parent *parent, const struct msg_mailbox_attach *attach)
 				return;
 			ipc_channel_close(&worker->attach);
 		}
-	log_warning("no mailbox worker for uid %u: %s", attach->uid, error.text);
+	log_trouble("no mailbox worker for uid %u: %s", attach->uid, error.text);
 }
 
 /* False when the client is gone or sent nonsense. */
@@ -185,7 +185,7 @@ client_read(struct parent *parent, struct ipc_channel *client)
 static void
 client_accept(struct parent *parent, int listener)
 {
-	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = daemon_accept(listener, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	if (fd < 0)
 		return;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
+#include "lib/daemon/daemon.h"
 
 #define CLIENTS_MOST    20
 #define REPLY_TEXT_MOST (200u * 1024)
@@ -65,7 +66,7 @@ void
 control_accept(struct master *master)
 {
 	struct control_client *client;
-	int fd = accept4(master->control.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int                    fd = daemon_accept(master->control.fd, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	if (fd < 0)
 		return;

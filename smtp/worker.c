@@ -15,6 +15,7 @@
 #define JOBS_SOCKET    "private/jobs"
 #define RECONNECT_MS   500
 #define RECONNECT_MOST 5000
+#define BRIEF_MS       100 /* a channel that ends sooner would be made again and again */
 #define FOREVER_MS     (365LL * 24 * 3600 * 1000)
 #define OUTCOMES_MOST  (16u * 1024 * 1024)
 #define LENT_IDLE_MS   2000
@@ -280,12 +281,16 @@ worker_run(void *argument)
 	int64_t        pause_ms = RECONNECT_MS;
 
 	while (!atomic_load(&pool->is_draining)) {
+		int64_t begin_ms = clock_monotonic_ms();
+
 		if (worker_connect(worker, &error)) {
 			pause_ms = RECONNECT_MS;
 			serve(worker);
 			worker_disconnect(worker);
 			session_quit(&worker->kept);
-			continue;
+			if (clock_monotonic_ms() - begin_ms >= BRIEF_MS)
+				continue;
+			pause_ms = BRIEF_MS;
 		}
 		agent_close(&worker->channel);
 		if (pause_ms == RECONNECT_MOST)

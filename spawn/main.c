@@ -110,7 +110,7 @@ work(struct daemon_context *context, size_t index)
 		if (daemon_wait(context, listener, POLLIN, INT64_MAX) != DAEMON_WAIT_READY)
 			continue;
 		/* Blocking, as programs expect their standard streams to be. */
-		int client = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		int client = daemon_accept(listener, SOCK_CLOEXEC);
 		if (client < 0)
 			continue; /* another thread was faster */
 		daemon_count(context, 1, 1);

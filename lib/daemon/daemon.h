@@ -180,6 +180,11 @@ void daemon_control(struct daemon_context *context);
 void daemon_tell_alive(struct daemon_context *context);
 /* What status shows of a room with its own loop; added to what is there. Any thread. */
 void daemon_count(struct daemon_context *context, int sessions, int busy);
+/*
+ * accept4 with these flags; -1 when nobody is there any more. Without descriptors or memory a
+ * listener stays readable, so there is a short pause then, or its watcher would spin.
+ */
+int daemon_accept(int listener, int flags);
 /* Whether the process at the other end of a Unix socket runs as one of roles (PEER_*). */
 bool daemon_peer_is_allowed(const struct daemon_context *context, int fd, unsigned roles);
 

@@ -2,10 +2,12 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <poll.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,6 +18,8 @@
 #define ROOT_CAPABILITIES                                                                          \
 	(1ull << CAP_SETUID | 1ull << CAP_SETGID | 1ull << CAP_KILL | 1ull << CAP_CHOWN |          \
 	 1ull << CAP_DAC_OVERRIDE | 1ull << CAP_FOWNER)
+
+#define ACCEPT_PAUSE_MS 20
 
 /* ---- finding the owners ---- */
 
@@ -166,6 +170,16 @@ identity_drop(const struct daemon_core *core, struct error *error)
 	if (setuid(0) == 0 || geteuid() != own->uid)
 		return error_set(error, "root was not given up");
 	return true;
+}
+
+int
+daemon_accept(int listener, int flags)
+{
+	int fd = accept4(listener, NULL, NULL, flags);
+
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS))
+		poll(NULL, 0, ACCEPT_PAUSE_MS);
+	return fd;
 }
 
 bool
