@@ -171,7 +171,10 @@ send_challenge(struct pop3_session *session, struct slice challenge)
 {
 	struct buf text = BUF(128 * 1024);
 
-	base64_encode(challenge, &text);
+	if (!base64_encode(challenge, &text)) {
+		pop3_login_forget(session);
+		return login_failed(session, "SYS/TEMP", "Out of memory.", 0);
+	}
 	stream_write_text(session->stream, "+ ");
 	stream_write(session->stream, buf_slice(&text));
 	stream_write_text(session->stream, "\r\n");
@@ -402,6 +405,10 @@ pop3_command_auth(struct pop3_session *session, struct slice argument)
 	if (sends_password(mechanism) && !pop3_may_send_password(session))
 		return refuse_cleartext(session);
 	/* "=" is an empty response (RFC 5034 section 4). */
+	if (!buf_reserve_some(&decoded, initial.length)) {
+		pop3_error(session, "SYS/TEMP", "Out of memory.");
+		return SESSION_AGAIN;
+	}
 	if (has_initial && !slice_equal(initial, SLICE("=")) && !base64_decode(initial, &decoded)) {
 		session->errors++;
 		buf_free(&decoded);
@@ -442,6 +449,10 @@ pop3_sasl_response(struct pop3_session *session, struct slice line)
 
 	if (session->granted != NULL)
 		return grant(session, line);
+	if (!buf_reserve_some(&decoded, line.length)) {
+		pop3_login_forget(session);
+		return login_failed(session, "SYS/TEMP", "Out of memory.", 0);
+	}
 	if (slice_equal(line, SLICE("*")) || !base64_decode(line, &decoded)) {
 		pop3_login_forget(session);
 		buf_free(&decoded);

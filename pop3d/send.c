@@ -1,4 +1,5 @@
 /* send.c - long replies, a piece at a time, so that a client that reads slowly holds no thread. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -113,25 +114,23 @@ send_listing(struct pop3_session *session)
 {
 	struct pop3_sender        *sender = &session->sender;
 	const struct pop3_mailbox *mailbox = session->mailbox;
-	struct buf                 out = BUF(200);
+	char                       line[200]; /* a failed allocation would leave an entry out */
 
 	while (sender->index < mailbox->count) {
 		const struct pop3_entry *entry = &mailbox->entries[sender->index++];
 
 		if (entry->is_deleted)
 			continue;
-		buf_clear(&out);
-		buf_append_format(&out, "%u ", sender->index);
 		if (sender->what == SENDING_LIST)
-			buf_append_u64(&out, entry->size);
+			snprintf(line, sizeof(line), "%u %llu\r\n", sender->index,
+			         (unsigned long long)entry->size);
 		else
-			buf_append_text(&out, pop3_mailbox_uid(mailbox, sender->index - 1));
-		buf_append_text(&out, "\r\n");
-		stream_write(session->stream, buf_slice(&out));
+			snprintf(line, sizeof(line), "%u %s\r\n", sender->index,
+			         pop3_mailbox_uid(mailbox, sender->index - 1));
+		stream_write_text(session->stream, line);
 		if (stream_output_held(session->stream) >= HELD_ENOUGH)
 			break;
 	}
-	buf_free(&out);
 	if (sender->index < mailbox->count)
 		return SESSION_CONTINUE;
 	pop3_send_stop(session);

@@ -1,4 +1,5 @@
 /* transaction.c - the commands of a logged-in session (RFC 1939 sections 5 to 7). */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "lib/base/log.h"
@@ -8,11 +9,10 @@
 static enum session_next
 reply_format(struct pop3_session *session, const char *format, uint64_t a, uint64_t b)
 {
-	struct buf text = BUF(100);
+	char text[100];
 
-	buf_append_format(&text, format, (unsigned long long)a, (unsigned long long)b);
-	pop3_ok(session, buf_text(&text));
-	buf_free(&text);
+	snprintf(text, sizeof(text), format, (unsigned long long)a, (unsigned long long)b);
+	pop3_ok(session, text);
 	return SESSION_AGAIN;
 }
 
@@ -81,14 +81,13 @@ pop3_command_uidl(struct pop3_session *session, struct slice argument)
 	uint32_t index;
 
 	if (!slice_is_empty(argument)) {
-		struct buf text = BUF(200);
+		char text[200];
 
 		if (entry_named(session, argument, &index) == NULL)
 			return SESSION_AGAIN;
-		buf_append_format(&text, "%u %s", index + 1,
-		                  pop3_mailbox_uid(session->mailbox, index));
-		pop3_ok(session, buf_text(&text));
-		buf_free(&text);
+		snprintf(text, sizeof(text), "%u %s", index + 1,
+		         pop3_mailbox_uid(session->mailbox, index));
+		pop3_ok(session, text);
 		return SESSION_AGAIN;
 	}
 	pop3_ok(session, NULL);

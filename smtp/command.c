@@ -105,8 +105,9 @@ session_reply(struct session *session, enum step step, struct smtp_reply *reply,
 	arena_reset(&session->replies);
 	if (stream_has_output(session->stream))
 		result = stream_flush(session->stream);
-	/* When the peer has closed, its last words may still be there to be read. */
-	if (result == STREAM_ERROR)
+	/* When the peer has closed, its last words may still be there to be read. What there was
+	 * no memory for was not sent, and nobody answers it. */
+	if (result == STREAM_ERROR && !stream_has_lost_output(session->stream))
 		result = STREAM_OK;
 	while (result == STREAM_OK) {
 		enum smtp_parse parsed = parse_reply(session, &filtered, reply, &consumed, &error);

@@ -48,6 +48,14 @@ buf_reserve(struct buf *buf, size_t more)
 }
 
 bool
+buf_reserve_some(struct buf *buf, size_t most)
+{
+	size_t room = buf->limit - buf->length;
+
+	return buf_reserve(buf, most < room ? most : room);
+}
+
+bool
 buf_append(struct buf *buf, struct slice bytes)
 {
 	if (!buf_reserve(buf, bytes.length))

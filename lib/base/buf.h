@@ -27,6 +27,11 @@ void buf_free(struct buf *buf);
 void buf_clear(struct buf *buf); /* keeps the memory */
 /* Makes room for more bytes behind the end; buf->data + length may then be written. */
 bool buf_reserve(struct buf *buf, size_t more);
+/*
+ * The same as far as the limit allows: false means that memory is out, and nothing else. For text
+ * that is decoded: what fails afterwards is the text's fault.
+ */
+bool buf_reserve_some(struct buf *buf, size_t most);
 bool buf_append(struct buf *buf, struct slice bytes);
 bool buf_append_text(struct buf *buf, const char *text);
 bool buf_append_byte(struct buf *buf, char byte);

@@ -22,10 +22,11 @@
 #define SHRINK_ABOVE 4096u
 
 struct stream {
-	int                            fd;
-	short                          wants;             /* what the last STREAM_AGAIN waits for */
-	bool                           is_answer_awaited; /* sent since the last read */
-	bool                           is_piled_up;       /* the last read was full */
+	int   fd;
+	short wants;             /* what the last STREAM_AGAIN waits for */
+	bool  is_answer_awaited; /* sent since the last read */
+	bool  is_piled_up;       /* the last read was full */
+	bool  has_lost_output;   /* there was no memory for some: nothing may follow it */
 	const struct stream_transport *transport;
 	void                          *state;
 	struct buf                     in;
@@ -484,7 +485,7 @@ stream_flush_now(struct stream *stream)
 	}
 	buf_clear(&stream->out);
 	stream->out_start = 0;
-	return STREAM_OK;
+	return stream->has_lost_output ? STREAM_ERROR : STREAM_OK;
 }
 
 enum stream_result
@@ -507,6 +508,8 @@ stream_write(struct stream *stream, struct slice bytes)
 	while (bytes.length > 0) {
 		size_t held = stream->out.length - stream->out_start;
 
+		if (stream->has_lost_output)
+			return STREAM_ERROR;
 		if (held >= OUTPUT_HELD_MOST) {
 			enum stream_result result = stream_flush(stream);
 
@@ -521,6 +524,7 @@ stream_write(struct stream *stream, struct slice bytes)
 		struct slice piece = slice_first(bytes, OUTPUT_HELD_MOST - held);
 		if (!buf_append(&stream->out, piece)) {
 			stream->out.has_failed = false;
+			stream->has_lost_output = true;
 			error_set(stream_error_make(stream), "out of memory");
 			return STREAM_ERROR;
 		}
@@ -569,7 +573,13 @@ stream_write_text(struct stream *stream, const char *text)
 bool
 stream_has_output(const struct stream *stream)
 {
-	return stream->out.length > stream->out_start;
+	return stream->out.length > stream->out_start || stream->has_lost_output;
+}
+
+bool
+stream_has_lost_output(const struct stream *stream)
+{
+	return stream->has_lost_output;
 }
 
 size_t

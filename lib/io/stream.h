@@ -89,7 +89,11 @@ bool stream_drop_input(struct stream *stream);
 
 /* ---- output ---- */
 
-/* Buffers; flushes by itself, waiting, when more than 32 KB are held. */
+/*
+ * Buffers; flushes by itself, waiting, when more than 32 KB are held. Without memory for some of
+ * it nothing that follows is taken or sent any more, whether the caller looks at the result or
+ * not: the peer sees half a line and the end, never a reply with a hole.
+ */
 enum stream_result stream_write(struct stream *stream, struct slice bytes);
 /* The same, for much at once: sent from where it lies, not copied, waiting as often as it takes. */
 enum stream_result stream_send(struct stream *stream, struct slice bytes);
@@ -99,6 +103,7 @@ enum stream_result stream_flush(struct stream *stream);
 /* Sends what can be sent without waiting; STREAM_AGAIN when some is left (see stream_wants). */
 enum stream_result stream_flush_now(struct stream *stream);
 bool               stream_has_output(const struct stream *stream);
+bool               stream_has_lost_output(const struct stream *stream); /* for want of memory */
 /* Bytes written and not yet sent. */
 size_t stream_output_held(const struct stream *stream);
 /* POLLIN or POLLOUT: what the last STREAM_AGAIN waits for. */
