@@ -78,7 +78,13 @@ enum verdict
 check_permit_mynetworks(struct check *check, const struct entry *entry)
 {
 	(void)entry;
-	return client_is_mynetworks(check->session) ? VERDICT_PERMIT : VERDICT_DUNNO;
+	switch (client_find_in_mynetworks(check->session)) {
+	case LOOKUP_FOUND: return VERDICT_PERMIT;
+	case LOOKUP_NOT_FOUND: return VERDICT_DUNNO;
+	case LOOKUP_TRY_LATER: break;
+	}
+	return refuse(check, 451, "4.3.0", "<%s>: Temporary lookup failure",
+	              client_label(check->session));
 }
 
 enum verdict

@@ -43,13 +43,14 @@ address_text(struct session *session, const struct sockaddr_storage *from, struc
 		*address = unknown;
 }
 
-void
+bool
 client_from_peer(struct session *session, const struct session_peer *peer)
 {
 	session->client = (struct client){ .name = unknown, .reverse_name = unknown };
 	address_text(session, &peer->client, &session->client.address, &session->client.port);
 	address_text(session, &peer->server, &session->server_address, &session->server_port);
 	session->client.is_name_known = !session->parameters->smtpd_peername_lookup;
+	return !session->arena.has_failed;
 }
 
 static void
@@ -59,6 +60,8 @@ keep(struct session *session, struct slice name, struct slice *into)
 
 	if (copy.data != NULL && copy.length > 0)
 		*into = copy;
+	/* It has a name, which there is no memory for. */
+	session->client.is_name_trouble |= copy.data == NULL && name.length > 0;
 }
 
 void
@@ -111,31 +114,40 @@ client_label(struct session *session)
 	return client->label != NULL ? client->label : "unknown[unknown]";
 }
 
-bool
-client_is_in(struct session *session, struct match_list *list)
+enum lookup
+client_find_in(struct session *session, struct match_list *list)
 {
 	struct client *client = &session->client;
 	struct error   error = ERROR_NONE;
 
 	if (list == NULL)
-		return false;
+		return LOOKUP_NOT_FOUND;
 	struct slice name = client->is_name_known && !slice_equal(client->name, unknown)
 	                            ? client->name
 	                            : SLICE_EMPTY;
 	enum lookup  found = match_list_client(list, name, client->address, &error);
 	if (found == LOOKUP_TRY_LATER)
 		log_warning("%s", error.text);
-	return found == LOOKUP_FOUND;
+	return found;
 }
 
 bool
-client_is_mynetworks(struct session *session)
+client_is_in(struct session *session, struct match_list *list)
 {
-	if (!session->is_mynetworks_known) {
-		session->is_mynetworks = client_is_in(session, session->room->mynetworks);
-		session->is_mynetworks_known = true;
-	}
-	return session->is_mynetworks;
+	return client_find_in(session, list) == LOOKUP_FOUND;
+}
+
+enum lookup
+client_find_in_mynetworks(struct session *session)
+{
+	enum lookup found = LOOKUP_TRY_LATER;
+
+	if (session->is_mynetworks_known)
+		return session->is_mynetworks ? LOOKUP_FOUND : LOOKUP_NOT_FOUND;
+	found = client_find_in(session, session->room->mynetworks);
+	session->is_mynetworks = found == LOOKUP_FOUND;
+	session->is_mynetworks_known = found != LOOKUP_TRY_LATER;
+	return found;
 }
 
 void

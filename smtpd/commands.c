@@ -121,7 +121,10 @@ command_ehlo(struct session *session, const struct smtp_command *command)
 	while ((keyword = smtp_extension_next(session->extensions, &at, &bit)) != NULL)
 		append_keyword(session, &text, bit, keyword);
 	struct smtp_reply reply = { 250, { 0, 0, 0 }, buf_slice(&text) };
-	answer_reply(session, &reply);
+	if (text.has_failed)
+		answer(session, 451, "4.3.0", "Insufficient system memory");
+	else
+		answer_reply(session, &reply);
 	buf_free(&text);
 }
 
@@ -398,18 +401,26 @@ command_vrfy(struct session *session, const struct smtp_command *command)
 	} else if (!address_parse_path(command->arguments, allow_utf8, false, &arena, &address,
 	                               &rest) ||
 	           address.local.length == 0 || !is_vrfy_option(slice_trim(rest), allow_utf8)) {
-		answer(session, 501, "5.1.3", "Bad recipient address syntax");
+		if (arena.has_failed)
+			answer(session, 452, "4.3.1", "Insufficient system storage");
+		else
+			answer(session, 501, "5.1.3", "Bad recipient address syntax");
 	} else {
 		const char *given = arena_format(
 			&session->mail.arena, "%.*s%s%.*s", SLICE_ARGS(address.local),
 			address.domain.length > 0 ? "@" : "", SLICE_ARGS(address.domain));
-		struct recipient recipient = { .address = complete_address(session,
-			                                                   slice_from(given)) };
-		if (check_recipient(session, STAGE_VRFY, &recipient, slice_from(given), &refusal)) {
-			address_append_external(&text, recipient.address);
+		struct recipient recipient = {
+			.address = given == NULL ? slice_of(NULL, 0)
+			                         : complete_address(session, slice_from(given))
+		};
+		refusal = (struct smtp_reply){ 452,
+			                       { 4, 3, 1 },
+			                       SLICE("Insufficient system storage") };
+		if (recipient.address.data != NULL &&
+		    check_recipient(session, STAGE_VRFY, &recipient, slice_from(given), &refusal) &&
+		    address_append_external(&text, recipient.address))
 			refusal =
 				(struct smtp_reply){ 252, status_from("2.0.0"), buf_slice(&text) };
-		}
 		answer_reply(session, &refusal);
 		/* Outside a transaction nobody else empties its arena. */
 		if (session->phase <= PHASE_GREETED)

@@ -21,8 +21,8 @@ is_word_in(const char *words, const char *word)
 	return false;
 }
 
-/* smtpd_sasl_security_options and smtpd_sasl_mechanism_filter. */
-static bool
+/* smtpd_sasl_security_options and smtpd_sasl_mechanism_filter. FOUND: yes. */
+static enum lookup
 mechanism_is_offered(struct session *session, struct slice mechanism)
 {
 	const struct parameters *parameters = session->parameters;
@@ -36,11 +36,12 @@ mechanism_is_offered(struct session *session, struct slice mechanism)
 	     slice_equal_fold(mechanism, SLICE("LOGIN")) ||
 	     slice_equal_fold(mechanism, SLICE("XOAUTH2")) ||
 	     slice_equal_fold(mechanism, SLICE("OAUTHBEARER"))))
-		return false;
+		return LOOKUP_NOT_FOUND;
 	if (is_word_in(options, "noanonymous") && slice_equal_fold(mechanism, SLICE("ANONYMOUS")))
-		return false;
-	return session->room->sasl_filter == NULL ||
-	       match_list_name(session->room->sasl_filter, mechanism, &error) == LOOKUP_FOUND;
+		return LOOKUP_NOT_FOUND;
+	return session->room->sasl_filter == NULL
+	               ? LOOKUP_FOUND
+	               : match_list_name(session->room->sasl_filter, mechanism, &error);
 }
 
 bool
@@ -52,7 +53,8 @@ login_mechanisms(struct session *session, struct buf *names)
 	if (auth_mechanisms(session->room->auth, "smtp", tls_is_active(session->stream), &all)) {
 		rest = buf_slice(&all);
 		while (slice_next_word(&rest, " ", &name)) {
-			if (!mechanism_is_offered(session, name))
+			/* What is not known now is asked again when it is used. */
+			if (mechanism_is_offered(session, name) == LOOKUP_NOT_FOUND)
 				continue;
 			if (names->length > 0)
 				buf_append_byte(names, ' ');
@@ -121,8 +123,14 @@ send_challenge(struct session *session, const struct auth_outcome *outcome)
 	buf_append_text(&text, "334 ");
 	base64_encode(buf_slice(&outcome->challenge), &text);
 	buf_append_text(&text, "\r\n");
-	stream_write(session->stream, buf_slice(&text));
-	session->state = STATE_AUTH;
+	if (text.has_failed) {
+		auth_end(&session->exchange);
+		session->state = STATE_COMMAND;
+		answer(session, 454, "4.7.0", "Temporary authentication failure: out of memory");
+	} else {
+		stream_write(session->stream, buf_slice(&text));
+		session->state = STATE_AUTH;
+	}
 	buf_free(&text);
 }
 
@@ -215,6 +223,14 @@ may_ask(const struct session *session, struct auth_outcome *outcome)
 	return false;
 }
 
+/* There is no memory to ask authd. */
+static void
+login_no_memory(struct auth_outcome *outcome)
+{
+	outcome->status = AUTH_TRY_LATER;
+	snprintf(outcome->reason, sizeof(outcome->reason), "out of memory");
+}
+
 void
 login_response(struct session *session, struct slice line)
 {
@@ -224,6 +240,10 @@ login_response(struct session *session, struct slice line)
 	auth_outcome_init(&outcome);
 	if (slice_equal(line, SLICE("*"))) {
 		outcome.status = AUTH_CANCELLED;
+		login_step(session, &outcome);
+	} else if (!buf_reserve_some(&response, line.length)) {
+		login_no_memory(&outcome);
+		login_turn_end(session);
 		login_step(session, &outcome);
 	} else if (!base64_decode(line, &response)) {
 		auth_end(&session->exchange);
@@ -297,22 +317,24 @@ login_is_possible(struct session *session, struct slice mechanism)
 }
 
 /* Whether the name is on the list that EHLO shows. */
-static bool
+static enum lookup
 is_offered_now(struct session *session, struct slice mechanism)
 {
-	struct buf names = BUF(1000);
-	bool       is_offered = false;
+	struct buf  names = BUF(1000);
+	enum lookup is_offered = LOOKUP_NOT_FOUND;
 
 	if (login_mechanisms(session, &names)) {
 		struct slice rest = buf_slice(&names), one;
 		while (slice_next_word(&rest, " ", &one))
-			is_offered |= slice_equal_fold(one, mechanism);
+			if (slice_equal_fold(one, mechanism))
+				is_offered = LOOKUP_FOUND;
 	} else {
 		/* authd cannot be asked now: that is no verdict on the mechanism. */
-		is_offered = mechanism_is_offered(session, mechanism);
+		is_offered = LOOKUP_FOUND;
 	}
 	buf_free(&names);
-	return is_offered;
+	return is_offered == LOOKUP_FOUND ? mechanism_is_offered(session, mechanism)
+	                                  : LOOKUP_NOT_FOUND;
 }
 
 void
@@ -330,8 +352,14 @@ command_auth(struct session *session, const struct smtp_command *command)
 		answer(session, 501, "5.5.4", "Syntax: AUTH mechanism");
 		return;
 	}
-	if (mechanism.length >= sizeof(session->sasl_attempt) ||
-	    !is_offered_now(session, mechanism)) {
+	enum lookup is_offered = mechanism.length < sizeof(session->sasl_attempt)
+	                                 ? is_offered_now(session, mechanism)
+	                                 : LOOKUP_NOT_FOUND;
+	if (is_offered == LOOKUP_TRY_LATER) {
+		answer(session, 454, "4.7.0", "Temporary authentication failure");
+		return;
+	}
+	if (is_offered == LOOKUP_NOT_FOUND) {
 		answer(session, 504, "5.5.4",
 		       "Error: authentication failed: Invalid authentication mechanism");
 		return;
@@ -340,7 +368,10 @@ command_auth(struct session *session, const struct smtp_command *command)
 		session->sasl_attempt[i] =
 			i < mechanism.length ? ascii_upper(mechanism.data[i]) : '\0';
 	/* "=" is an empty initial response (RFC 4954 4). */
-	if (has_initial && !slice_equal(encoded, SLICE("=")) && !base64_decode(encoded, &initial))
+	if (!buf_reserve_some(&initial, encoded.length))
+		answer(session, 454, "4.7.0", "Temporary authentication failure: out of memory");
+	else if (has_initial && !slice_equal(encoded, SLICE("=")) &&
+	         !base64_decode(encoded, &initial))
 		answer(session, 501, "5.5.2", "Error: cannot decode authentication response");
 	else
 		login_start(session, slice_from(session->sasl_attempt), buf_slice(&initial),

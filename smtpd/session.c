@@ -113,9 +113,8 @@ session_begin(struct daemon_context *context, struct stream *stream,
 	session->verb = SMTP_VERB_UNKNOWN;
 	transaction_init(&session->mail);
 	log_set_session(session->number);
-	client_from_peer(session, peer);
 	stream_set_timeout(stream, session->parameters->smtpd_timeout * 1000);
-	if (!session_admit(session, peer)) {
+	if (!client_from_peer(session, peer) || !session_admit(session, peer)) {
 		session_free(session);
 		return NULL;
 	}

@@ -240,9 +240,12 @@ const char *session_protocol(const struct session *session);
 /* "name[address]" for logs; looks the name up the first time. Valid as long as the session. */
 const char *client_label(struct session *session);
 void        client_know_name(struct session *session);
-void        client_from_peer(struct session *session, const struct session_peer *peer);
+/* False: out of memory; a client without its address would be nobody's neighbour. */
+bool        client_from_peer(struct session *session, const struct session_peer *peer);
+enum lookup client_find_in(struct session *session, struct match_list *list);
+/* For exceptions: what cannot be looked up now is none. */
 bool        client_is_in(struct session *session, struct match_list *list);
-bool        client_is_mynetworks(struct session *session);
+enum lookup client_find_in_mynetworks(struct session *session);
 void        client_log_connect(struct session *session);
 /* Under which limits an event stays: false when it is above `most` (0 = none). */
 bool client_may(struct session *session, enum limit_event event, int64_t most, const char *what);
@@ -259,7 +262,8 @@ command_handler command_helo, command_ehlo, command_mail, command_rcpt, command_
 	command_auth, command_starttls, command_xclient, command_xforward;
 /*
  * A value of XCLIENT or XFORWARD: xtext without control bytes, in the arena; empty for
- * "[UNAVAILABLE]" and "[TEMPUNAVAIL]" (*is_trouble). False when it is none.
+ * "[UNAVAILABLE]" and "[TEMPUNAVAIL]" (*is_trouble). False when it is none, or when the arena
+ * has_failed.
  */
 bool xattribute_decode(struct slice raw, struct arena *arena, struct slice *value,
                        bool *is_trouble);

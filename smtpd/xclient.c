@@ -148,6 +148,7 @@ xattribute_decode(struct slice raw, struct arena *arena, struct slice *value, bo
 	*is_trouble = slice_equal_fold(raw, SLICE("[TEMPUNAVAIL]"));
 	if (*is_trouble || slice_equal_fold(raw, SLICE("[UNAVAILABLE]")))
 		return true;
+	arena->has_failed |= !buf_reserve_some(&decoded, raw.length);
 	bool is_good = xtext_decode(raw, &decoded) && !slice_has_control(buf_slice(&decoded));
 	if (is_good)
 		*value = arena_copy(arena, buf_slice(&decoded));
@@ -200,13 +201,22 @@ command_xclient(struct session *session, const struct smtp_command *command)
 		               .is_esmtp = -1 };
 
 	/* By who the client is now: behind a proxy that has told us, its client speaks. */
-	if (!client_is_in(session, session->room->xclient_hosts)) {
+	enum lookup may = client_find_in(session, session->room->xclient_hosts);
+	if (may == LOOKUP_TRY_LATER) {
+		answer(session, 451, "4.3.0", "Temporary lookup failure");
+		return;
+	}
+	if (may == LOOKUP_NOT_FOUND) {
 		log_warning("XCLIENT command from unauthorized client %s", client_label(session));
 		answer(session, 550, "5.7.0", "Error: insufficient authorization");
 		return;
 	}
+	session->arena.has_failed = false;
 	if (!claim_parse(session, command->arguments, &claim)) {
-		answer(session, 501, "5.5.4", "Error: bad XCLIENT attribute or value");
+		if (session->arena.has_failed)
+			answer(session, 452, "4.3.1", "Insufficient system storage");
+		else
+			answer(session, 501, "5.5.4", "Error: bad XCLIENT attribute or value");
 		return;
 	}
 	session_forget(session);

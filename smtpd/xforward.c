@@ -49,7 +49,12 @@ command_xforward(struct session *session, const struct smtp_command *command)
 	struct forwarded told = session->forwarded;
 	bool             is_good = words.length > 0;
 
-	if (!client_is_in(session, session->room->xforward_hosts)) {
+	enum lookup may = client_find_in(session, session->room->xforward_hosts);
+	if (may == LOOKUP_TRY_LATER) {
+		answer(session, 451, "4.3.0", "Temporary lookup failure");
+		return;
+	}
+	if (may == LOOKUP_NOT_FOUND) {
 		log_warning("XFORWARD command from unauthorized client %s", client_label(session));
 		answer(session, 550, "5.7.0", "Error: insufficient authorization");
 		return;
@@ -59,6 +64,10 @@ command_xforward(struct session *session, const struct smtp_command *command)
 		is_good = take(&told, word);
 	/* Chunks that a bad word took stay in the arena, which ends with the transaction. */
 	session->forwarded.arena = told.arena;
+	if (!is_good && told.arena.has_failed) {
+		answer(session, 452, "4.3.1", "Insufficient system storage");
+		return;
+	}
 	if (!is_good) {
 		answer(session, 501, "5.5.4", "Error: bad XFORWARD attribute or value");
 		return;

@@ -99,13 +99,15 @@ refuse_address(struct smtp_reply *refusal, const struct arena *arena, struct enh
 	return arena->has_failed ? refuse_no_room(refusal) : refuse(refusal, 501, status, text);
 }
 
-/* xtext without control bytes into the arena. */
+/* xtext without control bytes into the arena, which knows when it was memory that failed. */
 static bool
 take_xtext(struct slice text, size_t most, struct arena *arena, struct slice *decoded)
 {
 	struct buf out = BUF(most);
-	bool       is_good = xtext_decode(text, &out) && !slice_has_control(buf_slice(&out));
 
+	/* Decoded it is no longer than this, so what fails from here on is the text's fault. */
+	arena->has_failed |= !buf_reserve_some(&out, text.length);
+	bool is_good = xtext_decode(text, &out) && !slice_has_control(buf_slice(&out));
 	if (is_good) {
 		*decoded = arena_copy(arena, buf_slice(&out));
 		is_good = decoded->data != NULL;

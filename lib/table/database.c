@@ -15,7 +15,8 @@
  */
 #define NO_HOME       "/dev/null"
 #define CACHE_SIZE    (256 * 1024)
-#define HABIT_ENTRIES 8 /* that are looked at to learn the habit */
+#define OPEN_MEMORY   (2 * CACHE_SIZE) /* more than it takes to open a file */
+#define HABIT_ENTRIES 8                /* that are looked at to learn the habit */
 
 enum nul_habit { NUL_UNKNOWN, NUL_ALWAYS, NUL_NEVER };
 
@@ -63,14 +64,29 @@ say_nothing(const DB_ENV *environment, const char *prefix, const char *text)
 	(void)text;
 }
 
+/*
+ * Berkeley DB 5.3 crashes when memory runs out while it makes an environment (it destroys what it
+ * has not made): so somebody else finds that out first.
+ */
+static bool
+has_memory(void)
+{
+	void *volatile probe = malloc(OPEN_MEMORY);
+	bool has_it = probe != NULL;
+
+	free(probe);
+	return has_it;
+}
+
 static struct database *
 database_prepare(const char *path, struct error *error)
 {
 	struct database *database = calloc(1, sizeof(*database));
 	int              number = ENOMEM;
 
-	if (database == NULL) {
+	if (database == NULL || !has_memory()) {
 		database_error(error, number, "open", path);
+		free(database);
 		return NULL;
 	}
 	mutex_init(&database->lock);
