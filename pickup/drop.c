@@ -80,10 +80,11 @@ file_open(const struct drop *drop, struct drop_file *file)
 
 	file->fd = openat(file->directory, file->name,
 	                  O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	/* A link, a socket, or nobody's to read: for good. Anything else may pass. */
 	if (file->fd < 0)
-		return errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOENT
-		               ? DROP_LATER
-		               : bad(file, "it cannot be opened");
+		return errno == ELOOP || errno == ENXIO || errno == EACCES || errno == EPERM
+		               ? bad(file, "it cannot be opened")
+		               : DROP_LATER;
 	if (fstat(file->fd, &file->status) != 0)
 		return DROP_LATER;
 	if (!S_ISREG(file->status.st_mode))
@@ -109,6 +110,7 @@ file_read(struct drop_file *file, struct submission *submission)
 	struct ipc_frame     frame;
 	size_t               whole;
 	enum submission_step step = SUBMISSION_GOES_ON;
+	bool                 has_failed = false;
 
 	while (step == SUBMISSION_GOES_ON) {
 		enum ipc_frame_read read_one = ipc_frame_read(buf_slice(&bytes), &frame, &whole);
@@ -118,19 +120,25 @@ file_read(struct drop_file *file, struct submission *submission)
 			buf_consume(&bytes, whole);
 			continue;
 		}
-		if (read_one == IPC_FRAME_MALFORMED || !buf_reserve(&bytes, READ_STEP))
+		if (read_one == IPC_FRAME_MALFORMED || bytes.limit - bytes.length < READ_STEP)
 			break;
-		ssize_t got = read(file->fd, bytes.data + bytes.length, READ_STEP);
+		ssize_t got = buf_reserve(&bytes, READ_STEP)
+		                      ? read(file->fd, bytes.data + bytes.length, READ_STEP)
+		                      : -1;
 		if (got < 0 && errno == EINTR)
 			continue;
+		has_failed = got < 0;
 		if (got <= 0)
 			break;
 		bytes.length += (size_t)got;
 	}
-	char byte;
-	bool is_whole =
-		step == SUBMISSION_ENDED && bytes.length == 0 && read(file->fd, &byte, 1) == 0;
+	char    byte;
+	ssize_t beyond = has_failed ? -1 : read(file->fd, &byte, 1);
+	bool    is_whole = step == SUBMISSION_ENDED && bytes.length == 0 && beyond == 0;
 	buf_free(&bytes);
+	/* What cannot be read now is not what it seems. */
+	if (beyond < 0)
+		return DROP_LATER;
 	return is_whole ? DROP_TAKEN : bad(file, "malformed or cut");
 }
 
@@ -354,7 +362,7 @@ directory_visit(struct drop *drop, int fd, void (*visit)(struct drop *drop, cons
 {
 	int            copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR           *directory = copy < 0 ? NULL : fdopendir(copy);
-	struct dirent *entry;
+	struct dirent *entry = NULL;
 
 	if (directory == NULL) {
 		if (copy >= 0)
@@ -363,8 +371,9 @@ directory_visit(struct drop *drop, int fd, void (*visit)(struct drop *drop, cons
 		return;
 	}
 	while (drop->away < AWAY_MOST && !daemon_is_draining(drop->context) &&
-	       (entry = readdir(directory)) != NULL)
+	       (errno = 0, entry = readdir(directory)) != NULL)
 		visit(drop, entry->d_name);
+	drop->later += entry == NULL && errno != 0;
 	closedir(directory);
 }
 
@@ -375,6 +384,7 @@ drop_open(struct drop *drop, struct error *error)
 {
 	struct stat status;
 
+	drop->maildrop_fd = drop->claims_fd = drop->corrupt_fd = -1;
 	drop->maildrop_fd = file_open_directory(SUBMIT_DIRECTORY, error);
 	drop->claims_fd = file_open_directory("pickup", error);
 	drop->corrupt_fd = file_open_directory("corrupt", error);
@@ -386,20 +396,52 @@ drop_open(struct drop *drop, struct error *error)
 	return true;
 }
 
-/* The last generation may still be at it. The lock's descriptor; -1 when there is none. */
+static void
+drop_close(struct drop *drop)
+{
+	const int all[] = { drop->maildrop_fd, drop->claims_fd, drop->corrupt_fd };
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i] >= 0)
+			close(all[i]);
+}
+
+/* The same until it works; false: it is time to end. */
+static bool
+drop_open_at_last(struct drop *drop)
+{
+	struct error error = ERROR_NONE;
+
+	while (!drop_open(drop, &error)) {
+		drop_close(drop);
+		log_trouble("%s: mail that is left there is not taken yet", error.text);
+		if (daemon_wait(drop->context, -1, 0, clock_monotonic_ms() + LATER_LEAST_MS) ==
+		    DAEMON_WAIT_DRAIN)
+			return false;
+	}
+	return true;
+}
+
+/* The last generation may still be at it. The lock's descriptor; -1 when it is time to end. */
 static int
 drop_lock(const struct drop *drop)
 {
 	struct error error = ERROR_NONE;
-	int fd = openat(drop->claims_fd, ".lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int          fd = -1;
 
-	while (fd >= 0 && !file_lock(fd, FILE_LOCK_EXCLUSIVE, false, "pickup/.lock", &error))
+	for (;;) {
+		if (fd < 0)
+			fd = openat(drop->claims_fd, ".lock",
+			            O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		if (fd >= 0 && file_lock(fd, FILE_LOCK_EXCLUSIVE, false, "pickup/.lock", &error))
+			return fd;
 		if (daemon_wait(drop->context, -1, 0, clock_monotonic_ms() + LOOK_MS) ==
-		    DAEMON_WAIT_DRAIN) {
-			close(fd);
-			return -1;
-		}
-	return fd;
+		    DAEMON_WAIT_DRAIN)
+			break;
+	}
+	if (fd >= 0)
+		close(fd);
+	return -1;
 }
 
 static void
@@ -449,12 +491,9 @@ drop_run(void *argument)
 {
 	struct daemon_context *context = argument;
 	struct drop            drop = { .context = context, .room = context->room };
-	struct error           error = ERROR_NONE;
 
-	if (!drop_open(&drop, &error)) {
-		log_error("%s: mail that is left there is not taken", error.text);
+	if (!drop_open_at_last(&drop))
 		return NULL;
-	}
 	int lock_fd = drop_lock(&drop);
 	if (lock_fd < 0)
 		return NULL;

@@ -156,7 +156,7 @@ begin(struct submission *submission, const struct msg_submit_begin *message)
 	}
 	submission->intake = intake_begin(submission->context, &envelope, &error);
 	if (submission->intake == NULL) {
-		log_warning("mail of uid %u: %s", (unsigned)submission->uid, error.text);
+		log_trouble("mail of uid %u: %s", (unsigned)submission->uid, error.text);
 		submission_fail(submission, SUBMIT_TRY_LATER, "the queue cannot be reached");
 		return;
 	}

@@ -176,8 +176,10 @@ file_read_all(int fd, struct buf *out, const char *path, struct error *error)
 		char   *to = &beyond;
 		ssize_t count;
 		if (room > 0) {
-			if (!buf_reserve(out, room))
-				return error_set(error, "read %s: out of memory", path);
+			if (!buf_reserve(out, room)) {
+				errno = ENOMEM; /* callers ask whether it is no file, or not now */
+				return error_set_errno(error, "read %s", path);
+			}
 			to = out->data + out->length;
 		}
 		count = read(fd, to, room > 0 ? room : 1);
