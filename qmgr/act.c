@@ -1,6 +1,7 @@
 /* act.c - what administrators do to messages, carried out in the scheduler. */
 #include "qmgr/control.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -11,14 +12,49 @@
 #define LIST_MOST     (16u << 20)
 #define ENTRIES_MOST  (256u << 10) /* bytes of entries in one answer */
 #define FLUSH_AT_ONCE 20000
+#define NOT_MOVED_US  (30 * INT64_C(1000000)) /* until an attempt at what could not be held */
 
 /* ---- one message ---- */
+
+/* A file that was to go to hold/ is not due from then on; one that comes from there is when it is
+ * where it will be looked for. */
+static void
+moved_done(struct qmgr *qmgr, const struct file_task *file, struct waiting *waiting)
+{
+	bool is_moved = file->error.errno_value == 0;
+
+	if (waiting == NULL || message_find(qmgr, slice_from(file->id)) != NULL)
+		return;
+	if (is_moved && file->place == PLACE_HOLD)
+		(void)backlog_put(&qmgr->backlog, file->id, qmgr->now_us, false);
+	/* No such file: it had been moved before this. */
+	else if (!is_moved && file->place == PLACE_DEFERRED && file->error.errno_value != ENOENT)
+		(void)backlog_put(&qmgr->backlog, file->id, qmgr->now_us + NOT_MOVED_US, false);
+}
+
+/* What could not be done to a file is told to who asked for it (barrier_done). */
+static void
+acted_done(struct qmgr *qmgr, struct task *task)
+{
+	struct file_task *file = (struct file_task *)(void *)task;
+
+	if (file->verb == FILE_MOVE)
+		moved_done(qmgr, file, backlog_find(&qmgr->backlog, slice_from(file->id)));
+	if (file->error.errno_value != 0)
+		log_trouble("%s: %s", file->id, file->error.text);
+	if (file->error.errno_value != 0 && file->error.errno_value != ENOENT)
+		qmgr->act_error = file->error;
+	buf_free(&file->result);
+	free(file);
+}
 
 /* False: out of memory. */
 static bool
 file_act(struct qmgr *qmgr, const struct waiting *waiting, enum file_verb verb, int64_t mtime_us)
 {
-	struct file_task *file = file_task_new(qmgr, verb, waiting->id, NULL);
+	/* The file thread tries removals until they succeed. */
+	struct file_task *file =
+		file_task_new(qmgr, verb, waiting->id, verb == FILE_REMOVE ? NULL : acted_done);
 
 	if (file == NULL)
 		return false;
@@ -145,13 +181,13 @@ act_on_waiting(struct qmgr *qmgr, struct waiting *waiting, enum queue_action act
 		if (!waiting->is_on_hold || !file_act(qmgr, waiting, FILE_MOVE, qmgr->now_us))
 			return false;
 		act_log(waiting->id, QUEUE_ACT_RELEASE);
-		return backlog_put(&qmgr->backlog, waiting->id, qmgr->now_us, false) != NULL;
+		return true;
 	case QUEUE_ACT_REQUEUE:
 		if (waiting->is_on_hold && !file_act(qmgr, waiting, FILE_MOVE, qmgr->now_us))
 			return false;
 		waiting->is_flushed = true;
 		act_log(waiting->id, QUEUE_ACT_REQUEUE);
-		return waiting->is_fetched ||
+		return waiting->is_fetched || waiting->is_on_hold ||
 		       backlog_put(&qmgr->backlog, waiting->id, qmgr->now_us, false) != NULL;
 	case QUEUE_ACT_REROUTE: break;
 	}
@@ -213,6 +249,8 @@ flush_some(struct qmgr *qmgr, struct ask *ask)
 		qmgr->is_scan_flushed = !qmgr->is_scanned;
 		hash_each(&qmgr->messages, flush_visit, qmgr);
 		ask->mark = backlog_walk(&qmgr->backlog);
+		if (ask->mark == NULL)
+			error_set(&ask->error, "out of memory: only what is in memory was flushed");
 	}
 	for (size_t i = 0; ask->mark != NULL && i < FLUSH_AT_ONCE; i++) {
 		waiting = backlog_walk_next(&qmgr->backlog, ask->mark);
@@ -344,6 +382,9 @@ barrier_done(struct qmgr *qmgr, struct barrier *barrier)
 {
 	struct ask *ask = CONTAINER_OF(barrier, struct ask, barrier);
 
+	if (ask->error.text[0] == '\0')
+		ask->error = qmgr->act_error;
+	qmgr->act_error = ERROR_NONE;
 	ask_done(qmgr->control, ask);
 }
 

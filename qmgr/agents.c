@@ -264,7 +264,7 @@ worker_attach(struct qmgr *qmgr, struct destination *destination)
 		return;
 	}
 	destination->attach_failures++;
-	log_warning("mailbox worker for uid %u: %s", destination->uid, error.text);
+	log_trouble("mailbox worker for uid %u: %s", destination->uid, error.text);
 	destination_pause(destination, qmgr->now_ms + ATTACH_PAUSE_MS);
 	if (destination->attach_failures >= ATTACH_FAILURES)
 		destination_defer_all(qmgr, destination, SLICE("4.3.0"),

@@ -27,8 +27,12 @@ destination_pause(struct destination *destination, int64_t until_ms)
 	destination->is_pausing = true;
 	if (heap_contains(&destination->wake))
 		heap_move(wakes, &destination->wake, until_ms);
-	else if (!heap_insert(wakes, &destination->wake, until_ms))
-		destination->is_pausing = false; /* no memory: rather too soon than never */
+	else if (!heap_insert(wakes, &destination->wake, until_ms)) {
+		/* No memory: rather too soon than never. */
+		destination->is_pausing = false;
+		if (destination_is_dead(destination))
+			feedback_init(&destination->feedback, &destination->transport->feedback);
+	}
 	destination_review(destination);
 }
 

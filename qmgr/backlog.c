@@ -109,6 +109,9 @@ backlog_put(struct backlog *backlog, const char *id, int64_t due_us, bool is_on_
 		return waiting_place(backlog, waiting, due_us, is_on_hold) ? waiting : NULL;
 	if (backlog->used * 4 >= backlog->slot_count * 3 && !slots_grow(backlog))
 		return NULL;
+	/* Also for one on hold: what is put back later must find its place, or it never is due. */
+	if (!heap_reserve(&backlog->due, backlog->count + 1))
+		return NULL;
 	waiting = calloc(1, sizeof(*waiting) + key.length + 1);
 	if (waiting == NULL)
 		return NULL;

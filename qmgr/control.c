@@ -235,7 +235,7 @@ serve_show(struct client *client, struct ipc_frame *frame)
 /* ---- acting ---- */
 
 /* All of them, a part of the backlog at a time. */
-static uint64_t
+static bool
 flush_all(struct client *client)
 {
 	struct ask ask = { .kind = ASK_FLUSH_ALL, .out = BUF(16) };
@@ -244,7 +244,8 @@ flush_all(struct client *client)
 		ask.is_done = false;
 		ask_wait(client->control, &ask);
 	} while (!ask.is_over);
-	return ask.count;
+	return end_send(client, ask.error.text[0] == '\0' ? CONTROL_OK : CONTROL_FAILED, ask.count,
+	                ask.error.text);
 }
 
 /* Nothing is said to be done that a power cut could undo. */
@@ -322,7 +323,7 @@ serve_act(struct client *client, struct ipc_frame *frame)
 		return is_good;
 	bool is_all = act.queue_id.length == 0 || slice_equal(act.queue_id, SLICE("ALL"));
 	if (is_all && act.site.length == 0 && act.action == QUEUE_ACT_FLUSH)
-		return end_send(client, CONTROL_OK, flush_all(client), "");
+		return flush_all(client);
 	if (!is_all)
 		return ids_act(client, &act);
 	struct listing listing = { .client = client,

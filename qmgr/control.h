@@ -64,7 +64,7 @@ struct ask {
 	bool             is_over;
 	struct waiting  *mark; /* FLUSH_ALL: the scheduler's own */
 	enum queue_state state;
-	struct error     error;   /* SUSPEND, BARRIER: it could not be written down */
+	struct error     error;   /* SUSPEND, BARRIER, FLUSH_ALL: not all could be done */
 	bool             is_done; /* guarded by the control's lock */
 };
 /* In the scheduler: answers. */

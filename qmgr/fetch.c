@@ -15,7 +15,7 @@ fetch_failed(struct qmgr *qmgr, struct waiting *waiting, struct file_task *file)
 		backlog_remove(&qmgr->backlog, waiting);
 		return;
 	}
-	log_warning("%s: %s", file->id, file->error.text);
+	log_trouble("%s: %s", file->id, file->error.text);
 	backlog_requeue(&qmgr->backlog, waiting, qmgr->now_us + STORE_RETRY_US);
 }
 

@@ -86,7 +86,7 @@ removal_keep(struct files *files, struct file_task *task)
 	    (task->verb != FILE_REMOVE && task->verb != FILE_SPOOL_REMOVE))
 		return false;
 	if (!task->is_second)
-		log_warning("%s: %s: will be tried again", task->id, task->error.text);
+		log_trouble("%s: %s: will be tried again", task->id, task->error.text);
 	task->is_second = true;
 	task_list_append(&files->again, &task->task);
 	files->again_ms = clock_monotonic_ms() + AGAIN_MS;

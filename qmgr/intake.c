@@ -191,7 +191,7 @@ spool_synced(struct qmgr *qmgr, struct task *task)
 		message->size = file->length;
 		commit_to_journal(qmgr, message);
 	} else {
-		log_warning("%s: %s", message->id, file->error.text);
+		log_trouble("%s: %s", message->id, file->error.text);
 		message->commit_write.errno_value = file->error.errno_value;
 		intake_committed(qmgr, message);
 	}
@@ -334,7 +334,7 @@ spool_created(struct qmgr *qmgr, struct task *task)
 
 	link->pending--;
 	if (file->error.errno_value != 0) {
-		log_warning("%s: %s", file->id, file->error.text);
+		log_trouble("%s: %s", file->id, file->error.text);
 		spool_answer(qmgr, link, id, is_full ? INTAKE_NO_SPACE : INTAKE_TRY_LATER,
 		             is_full ? no_space : SLICE("queue file write error"), -1);
 	} else if (spool == NULL || !hash_put(&qmgr->spools, id, spool, NULL)) {
@@ -519,7 +519,7 @@ intake_read(struct qmgr *qmgr, struct intake_link *link)
 		ipc_frame_close(&frame);
 	}
 	if (result == IPC_MALFORMED || (result == IPC_OK && link->link.channel.is_broken))
-		log_warning("intake from %s: malformed message, channel closed",
+		log_trouble("intake from %s: malformed message, channel closed",
 		            link->service[0] == '\0' ? "unknown" : link->service);
 	if (result != IPC_OK || link->link.channel.is_broken)
 		intake_close(qmgr, link);

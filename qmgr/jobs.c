@@ -209,7 +209,7 @@ job_give(struct qmgr *qmgr, struct agent_link *agent, struct destination *destin
 	if (lane->waiting == 0)
 		lane_free(qmgr, lane);
 	if (!message_load(qmgr, job->message, &error) || !job_send(qmgr, agent, job, &error)) {
-		log_warning("%s: %s", job->message->id, error.text);
+		log_trouble("%s: %s", job->message->id, error.text);
 		job_defer(qmgr, job, error.text);
 		destination_job_ended(destination, DESTINATION_NEUTRAL, SLICE_EMPTY, qmgr->now_ms);
 		destination_rest(destination);

@@ -25,6 +25,13 @@ struct segment_file {
 	uint64_t epoch;  /* of its last use */
 };
 
+struct batch {
+	struct journal_write *writes[BATCH_MOST];
+	size_t                count;
+	size_t                bytes;
+	bool                  is_urgent, is_hurried;
+};
+
 struct journal {
 	struct journal_config config;
 	struct handoff        requests;
@@ -37,8 +44,9 @@ struct journal {
 	uint64_t           at; /* offset behind the last record */
 	bool               is_unsynced;
 	int64_t            sync_by_ms; /* while it is */
-	struct task_list   retry;      /* results that could not be written */
-	int64_t            retry_ms;   /* when to try them again */
+	struct batch       batch;
+	struct task_list   retry;    /* results that could not be written */
+	int64_t            retry_ms; /* when to try them again */
 
 	struct mutex lock; /* guards everything below */
 	uint64_t     tail; /* smaller epochs are free */
@@ -123,6 +131,18 @@ segment_take_free(struct journal *journal, struct segment_file *file)
 	return is_found;
 }
 
+/* It could not be opened: first in line as before. There is room, since it was taken out. */
+static void
+segment_give_back(struct journal *journal, struct segment_file file)
+{
+	mutex_lock(&journal->lock);
+	memmove(journal->files.items + 1, journal->files.items,
+	        journal->files.count * sizeof(file));
+	journal->files.items[0] = file;
+	journal->files.count++;
+	mutex_unlock(&journal->lock);
+}
+
 static bool
 segment_append(struct journal *journal, struct segment_file file, uint64_t *tail)
 {
@@ -146,6 +166,8 @@ segment_begin(struct journal *journal)
 	if (segment_take_free(journal, &file)) {
 		segment_file_name(name, file.number);
 		fd = openat(journal->config.directory_fd, name, O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			segment_give_back(journal, file);
 	} else {
 		mutex_lock(&journal->lock);
 		file.number = journal->next_number++;
@@ -186,7 +208,7 @@ journal_sync(struct journal *journal)
 	if (!journal->is_unsynced)
 		return true;
 	if (fdatasync(journal->fd) != 0) {
-		log_error("sync of journal segment: %m");
+		log_trouble("sync of journal segment: %m");
 		return false;
 	}
 	journal->is_unsynced = false;
@@ -202,13 +224,6 @@ segment_has_room(const struct journal *journal, size_t size)
 }
 
 /* ---- a batch ---- */
-
-struct batch {
-	struct journal_write *writes[BATCH_MOST];
-	size_t                count;
-	size_t                bytes;
-	bool                  is_urgent, is_hurried;
-};
 
 static bool
 write_all(int fd, struct iovec *parts, size_t count, uint64_t at)
@@ -321,7 +336,7 @@ batch_finish(struct journal *journal, struct batch *batch)
 		return;
 	}
 	int why = errno == 0 ? EIO : errno;
-	log_error("write to the journal: %m");
+	log_trouble("write to the journal: %m");
 	close(journal->fd);
 	journal->fd = -1;
 	journal->is_unsynced = false;
@@ -387,9 +402,9 @@ static void *
 journal_run(void *argument)
 {
 	struct journal  *journal = argument;
-	struct batch    *batch = calloc(1, sizeof(*batch));
+	struct batch    *batch = &journal->batch;
 	struct task_list list;
-	bool             is_over = batch == NULL;
+	bool             is_over = false;
 
 	while (!is_over) {
 		task_list_init(&list);
@@ -413,7 +428,6 @@ journal_run(void *argument)
 		batch_finish(journal, batch);
 	}
 	journal_sync(journal);
-	free(batch);
 	return NULL;
 }
 
@@ -446,7 +460,7 @@ journal_start(const struct journal_config *config, struct error *error)
 	return journal;
 }
 
-void
+bool
 journal_add_file(struct journal *journal, uint64_t number, uint64_t epoch)
 {
 	struct segment_file file = { number, epoch };
@@ -454,10 +468,9 @@ journal_add_file(struct journal *journal, uint64_t number, uint64_t epoch)
 	mutex_lock(&journal->lock);
 	if (number >= journal->next_number)
 		journal->next_number = number + 1;
-	if (!ARRAY_PUSH(&journal->files, file))
-		log_warning("journal segment %llu is not reused: out of memory",
-		            (unsigned long long)number);
+	bool is_kept = ARRAY_PUSH(&journal->files, file);
 	mutex_unlock(&journal->lock);
+	return is_kept;
 }
 
 void

@@ -36,8 +36,9 @@ struct journal_config {
 	struct handoff    *inbox;      /* the scheduler's */
 };
 struct journal *journal_start(const struct journal_config *config, struct error *error);
-/* Tells of a segment file found at the start; in the order of epochs, before anything is given. */
-void journal_add_file(struct journal *journal, uint64_t number, uint64_t epoch);
+/* Tells of a segment file found at the start; in the order of epochs, before anything is given.
+ * False: out of memory. */
+bool journal_add_file(struct journal *journal, uint64_t number, uint64_t epoch);
 /* Hands records in; *list is empty afterwards. */
 void journal_give(struct journal *journal, struct task_list *list);
 /* Nothing in the segments before this epoch is live any more: they may be written over. */

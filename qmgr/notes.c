@@ -80,7 +80,10 @@ gone_remove(struct qmgr *qmgr, struct slice payload)
 	snprintf(id, sizeof(id), "%.*s", SLICE_ARGS(done.queue_id));
 	for (enum place place = PLACE_DEFERRED; place <= PLACE_HOLD; place++) {
 		queue_file_path(path, place, id);
-		if (unlinkat(qmgr->queue_fd, path, 0) == 0)
+		int result = unlinkat(qmgr->queue_fd, path, 0);
+		if (result != 0 && errno != ENOENT) /* it would be delivered once more */
+			result = unlinkat(qmgr->queue_fd, path, 0);
+		if (result == 0)
 			was_there = true;
 		else if (errno != ENOENT)
 			log_warning("remove %s: %m", path);

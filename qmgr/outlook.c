@@ -200,8 +200,10 @@ static bool
 suspensions_save(struct qmgr *qmgr, struct error *error)
 {
 	struct buf text = BUF(FILE_MOST);
-	bool       is_saved = suspensions_write(&qmgr->suspensions, &text);
 
+	if (qmgr->wants_suspensions)
+		return error_set(error, "state/suspended could not be read yet");
+	bool is_saved = suspensions_write(&qmgr->suspensions, &text);
 	if (!is_saved)
 		error_set(error, "out of memory");
 	else
@@ -210,25 +212,37 @@ suspensions_save(struct qmgr *qmgr, struct error *error)
 	return is_saved;
 }
 
+static bool
+suspensions_open(struct qmgr *qmgr, struct error *error)
+{
+	struct buf text = BUF(FILE_MOST);
+	int        fd = openat(qmgr->state_fd, "suspended", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		return errno == ENOENT || error_set_errno(error, "open state/suspended");
+	bool is_read = file_read_all(fd, &text, "state/suspended", error);
+	if (is_read && !suspensions_read(&qmgr->suspensions, buf_slice(&text)))
+		is_read = error_set(error, "read state/suspended: out of memory");
+	close(fd);
+	buf_free(&text);
+	return is_read;
+}
+
 void
 suspensions_load(struct qmgr *qmgr)
 {
-	struct buf   text = BUF(FILE_MOST);
 	struct error error = ERROR_NONE;
-	int          fd = openat(qmgr->state_fd, "suspended", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	bool         is_read = false;
 
-	suspensions_init(&qmgr->suspensions);
-	if (fd < 0 && errno == ENOENT)
-		return;
-	if (fd < 0 || !file_read_all(fd, &text, "state/suspended", &error))
-		log_error("state/suspended cannot be read, no destination is suspended: %m");
-	else
-		suspensions_read(&qmgr->suspensions, buf_slice(&text));
-	if (fd >= 0)
-		close(fd);
-	buf_free(&text);
+	/* Twice, since mail for what is suspended goes out when it is not known. */
+	for (int i = 0; i < 2 && !is_read; i++)
+		is_read = suspensions_open(qmgr, &error);
+	if (!is_read && !qmgr->wants_suspensions)
+		log_error("%s: tried again, suspensions by hand do not hold until then",
+		          error.text);
+	qmgr->wants_suspensions = !is_read;
 	suspensions_expire(&qmgr->suspensions, qmgr->now_us);
-	if (qmgr->suspensions.count > 0)
+	if (is_read && qmgr->suspensions.count > 0)
 		log_info("%zu destinations are suspended by hand", qmgr->suspensions.count);
 }
 
@@ -237,6 +251,8 @@ suspensions_tick(struct qmgr *qmgr)
 {
 	struct error error = ERROR_NONE;
 
+	if (qmgr->wants_suspensions)
+		suspensions_load(qmgr);
 	if (!suspensions_expire(&qmgr->suspensions, qmgr->now_us))
 		return;
 	log_info("a suspension is over, %zu are left", qmgr->suspensions.count);
@@ -315,8 +331,11 @@ ask_suspend(struct qmgr *qmgr, struct ask *ask)
 	change = ask->is_resumed
 	                 ? suspensions_remove(&qmgr->suspensions, asked->transport, asked->nexthop)
 	                 : suspensions_add(&qmgr->suspensions, &wanted);
-	if (change == SUSPEND_FAILED) {
-		error_set(&ask->error, "too many suspensions, or text that is too long");
+	if (change == SUSPEND_FAILED || change == SUSPEND_NO_MEMORY) {
+		error_set(&ask->error, "%s",
+		          change == SUSPEND_FAILED
+		                  ? "too many suspensions, or text that is too long"
+		                  : "out of memory");
 		return;
 	}
 	if (change == SUSPEND_UNCHANGED)

@@ -100,15 +100,17 @@ struct qmgr {
 	uint64_t      next_instance, reserved_instance;
 	bool          has_space;
 	bool          is_draining;
-	bool          is_scanned;      /* deferred/ and hold/ are in the backlog */
-	bool          wants_scan;      /* some of it could not be read, or kept: once more */
-	bool          is_scanning;     /* scan_thread is to be joined */
-	bool          is_scan_over;    /* its last word has come */
-	int64_t       scan_again_ms;   /* when, if it is wanted */
-	bool          is_scan_flushed; /* all was flushed before that: also what comes then */
+	bool          wants_suspensions; /* state/suspended could not be read: tried again */
+	bool          is_scanned;        /* deferred/ and hold/ are in the backlog */
+	bool          wants_scan;        /* some of it could not be read, or kept: once more */
+	bool          is_scanning;       /* scan_thread is to be joined */
+	bool          is_scan_over;      /* its last word has come */
+	int64_t       scan_again_ms;     /* when, if it is wanted */
+	bool          is_scan_flushed;   /* all was flushed before that: also what comes then */
 	int64_t       next_tick_ms;
 	int64_t       evict_after_ms;    /* moving to files failed: not before */
 	int64_t       complain_after_ms; /* the same trouble is logged once a second */
+	struct error  act_error;         /* of files that administrators act upon, until told */
 	size_t        jobs;              /* under way */
 	pthread_t     scan_thread;
 	atomic_bool   is_scan_given_up; /* tells the thread */
@@ -313,7 +315,8 @@ void resolve_forget(struct message *message);
 
 /* ---- outlook.c ---- */
 
-/* Reads state/suspended; what is over is forgotten. */
+/* Reads state/suspended; what is over is forgotten. What cannot be read is tried with each tick,
+ * and not written over. */
 void suspensions_load(struct qmgr *qmgr);
 /* Once a second. */
 void suspensions_tick(struct qmgr *qmgr);

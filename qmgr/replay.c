@@ -88,9 +88,12 @@ segments_find(struct replay *replay, struct error *error)
 
 	if (directory == NULL)
 		return error_set_errno(error, "list active/");
-	while (is_good && (entry = readdir(directory)) != NULL)
+	while (errno = 0, is_good && (entry = readdir(directory)) != NULL)
 		if (number_parse(slice_from(entry->d_name), 0, INT64_MAX, &number))
 			is_good = segment_map(replay, (uint64_t)number, entry->d_name, error);
+	/* A segment that is not seen would be a loss. */
+	if (is_good && errno != 0)
+		is_good = error_set_errno(error, "list active/");
 	closedir(directory);
 	return is_good;
 }
@@ -246,22 +249,37 @@ corrupt_save(struct qmgr *qmgr, const char *what, size_t offset, struct slice by
 
 /* ---- what is left ---- */
 
-static bool
-exists(const struct qmgr *qmgr, const char *path)
+/* Whether a name is there; one that cannot be looked at may be. */
+enum presence { PRESENT, ABSENT, UNKNOWN };
+
+static enum presence
+presence_of(const struct qmgr *qmgr, const char *path)
 {
 	struct stat info;
 
-	return fstatat(qmgr->queue_fd, path, &info, AT_SYMLINK_NOFOLLOW) == 0;
+	if (fstatat(qmgr->queue_fd, path, &info, AT_SYMLINK_NOFOLLOW) == 0)
+		return PRESENT;
+	if (errno == ENOENT)
+		return ABSENT;
+	log_trouble("look for %s: %m", path);
+	return UNKNOWN;
 }
 
-static bool
-has_file(const struct qmgr *qmgr, const char *id)
+static enum presence
+presence_of_file(const struct qmgr *qmgr, const char *id)
 {
-	char deferred[64], hold[64];
+	char          path[64];
+	enum presence answer = ABSENT;
 
-	queue_file_path(deferred, PLACE_DEFERRED, id);
-	queue_file_path(hold, PLACE_HOLD, id);
-	return exists(qmgr, deferred) || exists(qmgr, hold);
+	for (enum place place = PLACE_DEFERRED; place <= PLACE_HOLD; place++) {
+		queue_file_path(path, place, id);
+		enum presence here = presence_of(qmgr, path);
+		if (here == PRESENT)
+			return PRESENT;
+		if (here == UNKNOWN)
+			answer = UNKNOWN;
+	}
+	return answer;
 }
 
 struct visit {
@@ -297,18 +315,21 @@ message_compare(const void *left, const void *right)
 static void
 message_resume(struct qmgr *qmgr, struct message *message)
 {
-	char spool[64];
+	char          spool[64];
+	enum presence file = presence_of_file(qmgr, message->id);
 
 	snprintf(spool, sizeof(spool), "spool/%s", message->id);
-	if (has_file(qmgr, message->id)) {
+	if (file == PRESENT) {
 		store_supersede(qmgr, message);
 		return;
 	}
-	if (message->is_spooled && !exists(qmgr, spool)) {
+	if (message->is_spooled && presence_of(qmgr, spool) == ABSENT) {
 		log_warning("%s: its body is gone: it was done with before the stop", message->id);
 		message_free(qmgr, message);
 		return;
 	}
+	/* The scan passes over files of what is in memory; this one goes with the message. */
+	message->has_stray = file == UNKNOWN;
 	segment_enter(qmgr, message, message->epoch);
 	message_log_active(message);
 	round_begin(qmgr, message);
@@ -334,14 +355,17 @@ messages_resume(struct qmgr *qmgr, struct error *error)
 }
 
 /* Tells the journal of its files, oldest first; the rest is free. */
-static void
-segments_hand_over(struct replay *replay)
+static bool
+segments_hand_over(struct replay *replay, struct error *error)
 {
-	for (size_t i = 0; i < replay->segments.count; i++)
-		journal_add_file(replay->qmgr->journal, replay->segments.items[i].number,
-		                 replay->segments.items[i].is_used
-		                         ? replay->segments.items[i].walk.epoch
-		                         : 0);
+	bool is_good = true;
+
+	for (size_t i = 0; i < replay->segments.count && is_good; i++)
+		is_good = journal_add_file(replay->qmgr->journal, replay->segments.items[i].number,
+		                           replay->segments.items[i].is_used
+		                                   ? replay->segments.items[i].walk.epoch
+		                                   : 0);
+	return is_good || error_set(error, "out of memory for the journal's segments");
 }
 
 static void
@@ -390,10 +414,8 @@ replay_journal(struct qmgr *qmgr, struct error *error)
 		                         .secret = replay.secret,
 		                         .inbox = &qmgr->inbox };
 	qmgr->journal = journal_start(&config, error);
-	if (qmgr->journal != NULL)
-		segments_hand_over(&replay);
-	bool is_good = qmgr->journal != NULL && messages_resume(qmgr, error) &&
-	               notes_give(qmgr, &replay.notes, error);
+	bool is_good = qmgr->journal != NULL && segments_hand_over(&replay, error) &&
+	               messages_resume(qmgr, error) && notes_give(qmgr, &replay.notes, error);
 	segments_unmap(&replay);
 	if (!is_good)
 		return false;
@@ -412,13 +434,16 @@ spools_sweep(struct qmgr *qmgr)
 	DIR           *directory = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *entry;
 
-	if (directory == NULL)
+	if (directory == NULL) { /* the next start will */
+		if (fd >= 0)
+			close(fd);
 		return;
+	}
 	while ((entry = readdir(directory)) != NULL) {
 		struct slice id = slice_from(entry->d_name);
 
 		if (queue_id_is_valid(id) && message_find(qmgr, id) == NULL &&
-		    !has_file(qmgr, entry->d_name))
+		    presence_of_file(qmgr, entry->d_name) == ABSENT)
 			unlinkat(dirfd(directory), entry->d_name, 0);
 	}
 	closedir(directory);

@@ -125,7 +125,7 @@ resolve_request(struct qmgr *qmgr, struct message *message)
 	if (request == NULL)
 		return false;
 	if (!message_load(qmgr, message, &error)) {
-		log_warning("%s: %s", message->id, error.text);
+		log_trouble("%s: %s", message->id, error.text);
 		free(request);
 		return false;
 	}

@@ -153,7 +153,7 @@ move_begin(struct qmgr *qmgr, struct message *message, enum place place)
 
 	if (file == NULL || !message_load(qmgr, message, &error) ||
 	    !message_result(message, RESULT_ALL, &file->result)) {
-		log_warning("%s: cannot be moved to a file: %s", message->id,
+		log_trouble("%s: cannot be moved to a file: %s", message->id,
 		            error.text[0] == '\0' ? "out of memory" : error.text);
 		if (file != NULL)
 			buf_free(&file->result);
@@ -202,7 +202,8 @@ updated_done(struct qmgr *qmgr, struct task *task)
 		return;
 	if (has_wish(message))
 		message_touch(qmgr, message);
-	else if (message->is_unsaved)
+	/* Out of memory before it is on hold it would be tried. */
+	else if (message->is_unsaved || (message->is_held && message->place != PLACE_HOLD))
 		message_keep(qmgr, message);
 	else
 		message_unload(qmgr, message);
@@ -241,8 +242,9 @@ store_rest(struct qmgr *qmgr, struct message *message, enum place place)
 		is_begun = move_begin(qmgr, message, place);
 	} else {
 		is_begun = update_begin(qmgr, message, FILE_UPDATE);
+		/* Without memory for it the end of the update sees that it is not there yet. */
 		if (is_begun && message->place != place)
-			update_begin(qmgr, message, FILE_MOVE);
+			(void)update_begin(qmgr, message, FILE_MOVE);
 	}
 	if (!is_begun)
 		message_park(qmgr, message);

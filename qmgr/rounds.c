@@ -271,7 +271,7 @@ round_end(struct qmgr *qmgr, struct message *message)
 	}
 	/* What follows looks at recipients in the content. */
 	if (!message_load(qmgr, message, &error)) {
-		log_warning("%s: %s", message->id, error.text);
+		log_trouble("%s: %s", message->id, error.text);
 		round_defer(qmgr, message);
 		return;
 	}

@@ -103,8 +103,13 @@ entry_add(struct scan *scan, int directory, const char *name, bool is_on_hold)
 {
 	struct stat info;
 
-	if (!queue_id_is_valid(slice_from(name)) ||
-	    fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(info.st_mode))
+	if (!queue_id_is_valid(slice_from(name)))
+		return;
+	if (fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
+		scan->has_failed |= errno != ENOENT; /* it has left meanwhile */
+		return;
+	}
+	if (!S_ISREG(info.st_mode))
 		return;
 	if (scan->batch == NULL)
 		scan->batch = calloc(1, sizeof(*scan->batch));

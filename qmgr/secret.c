@@ -2,8 +2,10 @@
  * secret.c - the queue's secret, state/secret: the keys of segments are made from it.
  *
  * When its file is lost a new one will do, since the segments' headers hold their keys. Without
- * room for it on the disk it lives as long as this process.
+ * room for it on the disk it lives as long as this process; so does one that stands in for a file
+ * that cannot be read now.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,11 +22,11 @@ secret_open(struct qmgr *qmgr, struct segment_key *secret)
 	int          fd = openat(qmgr->state_fd, "secret", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	struct buf   text = BUF(256), bytes = BUF(64);
 	struct error error = ERROR_NONE;
-	bool         is_known = false;
+	bool         is_known = false, is_unread = fd < 0 && errno != ENOENT;
 
 	if (fd >= 0) {
-		is_known = file_read_all(fd, &text, "secret", NULL) &&
-		           hex_decode(slice_trim(buf_slice(&text)), &bytes) &&
+		is_unread = !file_read_all(fd, &text, "secret", &error);
+		is_known = !is_unread && hex_decode(slice_trim(buf_slice(&text)), &bytes) &&
 		           bytes.length == sizeof(*secret);
 		close(fd);
 	}
@@ -35,7 +37,10 @@ secret_open(struct qmgr *qmgr, struct segment_key *secret)
 		random_bytes(secret, sizeof(*secret));
 		hex_encode(slice_of((const char *)secret, sizeof(*secret)), &text);
 		buf_append_byte(&text, '\n');
-		if (!file_replace(qmgr->state_fd, "secret", buf_slice(&text), 0600, &error))
+		if (is_unread)
+			log_warning("state/secret: cannot be read%s%s",
+			            error.text[0] == '\0' ? "" : ": ", error.text);
+		else if (!file_replace(qmgr->state_fd, "secret", buf_slice(&text), 0600, &error))
 			log_warning("%s", error.text);
 	}
 	buf_free(&text);

@@ -19,7 +19,7 @@ file_task_ended(struct qmgr *qmgr, struct task *task)
 
 	(void)qmgr;
 	if (file->error.errno_value != 0)
-		log_warning("%s: %s", file->id, file->error.text);
+		log_trouble("%s: %s", file->id, file->error.text);
 	buf_free(&file->result);
 	free(file);
 }

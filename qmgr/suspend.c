@@ -93,7 +93,7 @@ suspensions_add(struct suspensions *suspensions, const struct msg_queue_suspensi
 		return SUSPEND_FAILED;
 	struct suspension *made = suspension_new(wanted);
 	if (made == NULL)
-		return SUSPEND_FAILED;
+		return SUSPEND_NO_MEMORY;
 	if (old != NULL)
 		suspension_remove(suspensions, old);
 	list_append(&suspensions->all, &made->in_all);
@@ -200,7 +200,7 @@ suspensions_write(const struct suspensions *suspensions, struct buf *text)
 	return !text->has_failed;
 }
 
-void
+bool
 suspensions_read(struct suspensions *suspensions, struct slice text)
 {
 	struct slice line, since, until;
@@ -214,7 +214,9 @@ suspensions_read(struct suspensions *suspensions, struct slice text)
 		    number_parse(since, 0, INT64_MAX, &one.since_us) &&
 		    number_parse(until, 0, INT64_MAX, &one.until_us)) {
 			one.reason = line.length == 0 ? SLICE_EMPTY : line;
-			(void)suspensions_add(suspensions, &one);
+			if (suspensions_add(suspensions, &one) == SUSPEND_NO_MEMORY)
+				return false;
 		}
 	}
+	return true;
 }

@@ -24,11 +24,11 @@ struct suspensions {
 	size_t           count;
 };
 
-enum suspend_change { SUSPEND_DONE, SUSPEND_UNCHANGED, SUSPEND_FAILED };
+enum suspend_change { SUSPEND_DONE, SUSPEND_UNCHANGED, SUSPEND_FAILED, SUSPEND_NO_MEMORY };
 
 void suspensions_init(struct suspensions *suspensions);
 void suspensions_free(struct suspensions *suspensions);
-/* Adds or replaces; unchanged never. Failed: out of memory, too many, or not printable text. */
+/* Adds or replaces; unchanged never. Failed: too many, or not printable text. */
 enum suspend_change suspensions_add(struct suspensions                *suspensions,
                                     const struct msg_queue_suspension *wanted);
 /* Unchanged when there was none. */
@@ -44,8 +44,8 @@ bool suspensions_expire(struct suspensions *suspensions, int64_t now_us);
 bool suspension_append(struct buf *list, const struct suspension *suspension);
 bool suspensions_append(const struct suspensions *suspensions, struct buf *list);
 
-/* The file's text, a line each; what cannot be read in it is passed over. */
+/* The file's text, a line each; what cannot be read in it is passed over. False: out of memory. */
 bool suspensions_write(const struct suspensions *suspensions, struct buf *text);
-void suspensions_read(struct suspensions *suspensions, struct slice text);
+bool suspensions_read(struct suspensions *suspensions, struct slice text);
 
 #endif

@@ -42,6 +42,13 @@ sift_down(struct heap *heap, size_t at, struct heap_node *node)
 }
 
 bool
+heap_reserve(struct heap *heap, size_t count)
+{
+	return count == 0 ||
+	       array_grow((void **)&heap->nodes, count - 1, &heap->capacity, sizeof(*heap->nodes));
+}
+
+bool
 heap_insert(struct heap *heap, struct heap_node *node, int64_t when)
 {
 	if (!array_grow((void **)&heap->nodes, heap->count, &heap->capacity, sizeof(*heap->nodes)))

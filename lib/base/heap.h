@@ -22,6 +22,8 @@ struct heap {
 	size_t             capacity;
 };
 
+/* Makes room for so many nodes: to insert no more than these does not fail. False: no memory. */
+bool heap_reserve(struct heap *heap, size_t count);
 /* False when memory is out; the node must not be in a heap. */
 bool heap_insert(struct heap *heap, struct heap_node *node, int64_t when);
 /* The earliest node, left in place; NULL when empty. */
