@@ -122,6 +122,8 @@ pipe_content_next(void *context, struct slice *piece, struct error *error)
 			if (!append_fields(content, &content->quoted))
 				return error_set(error, "an address holds a control character");
 			append_lines(content, buf_slice(&content->quoted));
+			if (content->quoted.has_failed)
+				return error_set(error, "out of memory");
 		}
 		if (!agent_job_content(content->delivery->job, content->offset, content->piece,
 		                       PIECE_BYTES, &raw, error))
@@ -133,10 +135,12 @@ pipe_content_next(void *context, struct slice *piece, struct error *error)
 		else
 			content_convert(&content->count, raw, &content->converted);
 		pass_on(content, content->has_ended);
+		/* Before the next turn forgets it: the command would read less than there is. */
+		if (content->converted.has_failed || content->quoted.has_failed ||
+		    content->out.has_failed)
+			return error_set(error, "out of memory");
 	}
 	*piece = buf_slice(&content->out);
-	if (content->converted.has_failed || content->quoted.has_failed || content->out.has_failed)
-		return error_set(error, "out of memory");
 	return true;
 }
 

@@ -20,7 +20,8 @@ from mailhost import report, wait_for
 ALL = bool(os.environ.get("CRASH_ALL"))
 ONLY = os.environ.get("CRASH_CALL")
 SEED = int(os.environ.get("CRASH_SEED", time.time()))
-SAMPLES = int(os.environ.get("CRASH_SAMPLES", "4"))
+SAMPLES = int(os.environ.get("CRASH_SAMPLES", "3"))
+PROGRAMS = os.environ.get("CRASH_PROGRAMS", "local pickup pipe bounce").split()
 MOST = 300  # n of one kind of call that the long run takes
 
 WAYS = [("memory", errno.ENOMEM), ("open", errno.EMFILE), ("open", errno.EIO), ("read", errno.EIO), ("read", 0),
@@ -140,7 +141,7 @@ def test_each_call_on_the_ways_of_local_mail_may_fail(scene):
     chance = random.Random(SEED)
     scene.send()
     scene.settle("before")
-    programs = ["local", "pickup", "pipe", "bounce"] if ALL else [chance.choice(["local", "pickup", "pipe"])]
+    programs = PROGRAMS if ALL else [chance.choice(PROGRAMS)]
     for program in programs:
         todo = []
         for call, error in WAYS:
