@@ -21,7 +21,7 @@ from mailhost import POP3_USER, Host, content_of, name_in, report, wait_for
 ALL = bool(os.environ.get("CRASH_ALL"))
 ONLY = os.environ.get("CRASH_CALL")
 SEED = int(os.environ.get("CRASH_SEED", time.time()))
-SAMPLES = int(os.environ.get("CRASH_SAMPLES", "12"))
+SAMPLES = int(os.environ.get("CRASH_SAMPLES", "8"))
 MOST = 700  # n of one kind of call that the long run takes
 LIBRARIES = ("libsasl2.", "libc.", "libdb-", "libseccomp.")
 PATIENCE = 15  # seconds for an answer

@@ -72,9 +72,12 @@ def test_lasting_trouble_does_not_flood_the_log(host):
         assert hits < 2000 * SECONDS, f"{program} {call}: {hits} calls that failed: a loop without a pause"
         if count > LINES:
             floods.append(f"{program} {call}: {count} lines in a second by {daemon}: {words.most_common(4)}")
-    host.wait_queue_empty(90)
-    account.collect()
+    lost = ""
+    if ALL:
+        host.wait_queue_empty(90)
+        account.collect()
+        lost = f", {len(account.lost())} lost"
+        assert not account.lost()
     report(f"calls that fail all the time: at most {most[0]} lines of trouble in a second ({most[1]}), "
-           f"{len(account.accepted)} messages answered 250, {len(account.lost())} lost")
-    assert not account.lost()
+           f"{len(account.accepted)} messages answered 250{lost}")
     assert not floods, "\n".join(floods)
