@@ -3,14 +3,23 @@
 
 #include "lib/base/log.h"
 
+/* "a@b c@d" is two addresses, as everybody reads it; "a @b", "a@ b" and "a b" are none. */
+static bool
+is_behind_address(struct slice list, size_t blank, bool has_sign)
+{
+	return has_sign && list.data[blank - 1] != '@' &&
+	       !slice_starts_with(slice_trim(slice_from_offset(list, blank)), SLICE("@"));
+}
+
 bool
 router_next_item(struct slice *list, struct slice *item)
 {
 	size_t i = 0;
-	bool   is_quoted = false;
+	bool   is_quoted = false, has_sign = false;
 
 	if (list->length == 0)
 		return false;
+	*list = slice_trim(*list);
 	for (; i < list->length; i++) {
 		char c = list->data[i];
 
@@ -18,8 +27,13 @@ router_next_item(struct slice *list, struct slice *item)
 			i++;
 		else if (c == '"')
 			is_quoted = !is_quoted;
-		else if ((c == ',' || c == '\n') && !is_quoted)
+		else if (is_quoted)
+			continue;
+		else if (c == ',' || c == '\n' ||
+		         (ascii_is_space(c) && is_behind_address(*list, i, has_sign)))
 			break;
+		else if (c == '@')
+			has_sign = true;
 	}
 	*item = slice_trim(slice_first(*list, i));
 	*list = slice_from_offset(*list, i + 1);

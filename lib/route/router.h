@@ -120,7 +120,10 @@ bool router_standardize(const struct router *router, bool is_remote, bool is_quo
 
 /* ---- map.c: the results of tables that map addresses ---- */
 
-/* The next item of "a, \"b,c\"@d, e" off *list: split at commas outside quotes, trimmed. */
+/*
+ * The next item of "a, \"b,c\"@d, e@f g@h" off *list: split at commas outside quotes and at blanks
+ * behind an address, trimmed.
+ */
 bool router_next_item(struct slice *list, struct slice *item);
 /* What an item of a table's result is made from. */
 struct router_mapping {

@@ -36,6 +36,9 @@ static const char *const base =
 	"virtual_alias_maps = inline:{ "
 	"{ list@alias.example = a@box.example, \"b, c\"@far.example, a@box.example },"
 	"{ sales@alias.example = carol },"
+	"{ blanks@alias.example = a@box.example  \"b c@d\"@far.example\tcarol },"
+	"{ mixed@alias.example =  a@box.example , bob@far.example dave@far.example , , },"
+	"{ apart@alias.example = a@ box.example }, { apart2@alias.example = a @box.example },"
 	"{ @whole.example = @box.example },"
 	"{ self@box.example = self@box.example, other@far.example },"
 	"{ loop1@alias.example = loop2@alias.example },"
@@ -329,6 +332,11 @@ aliases_are_expanded_to_the_end_without_duplicates(void **state)
 		{ "user", "user@mail.example.org" },
 		{ "list@alias.example", "a@box.example b, c@far.example" },
 		{ "sales@alias.example", "carol@mail.example.org" },
+		{ "blanks@alias.example",
+		  "a@box.example b c@d@far.example carol@mail.example.org" },
+		{ "mixed@alias.example", "a@box.example bob@far.example dave@far.example" },
+		{ "apart@alias.example", NULL },
+		{ "apart2@alias.example", NULL },
 		{ "sales+x@alias.example", "carol+x@mail.example.org" },
 		{ "joe+x@whole.example", "joe+x@box.example" },
 		{ "self@box.example", "self@box.example other@far.example" },
