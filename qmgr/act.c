@@ -218,15 +218,24 @@ waiting_find(struct qmgr *qmgr, struct slice id)
 	return waiting;
 }
 
+bool
+queue_state_is_among(enum queue_state state, uint32_t states)
+{
+	return states == 0 || (states & (1u << state)) != 0;
+}
+
 static bool
-act_on_id(struct qmgr *qmgr, struct slice id, enum queue_action action)
+act_on_id(struct qmgr *qmgr, struct slice id, enum queue_action action, uint32_t states)
 {
 	struct message *message = message_find(qmgr, id);
 
 	if (message != NULL && message->backing != BACKED_NOT)
-		return act_on_message(qmgr, message, action);
+		return queue_state_is_among(message_queue_state(message), states) &&
+		       act_on_message(qmgr, message, action);
 	struct waiting *waiting = waiting_find(qmgr, id);
-	return waiting != NULL && act_on_waiting(qmgr, waiting, action);
+	return waiting != NULL &&
+	       queue_state_is_among(waiting->is_on_hold ? QUEUE_HOLD : QUEUE_DEFERRED, states) &&
+	       act_on_waiting(qmgr, waiting, action);
 }
 
 /* ---- all of them, for a flush ---- */
@@ -367,7 +376,7 @@ ask_act(struct qmgr *qmgr, struct ask *ask)
 	while (slice_next_part(&rest, '\n', &id)) {
 		if (id.length == 0)
 			continue;
-		if (act_on_id(qmgr, id, ask->action)) {
+		if (act_on_id(qmgr, id, ask->action, ask->states)) {
 			ask->count++;
 			ask->is_in_memory |= message_find(qmgr, id) != NULL;
 		} else {

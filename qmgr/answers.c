@@ -36,6 +36,18 @@ destination_pause(struct destination *destination, int64_t until_ms)
 	destination_review(destination);
 }
 
+/* One delivery of the transport at a time, and a pause behind each, as postconf(5) has it. */
+static void
+transport_pause(struct transport *transport, int64_t until_ms)
+{
+	struct heap *wakes = &transport->schedule->wakes;
+
+	if (heap_contains(&transport->wake))
+		heap_move(wakes, &transport->wake, until_ms);
+	else
+		transport->is_pausing = heap_insert(wakes, &transport->wake, until_ms);
+}
+
 void
 destination_job_begun(struct destination *destination, int64_t now_ms)
 {
@@ -50,10 +62,7 @@ destination_job_begun(struct destination *destination, int64_t now_ms)
 		destination->suspect_probes += destination->is_suspect;
 		transport->suspect_probes += destination->is_suspect;
 	}
-	if (transport->transport_delay_ms > 0 && !transport->is_pausing &&
-	    heap_insert(&transport->schedule->wakes, &transport->wake,
-	                now_ms + transport->transport_delay_ms))
-		transport->is_pausing = true;
+	transport->is_pausing |= transport->transport_delay_ms > 0;
 	/* Its turn is over: to the end of the line. */
 	list_remove(&destination->in_ready);
 	destination_review(destination);
@@ -161,6 +170,8 @@ destination_job_ended(struct destination *destination, enum destination_report r
 	destination->busy--;
 	if (destination->probes > destination->busy)
 		probes_end(destination, 1);
+	if (transport->transport_delay_ms > 0)
+		transport_pause(transport, now_ms + transport->transport_delay_ms);
 	if (transport->destination_delay_ms > 0 && !destination_is_dead(destination))
 		destination_pause(destination, now_ms + transport->destination_delay_ms);
 	destination_review(destination);

@@ -55,9 +55,8 @@ struct listing {
 void listing_run(struct listing *listing);
 /* Of what pickup has not taken in; how many that concerned. */
 uint64_t dropped_remove(const struct qmgr *qmgr, struct slice id);
-/* On the ids, a line each; how many that concerned, the others in *others unless that is NULL. */
-uint64_t listing_act(struct client *client, enum queue_action action, struct slice ids,
-                     struct buf *others);
+/* On its ids and states; how many that concerned, the other ids in *others unless that is NULL. */
+uint64_t listing_act(struct client *client, const struct msg_queue_act *act, struct buf *others);
 /* Waits until it would survive a power cut. */
 bool listing_settle(struct client *client, enum queue_action action, struct error *error);
 

@@ -293,10 +293,10 @@ ids_act(struct client *client, const struct msg_queue_act *act)
 	struct buf        others = BUF(OTHERS_MOST);
 	struct error      error = ERROR_NONE;
 	bool              is_one = slice_find_byte(act->queue_id, '\n') == SLICE_NOT_FOUND;
-	uint64_t          count = listing_act(client, action, act->queue_id, &others);
+	uint64_t          count = listing_act(client, act, &others);
 	bool              is_good = false;
 
-	if (action == QUEUE_ACT_DELETE)
+	if (action == QUEUE_ACT_DELETE && queue_state_is_among(QUEUE_MAILDROP, act->states))
 		count += others_remove(client->qmgr, &others);
 	if (count > 0 && !listing_settle(client, action, &error))
 		is_good = end_send(client, CONTROL_FAILED, count, error.text);

@@ -51,6 +51,7 @@ struct ask {
 	enum ask_kind     kind;
 	struct slice      ids; /* a line each */
 	enum queue_action action;
+	uint32_t          states;       /* ACT: of enum queue_state; 0 = any */
 	bool              is_in_memory; /* ACT, answered: some of them are. BARRIER: some were */
 	struct slice      recipients; /* WHY: a list of queue_recipient, those that are not done */
 	bool              is_resumed; /* SUSPEND */
@@ -79,7 +80,9 @@ void ask_why(struct qmgr *qmgr, struct ask *ask);
 void ask_suspend(struct qmgr *qmgr, struct ask *ask);
 void ask_done(struct control *control, struct ask *ask);
 
-/* act.c: what a message in memory counts as. */
+/* act.c: whether its bit is in states, or states is 0. */
+bool queue_state_is_among(enum queue_state state, uint32_t states);
+/* What a message in memory counts as. */
 enum queue_state message_queue_state(const struct message *message);
 
 #endif

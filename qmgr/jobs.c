@@ -118,7 +118,7 @@ job_send(struct qmgr *qmgr, struct agent_link *agent, const struct job *job, str
 	frame.queue_id = slice_from(message->id);
 	frame.kind = job->kind;
 	if (!job->destination->is_worker)
-		frame.nexthop = slice_from(job->destination->key);
+		frame.nexthop = job->destination->nexthop;
 	frame.envelope = message->commit.envelope;
 	if (is_sent && is_personal(qmgr, message, job->kind) && job->count == 1) {
 		is_sent = personal_envelope(job, &personal, error);

@@ -52,13 +52,15 @@ portion_take(struct slice *rest)
 }
 
 uint64_t
-listing_act(struct client *client, enum queue_action action, struct slice ids, struct buf *others)
+listing_act(struct client *client, const struct msg_queue_act *act, struct buf *others)
 {
-	uint64_t count = 0;
+	struct slice ids = act->queue_id;
+	uint64_t     count = 0;
 
 	while (ids.length > 0) {
 		struct ask ask = { .kind = ASK_ACT,
-			           .action = action,
+			           .action = (enum queue_action)act->action,
+			           .states = act->states,
 			           .ids = portion_take(&ids),
 			           .out = BUF(PORTION * QUEUE_ID_MOST) };
 
@@ -99,11 +101,13 @@ listing_settle(struct client *client, enum queue_action action, struct error *er
 static void
 portion_act(struct listing *listing)
 {
-	struct slice ids = buf_slice(&listing->ids);
+	struct msg_queue_act act = { .action = listing->action,
+		                     .queue_id = buf_slice(&listing->ids) };
 
-	listing->count += listing_act(listing->client, listing->action, ids, NULL);
+	listing->count += listing_act(listing->client, &act, NULL);
+	act.action = QUEUE_ACT_RELEASE;
 	if (listing->is_forced)
-		listing_act(listing->client, QUEUE_ACT_RELEASE, ids, NULL);
+		listing_act(listing->client, &act, NULL);
 	buf_clear(&listing->ids);
 	listing->id_count = 0;
 }

@@ -84,19 +84,20 @@ way_describe(struct ways *ways, struct msg_queue_way *way, struct transport *tra
 	if ((destination->is_pausing || destination_is_dead(destination)) &&
 	    heap_contains(&destination->wake) && destination->wake.when > ways->qmgr->now_ms)
 		way->pause_ms = destination->wake.when - ways->qmgr->now_ms;
-	else if (transport->is_pausing && transport->wake.when > ways->qmgr->now_ms)
+	else if (heap_contains(&transport->wake) && transport->wake.when > ways->qmgr->now_ms)
 		way->pause_ms = transport->wake.when - ways->qmgr->now_ms;
 	if (destination_is_dead(destination))
 		way->dead_reason = slice_from(destination->dead_reason);
 }
 
 static void
-way_add(struct ways *ways, struct slice name, struct slice nexthop, struct slice domain)
+way_add(struct ways *ways, struct slice name, struct slice nexthop, struct slice recipient)
 {
+	struct slice         domain = address_domain(recipient);
 	struct schedule     *schedule = &ways->qmgr->schedule;
 	struct transport    *transport = hash_get(&schedule->transports, name);
 	struct msg_queue_way way = { .transport = name, .nexthop = nexthop, .domain = domain };
-	struct buf           list = BUF(8192);
+	struct buf           list = BUF(8192), key = BUF(128u << 10);
 
 	for (size_t i = 0; i < ways->count; i++)
 		if (slice_equal(ways->seen[i].transport, name) &&
@@ -106,8 +107,10 @@ way_add(struct ways *ways, struct slice name, struct slice nexthop, struct slice
 		return;
 	ways->seen[ways->count].transport = name;
 	ways->seen[ways->count++].nexthop = nexthop;
-	if (transport != NULL)
-		way_describe(ways, &way, transport, hash_get(&transport->destinations, nexthop));
+	if (transport != NULL && schedule_key(transport, nexthop, recipient, &key))
+		way_describe(ways, &way, transport,
+		             hash_get(&transport->destinations, buf_slice(&key)));
+	buf_free(&key);
 	const struct suspension *suspension = suspensions_find(&ways->qmgr->suspensions, name,
 	                                                       nexthop, domain, ways->qmgr->now_us);
 	if (suspension != NULL)
@@ -130,11 +133,11 @@ ways_collect(struct ways *ways, struct slice recipients)
 
 			message_recipient(ways->message, lane->first, &first);
 			way_add(ways, slice_from(lane->destination->transport->name),
-			        slice_from(lane->destination->key), address_domain(first.address));
+			        lane->destination->nexthop, first.address);
 		}
 	while (msg_queue_recipient_next(&recipients, &one))
 		if (one.transport.length > 0)
-			way_add(ways, one.transport, one.nexthop, address_domain(one.address));
+			way_add(ways, one.transport, one.nexthop, one.address);
 }
 
 static void

@@ -16,6 +16,7 @@
 #include "lib/queue/filter.h"
 
 #define ARENA_MOST   (64u << 20)
+#define KEY_MOST     (128u << 10)
 #define THREADS_MOST 64
 
 struct resolved {
@@ -208,6 +209,18 @@ destination_serve_worker(struct qmgr *qmgr, struct destination *destination,
 	}
 }
 
+static struct destination *
+destination_away(struct transport *transport, const struct route *route)
+{
+	struct buf          key = BUF(KEY_MOST);
+	struct destination *destination = NULL;
+
+	if (schedule_key(transport, route->nexthop, route->recipient, &key))
+		destination = schedule_destination(transport, buf_slice(&key));
+	buf_free(&key);
+	return destination;
+}
+
 /* The destination's key: the worker's uid for mailboxes, otherwise the next hop. */
 static struct destination *
 destination_of(struct qmgr *qmgr, const struct route *route)
@@ -219,7 +232,7 @@ destination_of(struct qmgr *qmgr, const struct route *route)
 	if (transport == NULL)
 		return NULL;
 	if (route->mailbox.length == 0 && route->local.length == 0)
-		return schedule_destination(transport, route->nexthop);
+		return destination_away(transport, route);
 	/* A slow command of an alias must not hold up a user who has the same uid. */
 	snprintf(key, sizeof(key), "%u:%u%s", route->uid, route->gid,
 	         route->is_spool    ? ":spool"
@@ -272,7 +285,7 @@ was_unanswered(const struct recipient *recipient, const struct destination *dest
 	return list.length > 0 && msg_outcome_next(&list, &last) &&
 	       slice_starts_with(last.status, SLICE("4.4.")) &&
 	       slice_equal(last.transport, slice_from(destination->transport->name)) &&
-	       slice_equal(last.nexthop, slice_from(destination->key));
+	       slice_equal(last.nexthop, destination->nexthop);
 }
 
 /* Back to where it was, as if it had not been read yet: nothing was tried. */

@@ -82,6 +82,19 @@ schedule_transport(struct schedule *schedule, struct slice name)
 
 /* ---- destinations ---- */
 
+bool
+schedule_key(const struct transport *transport, struct slice nexthop, struct slice recipient,
+             struct buf *key)
+{
+	buf_clear(key);
+	buf_append(key, nexthop);
+	if (transport->recipient_limit == 1) {
+		buf_append_byte(key, '\n');
+		buf_append(key, recipient);
+	}
+	return !key->has_failed;
+}
+
 struct destination *
 schedule_destination(struct transport *transport, struct slice key)
 {
@@ -94,6 +107,8 @@ schedule_destination(struct transport *transport, struct slice key)
 		return NULL;
 	destination->transport = transport;
 	destination->key = strndup(key.data, key.length);
+	destination->nexthop =
+		slice_first(slice_from(destination->key), slice_find_byte(key, '\n'));
 	list_init(&destination->fresh);
 	list_init(&destination->retried);
 	list_init(&destination->in_ready);

@@ -68,8 +68,8 @@ struct transport {
 	size_t           probes;         /* of those under way, where nobody has answered yet */
 	size_t           suspect_probes; /* of those, to destinations that are suspect */
 	struct list_node waiting;        /* those with lanes, ready or not */
-	struct heap_node wake;           /* while it pauses (transport_delay) */
-	bool             is_pausing;
+	struct heap_node wake;           /* when its pause ends (transport_delay) */
+	bool             is_pausing;     /* or one is under way: with a delay there is but one */
 
 	struct list_node idle; /* agents with room, agents.c */
 	size_t           agents;
@@ -78,7 +78,8 @@ struct transport {
 
 struct destination {
 	struct transport *transport;
-	char             *key; /* nexthop, or "uid:gid" of a mailbox worker */
+	char             *key;     /* nexthop, nexthop LF recipient, or "uid:gid" of a worker */
+	struct slice      nexthop; /* in it */
 	struct feedback   feedback;
 	int               busy;    /* jobs under way */
 	size_t            lanes;   /* waiting here */
@@ -133,6 +134,12 @@ void transport_configure(struct transport *transport);
 /* Found or made; NULL when memory is out. */
 struct transport   *schedule_transport(struct schedule *schedule, struct slice name);
 struct destination *schedule_destination(struct transport *transport, struct slice key);
+/*
+ * Where mail for that recipient waits: with a recipient limit of 1 each recipient is a destination
+ * of its own, with its own window, pauses and death, as postconf(5) has it.
+ */
+bool schedule_key(const struct transport *transport, struct slice nexthop, struct slice recipient,
+                  struct buf *key);
 /* Releases it when nothing refers to it and it has nothing to remember. */
 void destination_rest(struct destination *destination);
 

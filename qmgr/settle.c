@@ -146,7 +146,7 @@ settle(struct qmgr *qmgr, struct message *message, uint32_t index,
 	final.recipient = 0;
 	if (way != NULL) {
 		final.transport = slice_from(way->transport->name);
-		final.nexthop = way->is_worker ? SLICE_EMPTY : slice_from(way->key);
+		final.nexthop = way->is_worker ? SLICE_EMPTY : way->nexthop;
 	}
 	recipient->outcome = state == STORED_DONE ? SLICE_EMPTY : message_outcome(message, &final);
 }

@@ -83,7 +83,7 @@ destination_append(const struct qmgr *qmgr, const struct destination *destinatio
 	bool is_away = destination->is_pausing || destination_is_dead(destination);
 	struct msg_queue_destination one = {
 		.transport = slice_from(destination->transport->name),
-		.nexthop = slice_from(destination->key),
+		.nexthop = destination->nexthop,
 		.waiting = destination->lanes,
 		.running = (uint32_t)destination->busy,
 		.reason = SLICE_EMPTY,

@@ -133,6 +133,16 @@ file_make_directories(int directory, const char *path, mode_t mode, struct error
 /* ---- bytes ---- */
 
 bool
+file_open_standard(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 &&
+		    open("/dev/null", fd == STDIN_FILENO ? O_RDONLY : O_WRONLY) != fd)
+			return false;
+	return true;
+}
+
+bool
 file_write_all(int fd, struct slice bytes, const char *path, struct error *error)
 {
 	while (bytes.length > 0) {

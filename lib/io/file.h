@@ -21,6 +21,12 @@ int file_open_directory(const char *path, struct error *error);
 /* Makes the directories of path that are missing, one below the other. */
 bool file_make_directories(int directory, const char *path, mode_t mode, struct error *error);
 
+/*
+ * For programs that people call: standard streams that the caller has closed become /dev/null.
+ * The next file or socket would take their place otherwise, and be written to.
+ */
+bool file_open_standard(void);
+
 /* All bytes, or false and *error. path is for the words. */
 bool file_write_all(int fd, struct slice bytes, const char *path, struct error *error);
 bool file_write_all_at(int fd, struct slice bytes, int64_t offset, const char *path,

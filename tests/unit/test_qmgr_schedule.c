@@ -1045,8 +1045,9 @@ a_destination_rate_delay_means_one_at_a_time_with_pauses(void **state)
 	world_free(world);
 }
 
+/* postconf(5): all deliveries of the transport happen one at a time, with the delay in between. */
 static void
-a_transport_rate_delay_pauses_all_its_destinations(void **state)
+a_transport_rate_delay_means_one_at_a_time_for_all_its_destinations(void **state)
 {
 	struct world       *world = world_make("slow_transport_rate_delay = 1s\n");
 	struct destination *a = destination(world, "slow", "a.test");
@@ -1056,8 +1057,47 @@ a_transport_rate_delay_pauses_all_its_destinations(void **state)
 	lane(world, 1, destination(world, "slow", "b.test"), true);
 	destination_job_begun(a, world->now_ms);
 	assert_null(transport_next(a->transport));
-	schedule_wake(&world->schedule, world->now_ms + 1000);
+	schedule_wake(&world->schedule, world->now_ms + 1500); /* the delivery goes on */
+	assert_null(transport_next(a->transport));
+	destination_job_ended(a, DESTINATION_OK, SLICE_EMPTY, world->now_ms + 1500);
+	assert_null(transport_next(a->transport));
+	schedule_wake(&world->schedule, world->now_ms + 2499);
+	assert_null(transport_next(a->transport));
+	schedule_wake(&world->schedule, world->now_ms + 2500);
 	assert_non_null(transport_next(a->transport));
+	world_free(world);
+}
+
+/* postconf(5): a recipient limit of 1 makes limits per destination limits per recipient. */
+static void
+with_a_recipient_limit_of_one_each_recipient_is_a_destination(void **state)
+{
+	struct world *world = world_make("one_destination_recipient_limit = 1\n"
+	                                 "one_destination_concurrency_limit = 1\n"
+	                                 "one_destination_rate_delay = 5s\n");
+	struct transport   *one = schedule_transport(&world->schedule, SLICE("one"));
+	struct transport   *many = schedule_transport(&world->schedule, SLICE("many"));
+	struct buf          key = BUF(1000);
+	struct destination *a, *b;
+
+	(void)state;
+	one->room = 100;
+	assert_true(schedule_key(one, SLICE("[hub]:24"), SLICE("a@x.test"), &key));
+	a = schedule_destination(one, buf_slice(&key));
+	assert_true(schedule_key(one, SLICE("[hub]:24"), SLICE("b@x.test"), &key));
+	b = schedule_destination(one, buf_slice(&key));
+	assert_ptr_not_equal(a, b);
+	assert_true(slice_equal(a->nexthop, SLICE("[hub]:24")));
+	assert_true(slice_equal(b->nexthop, SLICE("[hub]:24")));
+	lane(world, 0, a, true);
+	lane(world, 1, b, true);
+	destination_job_begun(a, world->now_ms);
+	assert_ptr_equal(transport_next(one), b); /* neither the limit nor the delay is b's */
+	assert_true(schedule_key(one, SLICE("[hub]:24"), SLICE("a@x.test"), &key));
+	assert_ptr_equal(schedule_destination(one, buf_slice(&key)), a);
+	assert_true(schedule_key(many, SLICE("[hub]:24"), SLICE("a@x.test"), &key));
+	assert_true(slice_equal(buf_slice(&key), SLICE("[hub]:24")));
+	buf_free(&key);
 	world_free(world);
 }
 
@@ -1327,7 +1367,8 @@ main(void)
 		cmocka_unit_test(a_dead_destination_is_left_alone_for_minimal_backoff_time),
 		cmocka_unit_test(a_flush_revives_the_dead),
 		cmocka_unit_test(a_destination_rate_delay_means_one_at_a_time_with_pauses),
-		cmocka_unit_test(a_transport_rate_delay_pauses_all_its_destinations),
+		cmocka_unit_test(a_transport_rate_delay_means_one_at_a_time_for_all_its_destinations),
+		cmocka_unit_test(with_a_recipient_limit_of_one_each_recipient_is_a_destination),
 		cmocka_unit_test(each_parameter_has_a_default_and_a_form_for_one_transport),
 		cmocka_unit_test(local_delivers_two_at_a_time_one_recipient_each),
 		cmocka_unit_test(the_window_follows_positive_feedback_up_to_the_limit),

@@ -11,6 +11,7 @@
 #include "lib/conf/lines.h"
 #include "lib/conf/places.h"
 #include "lib/conf/version.h"
+#include "lib/io/file.h"
 
 #define DEFAULT_CONFIG_DIRECTORY PLACE_CONFIG
 
@@ -475,6 +476,8 @@ main(int argc, char **argv)
 	struct given   given = { .tls = NULL };
 	int            status;
 
+	if (!file_open_standard())
+		return EX_OSERR;
 	if (version_asked(argc, argv))
 		return EX_OK;
 	dakconf.is_postconf = strcmp(dakconf.program, "postconf") == 0;

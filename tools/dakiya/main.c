@@ -8,6 +8,7 @@
 
 #include "lib/base/usage.h"
 #include "lib/conf/version.h"
+#include "lib/io/file.h"
 
 static int
 run_start(struct tool *tool, const char *verb)
@@ -201,6 +202,8 @@ main(int argc, char **argv)
 	const char *slash = strrchr(argv[0], '/');
 	const char *verb;
 
+	if (!file_open_standard())
+		return EX_OSERR;
 	if (strcmp(slash == NULL ? argv[0] : slash + 1, "postfix") == 0)
 		tool = (struct tool){ .name = "postfix", .is_postfix = true };
 	if (is_setup(&tool, argc, argv))

@@ -14,6 +14,7 @@
 #include "lib/conf/configuration.h"
 #include "lib/conf/places.h"
 #include "lib/conf/version.h"
+#include "lib/io/file.h"
 
 #define DEFAULT_CONFIG_DIRECTORY PLACE_CONFIG
 #define NAME_MOST                300
@@ -250,6 +251,8 @@ main(int argc, char **argv)
 		                                         : config,
 		             .priority = &priorities[0] };
 
+	if (!file_open_standard())
+		return EX_OSERR;
 	if (version_asked(argc, argv))
 		return EX_OK;
 	if (argc > 1 && strcmp(argv[1], "--help") == 0) {

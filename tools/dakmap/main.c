@@ -10,6 +10,7 @@
 
 #include "lib/base/log.h"
 #include "lib/conf/version.h"
+#include "lib/io/file.h"
 #include "tools/dakmap/dakmap.h"
 
 static const char help[] =
@@ -261,6 +262,8 @@ main(int argc, char **argv)
 	struct options *options = &call.options;
 	int             status = EXIT_DONE;
 
+	if (!file_open_standard())
+		return EXIT_TROUBLE;
 	if (version_asked(argc, argv))
 		return EXIT_DONE;
 	log_open(options->program, "", LOG_TO_STREAM, STDERR_FILENO, 0);

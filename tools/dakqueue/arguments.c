@@ -24,7 +24,7 @@ static const struct command commands[] = {
 	{ "suspend", VERB_SUSPEND, 0,              true,  NULL, NULL,                 "suspend DOMAIN | TRANSPORT:[NEXTHOP] ... [--for 2h] [--reason TEXT]", false },
 	{ "resume",  VERB_RESUME, 0,               true,  NULL, NULL,                 "resume DOMAIN | TRANSPORT:[NEXTHOP] ...", false },
 	{ "suspended", VERB_SUSPENDED, 0,          false, NULL, NULL,                 "suspended [-j]                destinations that are suspended or dead", false },
-	{ "summary", VERB_SUMMARY, 0,              false, NULL, NULL,                 "summary [-slp] [-b BUCKETS] [-t MINUTES] [QUEUE ...] [which ...]   by domain and age", false },
+	{ "summary", VERB_SUMMARY, 0,              false, NULL, NULL,                 "summary [-jslp] [-b BUCKETS] [-t MINUTES] [QUEUE ...] [which ...]   by domain and age", false },
 	/* postsuper's upkeep of the directories: qmgr does that at every start. */
 	{ "",        VERB_NOTHING, 0,              false, NULL, NULL,                 "", false },
 };

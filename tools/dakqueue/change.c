@@ -432,8 +432,7 @@ id_missing(struct slice id, void *value, void *context)
 		fprintf(stderr, "%s: %.*s: no such message in the queue, or not in that state\n",
 		        tool->name, SLICE_ARGS(id));
 	else if (!queue_id_is_valid(id))
-		fprintf(stderr, "%s: warning: invalid mail queue id: %.*s\n", tool->name,
-		        SLICE_ARGS(id));
+		id_invalid(tool, id);
 }
 
 /* The lock that a qmgr which is just starting, or ending, has: the latter lets go soon. */

@@ -138,7 +138,7 @@ typedef bool entry_visit(void *context, const struct msg_queue_entry *entry);
 typedef int  entries_run(struct tool *tool, const struct arguments *arguments, entry_visit *visit,
                          void *context);
 int summary_run(struct tool *tool, const struct arguments *arguments, entries_run *entries);
-#define SUMMARY_OPTIONS "+c:splm:b:t:w:N:n:v"
+#define SUMMARY_OPTIONS "+c:jsplm:b:t:w:N:n:v"
 /* The options of qshape; states when it names no queues. */
 bool summary_read(struct arguments *arguments, int argc, char **argv, unsigned states);
 
@@ -166,6 +166,8 @@ struct tool {
 
 /* "no such message", in the words of who asked. */
 void message_missing(const struct tool *tool, const char *id);
+/* The same of what cannot be one; only postsuper has words for it. */
+void id_invalid(const struct tool *tool, struct slice id);
 int  remote_list(struct tool *tool, const struct arguments *arguments);
 int  remote_show(struct tool *tool, const char *id, unsigned parts);
 /* ids: as given, "ALL", or "-" for lines of standard input; none: all, or the site's. */

@@ -8,6 +8,7 @@
 
 #include "lib/conf/places.h"
 #include "lib/conf/version.h"
+#include "lib/io/file.h"
 #include "lib/mail/address.h"
 #include "tools/dakqueue/dakqueue.h"
 
@@ -63,6 +64,20 @@ site_is_valid(const struct tool *tool, const char *site, bool is_flush)
 	return false;
 }
 
+/* What postqueue takes for an id, whether or not it is one of ours. */
+static bool
+id_is_word(const struct tool *tool, const char *id)
+{
+	size_t length = 0;
+
+	while (ascii_is_alnum(id[length]) || id[length] == '_')
+		length++;
+	if (length > 0 && id[length] == '\0')
+		return true;
+	fprintf(stderr, "%s: Cannot flush queue ID - invalid name: \"%s\"\n", tool->voice, id);
+	return false;
+}
+
 static int
 act_run(struct tool *tool, const struct arguments *arguments, const struct step *step, bool is_up)
 {
@@ -94,6 +109,9 @@ step_run(struct tool *tool, const struct arguments *arguments, const struct step
 	int code = EX_OK;
 
 	if (!site_is_valid(tool, arguments->site, step->command->action == QUEUE_ACT_FLUSH))
+		return EX_UNAVAILABLE;
+	if (tool->is_postfix && arguments->list_id != NULL &&
+	    !id_is_word(tool, arguments->list_id))
 		return EX_UNAVAILABLE;
 	switch (step->command->verb) {
 	case VERB_NOTHING: return EX_OK;
@@ -155,6 +173,8 @@ main(int argc, char **argv)
 	char             voice[64];
 	int              code = EX_USAGE;
 
+	if (!file_open_standard())
+		return EX_OSERR;
 	if (version_asked(argc, argv))
 		return EX_OK;
 	if (argc > 1 && strcmp(argv[1], "--help") == 0) {
@@ -180,7 +200,9 @@ main(int argc, char **argv)
 		arguments_usage(stderr, tool.name);
 	}
 	arguments_free(&arguments);
-	if (fflush(stdout) != 0)
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		fprintf(stderr, "%s: standard output cannot be written\n", tool.name);
 		code = EX_IOERR;
+	}
 	return code;
 }

@@ -75,7 +75,7 @@ entries_receive(struct tool *tool, entry_visit *visit, void *context, uint64_t *
 		else if (!msg_queue_entry_decode(&frame, &entry))
 			code = lost(tool, IPC_MALFORMED);
 		else if (!visit(context, &entry))
-			code = EX_OSERR;
+			code = EX_IOERR;
 		ipc_frame_close(&frame);
 		if (is_end || code != EX_OK)
 			break;
@@ -186,6 +186,18 @@ message_missing(const struct tool *tool, const char *id)
 		        id);
 	else
 		fprintf(stderr, "%s: %s: no such message in the queue\n", tool->name, id);
+}
+
+void
+id_invalid(const struct tool *tool, struct slice id)
+{
+	struct buf text = BUF(1000);
+
+	buf_append_printable(&text, slice_first(id, 200));
+	if (tool->tells_each)
+		fprintf(stderr, "%s: warning: invalid mail queue id: %s\n", tool->name,
+		        buf_text(&text));
+	buf_free(&text);
 }
 
 /* The answer to a question about one message. */
@@ -342,38 +354,50 @@ has_two_lines(const struct tool *tool)
 	return tool->tells_each && tool->is_release_too;
 }
 
+/* The lines that are ids, without what stands around them. */
+static void
+ids_read(const struct tool *tool, struct slice lines, struct buf *ids)
+{
+	struct slice line;
+
+	while (slice_next_part(&lines, '\n', &line)) {
+		line = slice_trim(line);
+		if (queue_id_is_valid(line)) {
+			buf_append(ids, line);
+			buf_append_byte(ids, '\n');
+		} else if (line.length > 0) {
+			id_invalid(tool, line);
+		}
+	}
+}
+
 /* The whole lines among *lines; the beginning of another one stays. Unknown ones are skipped. */
 static int
 lines_give(struct tool *tool, struct msg_queue_act *act, struct buf *lines, struct tally *tally)
 {
 	struct slice all = buf_slice(lines);
 	size_t       end = slice_find_last_byte(all, '\n');
+	struct buf   ids = BUF(2 * LINES_MOST);
 
 	if (end == SLICE_NOT_FOUND)
 		return EX_OK;
 	struct slice rest = slice_from_offset(all, end + 1);
 	int          code = EX_OK;
 
-	for (size_t at = 0, next; at <= end && (code == EX_OK || code == EX_DATAERR); at = next) {
-		next = end + 1;
+	ids_read(tool, slice_first(all, end + 1), &ids);
+	for (size_t at = 0, next; at < ids.length && (code == EX_OK || code == EX_DATAERR);
+	     at = next) {
+		next = ids.length;
 		if (has_two_lines(tool))
-			next = at + slice_find_byte(slice_from_offset(all, at), '\n') + 1;
-		act->queue_id = slice_of(all.data + at, next - at);
+			next = at + slice_find_byte(slice_from_offset(buf_slice(&ids), at), '\n') +
+			       1;
+		act->queue_id = slice_of(ids.data + at, next - at);
 		code = act_all(tool, act, tally);
 	}
-
+	buf_free(&ids);
 	memmove(lines->data, rest.data, rest.length);
 	lines->length = rest.length;
 	return code == EX_DATAERR ? EX_OK : code;
-}
-
-/* Spaces and CR around an id go, so that a line is an id. */
-static void
-lines_append(struct buf *lines, struct slice bytes)
-{
-	for (size_t i = 0; i < bytes.length; i++)
-		if (bytes.data[i] != ' ' && bytes.data[i] != '\t' && bytes.data[i] != '\r')
-			buf_append_byte(lines, bytes.data[i]);
 }
 
 /*
@@ -384,9 +408,10 @@ static int
 act_lines(struct tool *tool, struct msg_queue_act *act, struct tally *tally)
 {
 	struct buf lines = BUF(LINES_MOST + 4096);
-	char       piece[4096];
-	int        code = EX_OK;
-	ssize_t    got = 1;
+	char         piece[4096];
+	struct error error = ERROR_NONE;
+	int          code = EX_OK;
+	ssize_t      got = 1;
 
 	while (code == EX_OK && got > 0) {
 		got = read(STDIN_FILENO, piece, sizeof(piece));
@@ -394,7 +419,13 @@ act_lines(struct tool *tool, struct msg_queue_act *act, struct tally *tally)
 			got = 1;
 			continue;
 		}
-		lines_append(&lines, got > 0 ? slice_of(piece, (size_t)got) : SLICE("\n"));
+		if (got < 0) {
+			error_set_errno(&error, "standard input");
+			fprintf(stderr, "%s: %s\n", tool->voice, error.text);
+			code = EX_IOERR;
+			break;
+		}
+		buf_append(&lines, got > 0 ? slice_of(piece, (size_t)got) : SLICE("\n"));
 		if (got < (ssize_t)sizeof(piece) || lines.length >= LINES_MOST)
 			code = lines_give(tool, act, &lines, tally);
 		if (lines.length >= LINES_MOST)
@@ -450,7 +481,7 @@ act_ids(struct tool *tool, struct msg_queue_act *act, const struct step *step, s
 			buf_append_text(&ids, id);
 			buf_append_byte(&ids, '\n');
 		} else if (tool->tells_each) {
-			fprintf(stderr, "%s: warning: invalid mail queue id: %s\n", tool->name, id);
+			id_invalid(tool, slice_from(id));
 		} else if (!tool->is_postfix) {
 			missing_tell(tool, slice_from(id));
 			code = EX_DATAERR;
@@ -495,6 +526,7 @@ int
 remote_act(struct tool *tool, const struct arguments *arguments, const struct step *step)
 {
 	struct msg_queue_act act = { .action = step->command->action,
+		                     .states = arguments->states,
 		                     .site = slice_from(arguments->site) };
 	struct tally         tally = { 0 };
 	int                  code = EX_OK;

@@ -8,6 +8,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/hash.h"
+#include "lib/base/json.h"
 #include "lib/base/number.h"
 #include "lib/queue/filter.h"
 #include "tools/dakqueue/dakqueue.h"
@@ -275,6 +276,35 @@ summary_print(struct summary *summary)
 		row_print(summary, summary->sorted[i], &columns);
 }
 
+/* ---- the same for programs ---- */
+
+/* {"domain": "a.test", "parent": false, "total": 3, "ages": {"5": 2, ..., "1280+": 1}} */
+static void
+row_json(const struct summary *summary, const struct row *row, const char *name)
+{
+	struct buf domain = BUF(8192);
+	char       text[24];
+
+	json_append_string(&domain, slice_from(name));
+	printf("{\"domain\": %s, \"parent\": %s, \"total\": %" PRIu64 ", \"ages\": {",
+	       name == NULL ? "null" : buf_text(&domain), row->is_parent ? "true" : "false",
+	       row->total);
+	for (size_t i = 0; i < summary->how->buckets; i++) {
+		header_text(summary, i, text);
+		printf("%s\"%s\": %" PRIu64, i == 0 ? "" : ", ", text, row->buckets[i]);
+	}
+	puts("}}");
+	buf_free(&domain);
+}
+
+static void
+summary_json(const struct summary *summary)
+{
+	row_json(summary, &summary->total, NULL);
+	for (size_t i = 0; i < summary->count; i++)
+		row_json(summary, summary->sorted[i], summary->sorted[i]->name);
+}
+
 static void
 row_free(void *value)
 {
@@ -296,7 +326,10 @@ summary_run(struct tool *tool, const struct arguments *arguments, entries_run *e
 	if (code == EX_OK && summary.sorted != NULL) {
 		hash_each(&summary.rows, row_visit, &summary);
 		qsort(summary.sorted, summary.count, sizeof(struct row *), row_compare);
-		summary_print(&summary);
+		if (arguments->form == LIST_JSON)
+			summary_json(&summary);
+		else
+			summary_print(&summary);
 	}
 	free(summary.sorted);
 	hash_free(&summary.rows, row_free);
@@ -322,6 +355,7 @@ summary_read(struct arguments *arguments, int argc, char **argv, unsigned states
 	while (is_good && (option = getopt(argc, argv, SUMMARY_OPTIONS)) != -1)
 		switch (option) {
 		case 'c': arguments->config_directory = optarg; break;
+		case 'j': arguments->form = LIST_JSON; break;
 		case 's': how->by_sender = true; break;
 		case 'p': how->has_parents = true; break;
 		case 'l': how->is_linear = true; break;

@@ -6,6 +6,7 @@
 #include "lib/base/usage.h"
 #include "lib/conf/places.h"
 #include "lib/conf/version.h"
+#include "lib/io/file.h"
 #include "tools/dakuser/dakuser.h"
 
 #define COUNT_MOST 1000
@@ -187,6 +188,8 @@ main(int argc, char **argv)
 	struct names names;
 	int          used = 0;
 
+	if (!file_open_standard())
+		return EXIT_TROUBLE;
 	if (version_asked(argc, argv))
 		return EXIT_DONE;
 	names_make(&names);

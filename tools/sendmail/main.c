@@ -14,6 +14,7 @@
 #include "lib/base/number.h"
 #include "lib/conf/places.h"
 #include "lib/conf/version.h"
+#include "lib/io/file.h"
 #include "lib/mail/address.h"
 #include "lib/table/table.h"
 #include "lib/table/userlist.h"
@@ -398,7 +399,11 @@ run(struct tool *tool)
 
 	switch (tool->options.mode) {
 	case MODE_QUEUE:
-	case MODE_FLUSH: return run_queue(tool);
+	case MODE_FLUSH:
+		if (tool->options.recipient_count > 0)
+			return complain(tool, EX_USAGE,
+			                "with -bp and -q there are no recipients");
+		return run_queue(tool);
 	case MODE_ALIASES: return run_aliases(tool);
 	case MODE_DAEMON: return run_daemon(tool);
 	case MODE_NOTHING: return EX_OK;
@@ -409,17 +414,6 @@ run(struct tool *tool)
 	if (code != EX_OK)
 		return code;
 	return tool->options.mode == MODE_SMTP ? server_run(tool) : mail_run(tool, &letter);
-}
-
-/* A caller may have closed the standard streams; nothing of ours shall take their place. */
-static bool
-streams_open(void)
-{
-	for (int fd = 0; fd <= 2; fd++)
-		if (fcntl(fd, F_GETFD) < 0 &&
-		    open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd)
-			return false;
-	return true;
 }
 
 static void
@@ -443,7 +437,7 @@ main(int argc, char **argv)
 		                                     : slash + 1,
 		             .arena = ARENA((size_t)256 << 20) };
 
-	if (!streams_open())
+	if (!file_open_standard())
 		return EX_OSERR;
 	if (version_asked(argc, argv))
 		return EX_OK;
