@@ -125,6 +125,7 @@ take_hello(struct qmgr *qmgr, struct agent_link *agent, struct ipc_frame *frame)
 		agent->is_lent = hello.is_lent;
 		agent->transport->lent += agent->is_lent ? agent->window : 0;
 		agent->transport->unserved_since_ms = 0;
+		agent->transport->was_served = true;
 	}
 	agent->has_greeted = true;
 	agent_review(qmgr, agent);
@@ -353,7 +354,10 @@ agents_dispatch(struct qmgr *qmgr)
 
 /* ---- once a second ---- */
 
-/* Mail for a transport that nobody serves waits for transport_retry_time, then it is deferred. */
+/*
+ * Mail for a transport that nobody serves waits for transport_retry_time, or less when it was never
+ * served (a name that stands in a table and not in master.cf); then it is deferred.
+ */
 static void
 transport_tick(struct qmgr *qmgr, struct transport *transport)
 {

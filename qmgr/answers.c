@@ -129,6 +129,21 @@ destination_answered(struct destination *destination, int64_t now_ms)
 	destination_set_suspect(destination, false);
 }
 
+void
+destination_note_status(struct destination *destination, struct slice status)
+{
+	if (slice_starts_with(status, SLICE("4.")))
+		snprintf(destination->dead_status, sizeof(destination->dead_status), "%.*s",
+		         SLICE_ARGS(status));
+}
+
+struct slice
+destination_dead_status(const struct destination *destination)
+{
+	return destination->dead_status[0] == '\0' ? SLICE("4.4.1")
+	                                           : slice_from(destination->dead_status);
+}
+
 static void
 destination_died(struct destination *destination, struct slice reason, int64_t now_ms)
 {

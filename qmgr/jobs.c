@@ -259,7 +259,8 @@ job_free(struct qmgr *qmgr, struct agent_link *agent, struct job *job,
 	if (destination_is_dead(destination) && (!was_dead || destination->lanes > 0)) {
 		snprintf(text, sizeof(text), "delivery temporarily suspended: %s",
 		         destination->dead_reason);
-		destination_defer_all(qmgr, destination, SLICE("4.4.1"), slice_from(text));
+		destination_defer_all(qmgr, destination, destination_dead_status(destination),
+		                      slice_from(text));
 	} else {
 		destination_rest(destination);
 	}
@@ -350,6 +351,8 @@ job_result(struct qmgr *qmgr, struct agent_link *agent, const struct msg_job_res
 		}
 		uint32_t index = job->recipients[outcome.recipient];
 		settle(qmgr, job->message, index, &outcome, job->destination);
+		if (result->destination == DESTINATION_FAILED)
+			destination_note_status(job->destination, outcome.status);
 		if (!job->message->recipients[index].is_settled) /* in its next stage */
 			job->recipients[outcome.recipient] = LANE_END;
 	}

@@ -246,10 +246,10 @@ destination_of(struct qmgr *qmgr, const struct route *route)
 
 static void
 route_defer(struct qmgr *qmgr, struct message *message, uint32_t index, const struct route *route,
-            const char *status, const char *reason)
+            struct slice status, const char *reason)
 {
 	struct msg_outcome outcome = { .action = OUTCOME_DEFERRED,
-		                       .status = slice_from(status),
+		                       .status = status,
 		                       .reason = slice_from(reason),
 		                       .transport = route->transport,
 		                       .nexthop = route->nexthop };
@@ -270,7 +270,7 @@ is_suspended(struct qmgr *qmgr, struct message *message, uint32_t index, const s
 		return false;
 	suspension_reason(suspension, &text);
 	suspension_wait(qmgr, message, suspension);
-	route_defer(qmgr, message, index, route, "4.3.2", buf_text(&text));
+	route_defer(qmgr, message, index, route, SLICE("4.3.2"), buf_text(&text));
 	buf_free(&text);
 	return true;
 }
@@ -308,11 +308,11 @@ route_apply(struct qmgr *qmgr, struct message *message, uint32_t index, const st
 		return;
 	struct destination *destination = destination_of(qmgr, route);
 	if (destination == NULL) {
-		route_defer(qmgr, message, index, route, "4.3.0", "out of memory");
+		route_defer(qmgr, message, index, route, SLICE("4.3.0"), "out of memory");
 		return;
 	}
 	if (destination->transport->is_deferred && !message->is_flushed) {
-		route_defer(qmgr, message, index, route, "4.3.2", "deferred transport");
+		route_defer(qmgr, message, index, route, SLICE("4.3.2"), "deferred transport");
 		destination_rest(destination);
 		return;
 	}
@@ -321,7 +321,8 @@ route_apply(struct qmgr *qmgr, struct message *message, uint32_t index, const st
 
 		snprintf(text, sizeof(text), "delivery temporarily suspended: %s",
 		         destination->dead_reason);
-		route_defer(qmgr, message, index, route, "4.4.1", text);
+		route_defer(qmgr, message, index, route, destination_dead_status(destination),
+		            text);
 		return;
 	}
 	if (message->is_retried && was_unanswered(recipient, destination))
@@ -335,7 +336,7 @@ route_apply(struct qmgr *qmgr, struct message *message, uint32_t index, const st
 	if ((recipient->mailbox.data == NULL && route->mailbox.length > 0) ||
 	    !stages_set(message, index, route) ||
 	    !lane_add(qmgr, message, index, destination, JOB_DELIVER)) {
-		route_defer(qmgr, message, index, route, "4.3.0", "out of memory");
+		route_defer(qmgr, message, index, route, SLICE("4.3.0"), "out of memory");
 		destination_rest(destination);
 	}
 }
@@ -366,7 +367,7 @@ item_apply(struct qmgr *qmgr, struct message *message, const struct resolved *it
 	if (settle_expanded(qmgr, message, item->index))
 		return;
 	if (item->answer != LOOKUP_FOUND)
-		route_defer(qmgr, message, item->index, &item->route, "4.3.0", item->reason);
+		route_defer(qmgr, message, item->index, &item->route, SLICE("4.3.0"), item->reason);
 	else
 		route_apply(qmgr, message, item->index, &item->route);
 }

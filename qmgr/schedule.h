@@ -74,6 +74,7 @@ struct transport {
 	struct list_node idle; /* agents with room, agents.c */
 	size_t           agents;
 	int64_t          unserved_since_ms; /* no agent since then; 0 = there is one */
+	bool             was_served;        /* since this qmgr began */
 };
 
 struct destination {
@@ -98,6 +99,7 @@ struct destination {
 	struct heap_node  wake; /* while it is dead or pauses */
 	bool              is_pausing;
 	char              dead_reason[200];
+	char              dead_status[16]; /* of what failed last; empty = not known */
 
 	/* Mailbox workers: */
 	bool             is_worker;
@@ -183,8 +185,11 @@ void destination_review(struct destination *destination);
 
 /* A job begins and ends. A lane that is used up must have left the line. */
 void destination_job_begun(struct destination *destination, int64_t now_ms);
-void destination_job_ended(struct destination *destination, enum destination_report report,
-                           struct slice reason, int64_t now_ms);
+/* Before it: with which status a job failed, for what is deferred without an attempt. */
+void         destination_note_status(struct destination *destination, struct slice status);
+struct slice destination_dead_status(const struct destination *destination);
+void         destination_job_ended(struct destination *destination, enum destination_report report,
+                                   struct slice reason, int64_t now_ms);
 
 /* The next time that something wakes, INT64_MAX for never. */
 int64_t schedule_next_wake(const struct schedule *schedule);

@@ -155,6 +155,9 @@ transport_next(struct transport *transport)
 	return next != NULL ? next : line_first(transport, READY_MORE, true);
 }
 
+/* So long an agent may take to come when the suite has just been started, or reloaded. */
+#define NEVER_SERVED_MS 10000
+
 bool
 transport_is_given_up(struct transport *transport, int64_t now_ms)
 {
@@ -162,8 +165,10 @@ transport_is_given_up(struct transport *transport, int64_t now_ms)
 		return false;
 	if (transport->unserved_since_ms == 0)
 		transport->unserved_since_ms = now_ms;
-	if (now_ms - transport->unserved_since_ms <
-	    transport->schedule->parameters->transport_retry_time * 1000)
+	int64_t wait_ms = transport->schedule->parameters->transport_retry_time * 1000;
+	if (!transport->was_served && wait_ms > NEVER_SERVED_MS)
+		wait_ms = NEVER_SERVED_MS;
+	if (now_ms - transport->unserved_since_ms < wait_ms)
 		return false;
 	transport->unserved_since_ms = now_ms;
 	return true;

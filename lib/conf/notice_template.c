@@ -130,13 +130,22 @@ set_field(const struct reader *reader, struct notice_template *template, struct 
 	                        "Postmaster-Subject, then comes an empty line");
 }
 
+/* "Name:" at the beginning. */
+static bool
+is_field(struct slice line)
+{
+	size_t colon = slice_find_byte(line, ':');
+
+	return colon != SLICE_NOT_FOUND && is_word(slice_first(line, colon), "-");
+}
+
 /* A field of the header of a template. */
 static bool
 take_field(const struct reader *reader, struct notice_template *template, struct slice line)
 {
 	size_t colon = slice_find_byte(line, ':');
 
-	if (colon == SLICE_NOT_FOUND || !is_word(slice_first(line, colon), "-"))
+	if (!is_field(line))
 		return complain(reader, "this is no header field, and no empty line was before it");
 	return set_field(reader, template, slice_first(line, colon),
 	                 slice_trim(slice_from_offset(line, colon + 1)));
@@ -165,7 +174,7 @@ check_text(const struct reader *reader, const struct notice_template *template)
 static bool
 take_template(struct reader *reader, struct notice_template *template, struct slice word)
 {
-	bool         is_header = true;
+	bool         is_header = true, is_first = true;
 	const char  *text = reader->rest.data;
 	struct slice line;
 
@@ -188,9 +197,14 @@ take_template(struct reader *reader, struct notice_template *template, struct sl
 		if (slice_trim(line).length == 0) {
 			is_header = false;
 			text = reader->rest.data;
+		} else if (is_first &&
+		           !is_field(line)) { /* no header at all, as bounce(5) allows */
+			is_header = false;
+			text = begin;
 		} else if (!take_field(reader, template, line)) {
 			return false;
 		}
+		is_first = false;
 	}
 }
 

@@ -1,6 +1,7 @@
 """dakconf: the same output as postconf, edits that keep comments, a manual page that is current."""
 import json
 import os
+import re
 import subprocess
 
 import pytest
@@ -169,6 +170,31 @@ def test_the_texts_of_notices(config):
     plain, filled = (dakconf(config, option).stdout for option in ("-t", "-b"))
     assert "failure_template = <<EOF\n" in plain and "at host $myhostname." in plain
     assert filled == plain.replace("$myhostname", "mail.example.org")
+    # postconf's form is the text alone.
+    text = run(BUILD / "bin/postconf", "-c", config, "-b").stdout
+    assert re.findall(r"^(\w+) = <<EOF$", text, re.M) == [
+        "expanded_failure_text", "expanded_delay_text", "expanded_success_text",
+        "expanded_verify_text"]
+    assert text.startswith("expanded_failure_text = <<EOF\nThis is the mail system at host "
+                           "mail.example.org.\n") and "Subject:" not in text
+    broken = config / "bounce.cf"
+    broken.write_text("failure_template = <<EOF\nat $nosuchname\nEOF\n")
+    told = run(BUILD / "bin/postconf", "-c", config, "-b", broken, check=False)
+    assert told.returncode == 1 and "$nosuchname" in told.stderr and told.stdout == ""
+
+
+def test_what_scripts_ask_of_the_queue_has_postfix_defaults(config):
+    """FACTS 2.2; nothing of it may look as if it were empty."""
+    for name, value in {
+            "queue_run_delay": "300s", "delay_logging_resolution_limit": "2", "ipc_timeout": "3600s",
+            "process_id_directory": "pid", "smtp_always_send_ehlo": "yes", "smtp_host_lookup": "dns",
+            "qmgr_message_recipient_minimum": "10", "qmgr_fudge_factor": "100",
+            "qmgr_clog_warn_time": "300s", "default_delivery_slot_cost": "5",
+            "default_delivery_slot_discount": "50", "default_delivery_slot_loan": "3",
+            "default_minimum_delivery_slots": "3", "default_extra_recipient_limit": "1000",
+            "hash_queue_names": "deferred, defer", "hash_queue_depth": "1",
+            "helpful_warnings": "yes"}.items():
+        assert dakconf(config, "-dh", name).stdout == value + "\n", name
 
 
 def test_the_manual_page_is_current(config):

@@ -79,7 +79,8 @@ what_is_malformed_is_refused_with_its_line(void **state)
 		{ "failure_template = <<EOF\n\ntext\nEOF", NULL },
 		{ "failure_template = <<EOF\nSubject: a\n b\n\nt\nEOF\n",
 		  "line 3: this is no header" },
-		{ "failure_template = <<EOF\nNo header here\nEOF\n", "line 2: this is no header" },
+		{ "failure_template = <<EOF\nSubject: a\nNo header here\nEOF\n",
+		  "line 3: this is no header" },
 		{ "failure_template = <<EOF\nReply-To: a@b\n\nt\nEOF\n",
 		  "line 2: the header of a" },
 		{ "failure_template = <<EOF\nSubject: \xc3\xbc\n\nt\nEOF\n",
@@ -109,6 +110,24 @@ what_is_malformed_is_refused_with_its_line(void **state)
 			fail_msg("case %zu: \"%s\"", i, error.text);
 		assert_memory_equal(&read, &standard, sizeof(read));
 	}
+}
+
+static void
+a_text_needs_no_header(void **state)
+{
+	struct notice_templates read, standard;
+	struct error            error = ERROR_NONE;
+
+	(void)state;
+	notice_templates_default(&standard);
+	notice_templates_default(&read);
+	assert_true(notice_templates_parse(
+		SLICE("failure_template = <<EOF\nNot delivered\n\nNote: $myhostname\nEOF\n"), &read,
+		&error));
+	assert_text(read.items[NOTICE_TEMPLATE_FAILURE].text,
+	            "Not delivered\n\nNote: $myhostname\n");
+	assert_true(slice_equal(read.items[NOTICE_TEMPLATE_FAILURE].subject,
+	                        standard.items[NOTICE_TEMPLATE_FAILURE].subject));
 }
 
 static void
@@ -209,6 +228,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_part_of_a_template_is_taken),
 		cmocka_unit_test(what_is_malformed_is_refused_with_its_line),
+		cmocka_unit_test(a_text_needs_no_header),
 		cmocka_unit_test(lines_that_are_too_long_and_nul_bytes_are_refused),
 		cmocka_unit_test(names_and_times_are_filled_in),
 		cmocka_unit_test(words_of_notify_classes),

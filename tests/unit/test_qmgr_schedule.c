@@ -842,6 +842,7 @@ mail_that_nobody_serves_waits_for_transport_retry_time(void **state)
 
 	(void)state;
 	assert_false(transport_is_given_up(uucp, 1000000)); /* nothing waits */
+	uucp->was_served = true;
 	lane(world, 0, destination(world, "uucp", "a.test"), true);
 	assert_false(transport_is_given_up(uucp, 1000000));
 	assert_false(transport_is_given_up(uucp, 1059999));
@@ -850,6 +851,43 @@ mail_that_nobody_serves_waits_for_transport_retry_time(void **state)
 	assert_true(transport_is_given_up(uucp, 1120000));
 	uucp->agents = 1;
 	assert_false(transport_is_given_up(uucp, 9000000));
+	world_free(world);
+}
+
+/* What a table names and master.cf does not: its mail must not wait a minute to say so. */
+static void
+mail_for_a_transport_that_was_never_served_is_deferred_soon(void **state)
+{
+	struct world     *world = world_make("");
+	struct transport *none = schedule_transport(&world->schedule, SLICE("none"));
+
+	(void)state;
+	lane(world, 0, destination(world, "none", "a.test"), true);
+	assert_false(transport_is_given_up(none, 1000000));
+	assert_false(transport_is_given_up(none, 1009999));
+	assert_true(transport_is_given_up(none, 1010000));
+	world_free(world);
+	world = world_make("transport_retry_time = 3s\n");
+	none = schedule_transport(&world->schedule, SLICE("none"));
+	lane(world, 0, destination(world, "none", "a.test"), true);
+	assert_false(transport_is_given_up(none, 1000000));
+	assert_true(transport_is_given_up(none, 1003000));
+	world_free(world);
+}
+
+/* A host that refuses with 421 4.7.0 and one that cannot be connected to are told apart. */
+static void
+what_waits_for_the_dead_has_the_status_of_the_failure(void **state)
+{
+	struct world       *world = world_make("");
+	struct destination *a = destination(world, "smtp", "a.test");
+
+	(void)state;
+	assert_true(slice_equal(destination_dead_status(a), SLICE("4.4.1")));
+	destination_note_status(a, SLICE("4.7.0"));
+	assert_true(slice_equal(destination_dead_status(a), SLICE("4.7.0")));
+	destination_note_status(a, SLICE("5.7.1")); /* the mail that waits has not failed */
+	assert_true(slice_equal(destination_dead_status(a), SLICE("4.7.0")));
 	world_free(world);
 }
 
@@ -1072,9 +1110,9 @@ a_transport_rate_delay_means_one_at_a_time_for_all_its_destinations(void **state
 static void
 with_a_recipient_limit_of_one_each_recipient_is_a_destination(void **state)
 {
-	struct world *world = world_make("one_destination_recipient_limit = 1\n"
-	                                 "one_destination_concurrency_limit = 1\n"
-	                                 "one_destination_rate_delay = 5s\n");
+	struct world       *world = world_make("one_destination_recipient_limit = 1\n"
+	                                             "one_destination_concurrency_limit = 1\n"
+	                                             "one_destination_rate_delay = 5s\n");
 	struct transport   *one = schedule_transport(&world->schedule, SLICE("one"));
 	struct transport   *many = schedule_transport(&world->schedule, SLICE("many"));
 	struct buf          key = BUF(1000);
@@ -1364,10 +1402,13 @@ main(void)
 		cmocka_unit_test(the_sender_is_warned_after_delay_warning_time),
 		cmocka_unit_test(a_quarter_of_the_active_queue_is_for_fresh_mail),
 		cmocka_unit_test(recipients_have_a_limit_and_a_giant_passes_it),
+		cmocka_unit_test(mail_for_a_transport_that_was_never_served_is_deferred_soon),
+		cmocka_unit_test(what_waits_for_the_dead_has_the_status_of_the_failure),
 		cmocka_unit_test(a_dead_destination_is_left_alone_for_minimal_backoff_time),
 		cmocka_unit_test(a_flush_revives_the_dead),
 		cmocka_unit_test(a_destination_rate_delay_means_one_at_a_time_with_pauses),
-		cmocka_unit_test(a_transport_rate_delay_means_one_at_a_time_for_all_its_destinations),
+		cmocka_unit_test(
+			a_transport_rate_delay_means_one_at_a_time_for_all_its_destinations),
 		cmocka_unit_test(with_a_recipient_limit_of_one_each_recipient_is_a_destination),
 		cmocka_unit_test(each_parameter_has_a_default_and_a_form_for_one_transport),
 		cmocka_unit_test(local_delivers_two_at_a_time_one_recipient_each),

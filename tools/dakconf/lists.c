@@ -59,11 +59,16 @@ print_table_types(const struct dakconf *dakconf)
 
 /* ---- notices ---- */
 
+struct template_names {
+	const struct dakconf *dakconf;
+	bool                  has_unknown;
+};
+
 /* A name in a template's text: of main.cf, or a default. */
 static bool
 find_name(void *context, struct slice name, struct slice *text)
 {
-	const struct dakconf  *dakconf = context;
+	const struct dakconf  *dakconf = ((struct template_names *)context)->dakconf;
 	const struct settings *settings = &dakconf->configuration->settings;
 
 	return settings_text(settings, name, text) || known_default(dakconf, name, text);
@@ -72,21 +77,40 @@ find_name(void *context, struct slice name, struct slice *text)
 static void
 undefined_name(void *context, struct slice name)
 {
-	dakconf_warn(context, "unknown name in a template: $%.*s", SLICE_ARGS(name));
+	struct template_names *names = context;
+
+	dakconf_warn(names->dakconf, "unknown name in a template: $%.*s", SLICE_ARGS(name));
+	names->has_unknown = true;
+}
+
+/* postconf -b has the text alone: "expanded_failure_text = <<EOF" for failure_template. */
+static void
+print_expanded_text(enum notice_template_kind kind, struct slice text)
+{
+	struct slice name = slice_from(notice_template_name(kind));
+
+	name = slice_first(name, slice_find_byte(name, '_'));
+	printf("expanded_%.*s_text = <<EOF\n%.*sEOF\n\n", SLICE_ARGS(name), SLICE_ARGS(text));
 }
 
 static bool
 print_template(const struct dakconf *dakconf, enum notice_template_kind kind,
                const struct notice_template *template, struct error    *error)
 {
-	struct expand_source source = { .find = find_name,
-		                        .undefined = undefined_name,
-		                        .context = (void *)(uintptr_t)dakconf };
-	struct buf           text = BUF(NOTICE_TEXT_MOST);
+	struct template_names names = { .dakconf = dakconf };
+	struct expand_source  source = { .find = find_name,
+		                         .undefined = undefined_name,
+		                         .context = &names };
+	struct buf            text = BUF(NOTICE_TEXT_MOST);
 
 	bool ok = dakconf->mode == 't' ? buf_append(&text, template->text)
 	                               : notice_template_expand(template, &source, &text, error);
-	if (ok) {
+	if (ok && names.has_unknown && dakconf->is_postconf)
+		ok = error_set(error, "%s has a name that is no parameter",
+		               notice_template_name(kind));
+	if (ok && dakconf->is_postconf && dakconf->mode == 'b') {
+		print_expanded_text(kind, buf_slice(&text));
+	} else if (ok) {
 		printf("%s = <<EOF\nCharset: %.*s\nFrom: %.*s\nSubject: %.*s\n",
 		       notice_template_name(kind), SLICE_ARGS(template->charset),
 		       SLICE_ARGS(template->from), SLICE_ARGS(template->subject));
