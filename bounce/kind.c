@@ -58,12 +58,14 @@ choose_addressee(const struct notice *notice, const struct notice_kind *kind)
 		return SLICE_EMPTY;
 	switch (kind->audience) {
 	case FOR_SENDER: return sender;
-	case FOR_POSTMASTER_COPY:
+	case FOR_POSTMASTER_COPY: /* of what a sender is told: a notice has none */
+		if (sender.length == 0)
+			return SLICE_EMPTY;
 		if (kind->kind == JOB_NOTICE_DELAY)
 			return slice_from(notice_class_is_set(classes, "delay")
 			                          ? parameters->delay_notice_recipient
 			                          : "");
-		return slice_from(notice_class_is_set(classes, "bounce") && sender.length > 0
+		return slice_from(notice_class_is_set(classes, "bounce")
 		                          ? parameters->bounce_notice_recipient
 		                          : "");
 	case FOR_POSTMASTER_ALONE: break;
