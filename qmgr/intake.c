@@ -16,9 +16,9 @@
 
 #include "lib/base/log.h"
 #include "lib/queue/intake.h"
+#include "qmgr/retry.h"
 
 #define SETTLES_MOST (16u << 20)
-#define FULL_FACTOR  10 /* times qmgr_message_active_limit: then mail is asked to come later */
 
 static const struct slice no_space = SLICE("Insufficient system storage");
 
@@ -264,7 +264,7 @@ take_commit(struct qmgr *qmgr, struct intake_link *link, struct ipc_frame *frame
 	struct message          *message = NULL;
 	struct buf               prefix = BUF(SETTLES_MOST);
 	uint32_t                 count;
-	size_t most = (size_t)qmgr->parameters->qmgr_message_active_limit * FULL_FACTOR;
+	size_t                   most = retry_memory_most(qmgr->parameters);
 
 	if (!stored_message_decode(frame->payload, &commit, &envelope, &count))
 		return false;

@@ -199,7 +199,10 @@ destination_serve_worker(struct qmgr *qmgr, struct destination *destination,
 
 	destination->is_worker = true;
 	destination->is_spool = route->is_spool;
-	destination->worker_limit = is_users ? destination->transport->feedback.limit : 0;
+	destination->worker_limit =
+		is_users || (route->mailbox.length > 0 && destination->transport->is_limited)
+			? destination->transport->feedback.limit
+			: 0;
 	destination->uid = route->uid;
 	destination->gid = route->gid;
 	/* Without root there is one user: all mail is the caller's. */

@@ -6,6 +6,8 @@
 #define LARGE_AT_ONCE 200 /* messages, when recipients are too many */
 /* A list of fresh mail that goes out is not disturbed for a few more of its kind. */
 #define OVERFULL_TIMES 10
+#define ACTIVE_USUAL   20000 /* qmgr_message_active_limit by default */
+#define FULL_FACTOR    10
 
 int64_t
 retry_next_us(const struct parameters *p, int64_t arrival_us, int64_t now_us)
@@ -59,6 +61,14 @@ bool
 retry_has_too_many_recipients(const struct parameters *p, const struct active_count *active)
 {
 	return active->recipients > (size_t)p->qmgr_message_recipient_limit * OVERFULL_TIMES;
+}
+
+size_t
+retry_memory_most(const struct parameters *p)
+{
+	size_t most = (size_t)p->qmgr_message_active_limit;
+
+	return (most < ACTIVE_USUAL ? ACTIVE_USUAL : most) * FULL_FACTOR;
 }
 
 bool

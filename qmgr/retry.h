@@ -29,6 +29,11 @@ struct active_count {
 /* Whether one more that is due may be read: a quarter of the active queue is kept for fresh mail,
  * and recipients have a limit, too, but for a few messages, however large. */
 bool retry_has_room(const struct parameters *p, const struct active_count *active);
+/*
+ * With so many messages in memory mail is asked to come later. A small active limit refuses
+ * nothing: it slows mail down, it does not turn it away.
+ */
+size_t retry_memory_most(const struct parameters *p);
 /* Whether there is more in memory than should be: what only waits leaves it. */
 bool retry_is_overfull(const struct parameters *p, const struct active_count *active);
 /* Whether that is so because of lists, which then wait in files. */

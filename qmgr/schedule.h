@@ -55,6 +55,7 @@ struct transport {
 	char                  *name;
 	struct feedback_config feedback;
 	uint32_t               recipient_limit; /* 0 = none */
+	bool                   is_limited;      /* its concurrency limit is set, no default */
 	int64_t                destination_delay_ms;
 	int64_t                transport_delay_ms;
 	bool                   is_deferred; /* defer_transports */

@@ -65,6 +65,8 @@ transport_configure(struct transport *transport)
 	                 p->default_destination_concurrency_negative_feedback,
 	                 &transport->feedback.negative);
 	transport->feedback.limit = number_setting(transport, "_destination_concurrency_limit");
+	snprintf(name, sizeof(name), "%s_destination_concurrency_limit", transport->name);
+	transport->is_limited = snapshot_value(transport->schedule->snapshot, name) != NULL;
 	transport->feedback.failed_cohort_limit =
 		number_setting(transport, "_destination_concurrency_failed_cohort_limit");
 	transport->recipient_limit =

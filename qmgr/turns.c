@@ -12,6 +12,9 @@ destination_is_ready(const struct destination *destination)
 {
 	if (destination->lanes == 0 || destination->is_pausing || destination_is_dead(destination))
 		return false;
+	/* The pause is between deliveries: there is one at a time, a worker's, too. */
+	if (destination->transport->destination_delay_ms > 0 && destination->busy > 0)
+		return false;
 	/* A worker writes to local files: its channel's window is the only limit, unless it runs
 	 * a user's commands. */
 	if (destination->is_worker && destination->worker_limit > 0 &&

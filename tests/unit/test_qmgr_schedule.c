@@ -854,6 +854,45 @@ mail_that_nobody_serves_waits_for_transport_retry_time(void **state)
 	world_free(world);
 }
 
+/* A small active limit is no reason to refuse mail; Postfix leaves it in incoming. */
+static void
+an_active_limit_refuses_no_mail_below_what_memory_allows(void **state)
+{
+	static const struct {
+		const char *settings;
+		size_t      most;
+	} rows[] = { { "", 200000 },
+		     { "qmgr_message_active_limit = 1\n", 200000 },
+		     { "qmgr_message_active_limit = 50000\n", 500000 } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct world *world = world_make(rows[i].settings);
+
+		assert_int_equal(retry_memory_most(world->schedule.parameters), rows[i].most);
+		world_free(world);
+	}
+}
+
+static void
+a_worker_keeps_to_a_rate_delay(void **state)
+{
+	struct world       *world = world_make("virtual_destination_rate_delay = 1s\n");
+	struct destination *user = destination(world, "virtual", "1000:1000");
+
+	(void)state;
+	user->is_worker = true;
+	lane(world, 0, user, true);
+	assert_true(destination_is_ready(user));
+	destination_job_begun(user, world->now_ms);
+	assert_false(destination_is_ready(user));
+	destination_job_ended(user, DESTINATION_OK, SLICE_EMPTY, world->now_ms);
+	assert_false(destination_is_ready(user));
+	schedule_wake(&world->schedule, world->now_ms + 1000);
+	assert_true(destination_is_ready(user));
+	world_free(world);
+}
+
 /* What a table names and master.cf does not: its mail must not wait a minute to say so. */
 static void
 mail_for_a_transport_that_was_never_served_is_deferred_soon(void **state)
@@ -1403,6 +1442,8 @@ main(void)
 		cmocka_unit_test(a_quarter_of_the_active_queue_is_for_fresh_mail),
 		cmocka_unit_test(recipients_have_a_limit_and_a_giant_passes_it),
 		cmocka_unit_test(mail_for_a_transport_that_was_never_served_is_deferred_soon),
+		cmocka_unit_test(an_active_limit_refuses_no_mail_below_what_memory_allows),
+		cmocka_unit_test(a_worker_keeps_to_a_rate_delay),
 		cmocka_unit_test(what_waits_for_the_dead_has_the_status_of_the_failure),
 		cmocka_unit_test(a_dead_destination_is_left_alone_for_minimal_backoff_time),
 		cmocka_unit_test(a_flush_revives_the_dead),
