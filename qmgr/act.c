@@ -103,6 +103,9 @@ act_on_message(struct qmgr *qmgr, struct message *message, enum queue_action act
 {
 	bool is_held = message->is_held || message->wants_hold;
 
+	/* It is as good as gone: whoever deletes it again has found nothing. */
+	if (message->wants_delete)
+		return false;
 	if (is_held && (action == QUEUE_ACT_FLUSH || action == QUEUE_ACT_HOLD))
 		return false;
 	switch (action) {

@@ -337,7 +337,7 @@ def test_what_is_on_hold_expires_there_and_is_returned_when_it_is_released(queue
     assert run_as(queue, "postsuper", "-e", held).stderr == "postsuper: Force-expired: 0 messages\n"
     dakiya.wait_for("the mark", lambda: entry(queue, held)["forced_expire"])
     assert f"{held}!#" in run_as(queue, "postqueue", "-p").stdout
-    forced = run_as(queue, "postsuper", "-f", "-", "maildrop", "hold",
+    forced = run_as(queue, "postsuper", "-f", "-", "deferred", "hold",
                     stdin=f"{held}\n\n{waiting}\nnoSuchId1\n")
     assert (forced.returncode, forced.stderr) == (OK, (
         f"postsuper: {held}: released from hold\npostsuper: {waiting}: expired\n"

@@ -217,6 +217,13 @@ def test_a_summary_counts_recipients_by_domain_and_age(queue):
         ["client.test", "1", "1", "0", "0"], ["MAILER-DAEMON", "1", "1", "0", "0"]]
     parents = queue.tool("dakqueue", "summary", "-p", "-m", "1", "-l", "-t", "60", "-b", "3").stdout
     assert ".long.test" in parents and parents.split()[:4] == ["T", "60", "120", "120+"]
+    for option in ("-j", "--json"):
+        rows = [json.loads(line) for line in queue.tool(
+            "dakqueue", "summary", option, "-p", "-m", "1", "-b", "3").stdout.splitlines()]
+        assert [(row["domain"], row["parent"], row["total"]) for row in rows] == [
+            (None, False, 5), ("one.test", False, 2), ("two.test", False, 2),
+            (".long.test", True, 1), ("sub.long.test", False, 1)]
+        assert rows[0]["ages"] == {"5": 5, "10": 0, "10+": 0}
     only = queue.tool("dakqueue", "summary", "--domain", "one.test").stdout
     assert "one.test" in only and "sub.long" not in only
 

@@ -15,6 +15,7 @@ ESCAPE, C1 = "\x1b[31m", "\x9b31m"
 LONG = "the host said a great deal " * 100 + "and ü"
 ROUTES = {"one.test": "retry:4.2.1 first reason", "two.test": "retry:4.2.2 second reason",
           "evil.test": f"retry:4.2.3 grün{ESCAPE} rot{C1} \tend", "long.test": f"retry:4.2.4 {LONG}",
+          "end.test": "retry:4.2.6 one\u2028two\u2029three",
           ".end.test": "retry:4.2.5 below", ".y.test": "retry:4.2.5 below"}
 NAMES = ("postqueue", "postsuper", "postcat", "qshape", "mailq", "dakqueue")
 NOBODY = 65534
@@ -83,6 +84,8 @@ SAID = [
     ("postqueue", "-s one.test", "", 0),
     ("postqueue", "-s [one.test]",
      'postqueue: fatal: Cannot flush mail queue - invalid destination: "[one.test]"\n', 69),
+    ("sendmail", "-bp a@one.test", "sendmail: fatal: with -bp and -q there are no recipients\n", 64),
+    ("sendmail", "-q a@one.test", "sendmail: fatal: with -bp and -q there are no recipients\n", 64),
     ("postqueue", "-s -x", 'postqueue: fatal: Cannot flush mail queue - invalid destination: "-x"\n',
      69),
     ("postqueue", "-f", "", 0),
@@ -96,9 +99,14 @@ SAID = [
     ("postsuper", "-d ABCDEF0123", "postsuper: Deleted: 0 messages\n", 0),
     ("postsuper", "-d ABCDEF0123 deferred", "postsuper: Deleted: 0 messages\n", 0),
     ("postsuper", "-H ID", "postsuper: Released from hold: 0 messages\n", 0),
+    ("postsuper", "-h ID hold", "postsuper: Placed on hold: 0 messages\n", 0),
+    ("postsuper", "-r ID hold", "postsuper: Requeued: 0 messages\n", 0),
+    ("postsuper", "-d ID maildrop", "postsuper: Deleted: 0 messages\n", 0),
     ("postsuper", "-h ID", "postsuper: ID: placed on hold\npostsuper: Placed on hold: 1 message\n", 0),
     ("postsuper", "-h ID", "postsuper: Placed on hold: 0 messages\n", 0),
     ("postsuper", "-h ID -h ID", "postsuper: Placed on hold: 0 messages\n", 0),
+    ("postsuper", "-H ID deferred", "postsuper: Released from hold: 0 messages\n", 0),
+    ("postsuper", "-d ID deferred", "postsuper: Deleted: 0 messages\n", 0),
     ("postsuper", "-e ALL deferred", "postsuper: Force-expired: 0 messages\n", 0),
     ("postsuper", "-H ID",
      "postsuper: ID: released from hold\npostsuper: Released from hold: 1 message\n", 0),
@@ -134,6 +142,58 @@ def test_each_says_what_postfix_says(queue):
         # What was asked for is done a moment later: the next line of the table finds it done.
         dakiya.wait_for("it to rest", lambda: all(
             one["queue_name"] != "active" for one in queue.queue_list()))
+
+
+def test_what_is_no_name_is_no_id_to_flush(queue):
+    for name in ("../x", "", "a b", "x!"):
+        assert called(queue, "postqueue", "-i", name) == (
+            "", f'postqueue: fatal: Cannot flush queue ID - invalid name: "{name}"\n', 69)
+
+
+def test_ids_on_standard_input_that_are_none_are_told_of(queue):
+    queue_id = submit(queue, "a@one.test")
+    lines = f"{queue_id} and more\n../{queue_id}\n\n  \nbad!\x1b[1m\n"
+    _, said, code = called(queue, "postsuper", "-h", "-", stdin=lines)
+    assert (said, code) == (f"postsuper: warning: invalid mail queue id: {queue_id} and more\n"
+                            f"postsuper: warning: invalid mail queue id: ../{queue_id}\n"
+                            "postsuper: warning: invalid mail queue id: bad!?[1m\n"
+                            "postsuper: Placed on hold: 0 messages\n", 0)
+    _, said, _ = called(queue, "postsuper", "-h", "-", stdin=f"bad!\n  {queue_id}\r\nABCDEF0123")
+    assert said == ("postsuper: warning: invalid mail queue id: bad!\n"
+                    f"postsuper: {queue_id}: placed on hold\npostsuper: Placed on hold: 1 message\n")
+
+
+def shell(host, command):
+    done = subprocess.run(["bash", "-c", command], env={
+        "MAIL_CONFIG": str(host.config), "PATH": f"{host.directory}:/usr/bin:/bin"},
+        capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout, done.stderr, done.returncode
+
+
+@pytest.mark.parametrize("command", ["postqueue -p", "postqueue -j", "mailq", "qshape deferred",
+                                     "dakqueue list", "postcat -q ID"])
+def test_output_that_cannot_be_written_is_an_error(queue, command):
+    queue_id = submit(queue, "a@one.test")
+    command = command.replace("ID", queue_id)
+    name = command.split()[0]
+    assert shell(queue, f"{command} >/dev/full") == (
+        "", f"{name}: standard output cannot be written\n", 74)
+    # Closed streams are /dev/null: the connection to qmgr must not take their place.
+    assert shell(queue, f"{command} >&-") == ("", "", 0)
+    assert shell(queue, f"{command} <&- | head -c 1 | wc -c") == ("1\n", "", 0)
+
+
+def test_standard_input_that_cannot_be_read_is_an_error(queue):
+    assert shell(queue, "postsuper -d - < /") == (
+        "", "postsuper: fatal: standard input: Is a directory\n", 74)
+    assert shell(queue, "postsuper -d - <&-") == ("", "postsuper: Deleted: 0 messages\n", 0)
+
+
+def test_a_line_of_json_is_one_for_readers_that_know_all_line_ends_of_unicode(queue):
+    submit(queue, "a@end.test")
+    text, _, _ = called(queue, "postqueue", "-j")
+    (line,) = text.splitlines()
+    assert json.loads(line)["recipients"][0]["delay_reason"] == "one\u2028two\u2029three"
 
 
 def test_the_log_names_postsuper(queue):
