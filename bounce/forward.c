@@ -151,7 +151,8 @@ forward_send(const struct intake_context *context, const struct agent_job *job,
 	struct msg_outcome    outcome = { .recipient = index, .relay = SLICE("local") };
 	struct delivery_times times = { .arrival_us = job->envelope.arrival_us,
 		                        .active_us = job->message.active_us,
-		                        .begin_us = job->begin_us };
+		                        .begin_us = job->begin_us,
+		                        .is_soft = job->message.is_soft };
 	struct msg_forward    forward;
 	char                  id[QUEUE_ID_MOST] = "", queue_id[QUEUE_ID_MOST] = "?";
 

@@ -161,7 +161,8 @@ outcome_add(struct job_task *task, uint32_t index, const struct msg_job_recipien
 	struct delivery_times times = { .arrival_us = task->envelope.arrival_us,
 		                        .active_us = task->message.active_us,
 		                        .begin_us = task->begin_us,
-		                        .done_us = done_us };
+		                        .done_us = done_us,
+		                        .is_soft = task->message.is_soft };
 	struct msg_outcome    outcome = { .recipient = index,
 		                          .action = action_of(delivery->outcome),
 		                          .status = slice_from(delivery->status),

@@ -22,7 +22,8 @@ log_outcome(const struct local_delivery *delivery, uint32_t action, const char *
 	struct delivery_times  times = { .arrival_us = task->envelope.arrival_us,
 		                         .active_us = task->message.active_us,
 		                         .begin_us = task->begin_us,
-		                         .done_us = clock_wall_us() };
+		                         .done_us = clock_wall_us(),
+		                         .is_soft = task->message.is_soft };
 	struct msg_outcome     outcome = { .action = action,
 		                           .status = slice_from(status),
 		                           .reason = slice_from(reason),

@@ -233,7 +233,8 @@ outcomes_add(struct pipe_delivery *delivery, struct buf *outcomes)
 	struct delivery_times   times = { .arrival_us = job->envelope.arrival_us,
 		                          .active_us = job->message.active_us,
 		                          .begin_us = job->begin_us,
-		                          .done_us = clock_wall_us() };
+		                          .done_us = clock_wall_us(),
+		                          .is_soft = job->message.is_soft };
 	char                    queue_id[QUEUE_ID_MOST];
 
 	snprintf(queue_id, sizeof(queue_id), "%.*s",

@@ -131,6 +131,7 @@ job_send(struct qmgr *qmgr, struct agent_link *agent, const struct job *job, str
 	/* Nobody can have delivered it without our knowing. */
 	frame.is_fresh =
 		message->is_taken_here && !message->is_retried && message->agent_deaths == 0;
+	frame.is_soft = qmgr->parameters->soft_bounce;
 	frame.patience_ms = destination_patience(job->destination);
 	frame.content = message->commit.content;
 	if (is_sent && message->is_spooled) {

@@ -151,6 +151,22 @@ settle(struct qmgr *qmgr, struct message *message, uint32_t index,
 	recipient->outcome = state == STORED_DONE ? SLICE_EMPTY : message_outcome(message, &final);
 }
 
+/* As Postfix's error(8) and discard(8), which do there what needs no agent here. */
+static void
+outcome_log(const struct message *message, const struct msg_job_recipient *recipient,
+            const struct msg_outcome *outcome, const struct delivery_times *times)
+{
+	struct buf  line = BUF(4096);
+	const char *program =
+		slice_equal(outcome->transport, SLICE("discard")) ? "discard" : "error";
+
+	/* Longer than a log line may be: what matters most comes first anyway. */
+	(void)job_outcome_append(&line, recipient, outcome, times, 0);
+	line.has_failed = false;
+	log_info_as(program, "%s: %.*s", message->id, SLICE_ARGS(buf_slice(&line)));
+	buf_free(&line);
+}
+
 void
 settle_here(struct qmgr *qmgr, struct message *message, uint32_t index,
             const struct msg_outcome *outcome, const struct destination *way)
@@ -161,7 +177,8 @@ settle_here(struct qmgr *qmgr, struct message *message, uint32_t index,
 	struct delivery_times    times = { .arrival_us = message->envelope.arrival_us,
 		                           .active_us = message->active_us,
 		                           .begin_us = qmgr->now_us,
-		                           .done_us = qmgr->now_us };
+		                           .done_us = qmgr->now_us,
+		                           .is_soft = qmgr->parameters->soft_bounce };
 
 	if (message->recipients[index].is_settled)
 		return;
@@ -170,7 +187,7 @@ settle_here(struct qmgr *qmgr, struct message *message, uint32_t index,
 		named.original = recipient.original;
 	}
 	if (message->notice == JOB_DELIVER)
-		job_log_outcome(message->id, &named, outcome, &times, 0);
+		outcome_log(message, &named, outcome, &times);
 	settle(qmgr, message, index, outcome, way);
 }
 

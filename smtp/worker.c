@@ -103,6 +103,7 @@ log_and_append(struct delivery *delivery, const struct agent_job *job, struct bu
 			.begin_us = job->begin_us,
 			.connected_us = recipient->connected_us,
 			.done_us = done_us,
+			.is_soft = job->message.is_soft,
 		};
 
 		status_filter_apply(delivery->agent->statuses, delivery->queue_id, &delivery->arena,

@@ -125,6 +125,7 @@ struct delivery_times {
 	int64_t begin_us;              /* the agent took the job */
 	int64_t connected_us;          /* connection set up; 0 = no set-up */
 	int64_t done_us;
+	bool    is_soft; /* soft_bounce: a failure is a delay, which the log says */
 };
 /* connection_use: how many deliveries this connection has seen; 0 or 1 is not logged. */
 void job_log_outcome(const char *queue_id, const struct msg_job_recipient *recipient,

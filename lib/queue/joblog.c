@@ -78,10 +78,15 @@ job_outcome_append(struct buf *out, const struct msg_job_recipient *recipient,
 	if (connection_use > 1)
 		buf_append_format(out, "conn_use=%u, ", connection_use);
 	append_delays(out, times);
+	/* Postfix's word for what would have bounced. */
+	bool is_softened = times->is_soft && outcome->action == OUTCOME_FAILED;
 	buf_append_text(out, ", dsn=");
-	buf_append(out, outcome->status);
+	if (is_softened && slice_starts_with(outcome->status, SLICE("5")))
+		buf_append_format(out, "4%.*s", SLICE_ARGS(slice_from_offset(outcome->status, 1)));
+	else
+		buf_append(out, outcome->status);
 	buf_append_text(out, ", status=");
-	buf_append_text(out, status_word(outcome->action));
+	buf_append_text(out, is_softened ? "SOFTBOUNCE" : status_word(outcome->action));
 	buf_append_text(out, " (");
 	buf_append(out, outcome->reason);
 	return buf_append_byte(out, ')');

@@ -566,6 +566,14 @@ def test_with_soft_bounce_a_failure_is_a_delay_until_it_is_switched_off(make_hos
     notice = parse(host.wait_messages("alice", timeout=30)[0])
     (block,) = report_of(notice)[1]
     assert (block["Action"], block["Status"]) == ("delayed", "4.1.6")
+    # The log has Postfix's word; nothing says that it bounced.
+    host.wait_log(r"to=<x@gone\.test>.*, dsn=4\.1\.6, status=SOFTBOUNCE \(gone for good\)")
+    host.send(SENDER, "nobody@example.test", message(subject="soft"))
+    host.wait_log(r"to=<nobody@example\.test>.*, dsn=4\.1\.1, status=SOFTBOUNCE")
+    assert "status=bounced" not in host.log()
+    queue_id = [one["queue_id"] for one in host.queue_list()
+                if one["recipients"][0]["address"].startswith("nobody")][0]
+    host.tool("dakqueue", "delete", queue_id)
     assert failures(notice) == ({"x@gone.test"}, set())
     host.settings["soft_bounce"] = "no"
     host.write_config()
