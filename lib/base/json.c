@@ -26,7 +26,8 @@ json_append_string(struct buf *out, struct slice text)
 			/* C1 controls (U+0080..U+009F) move terminals, too. */
 			buf_append_format(out, "\\u%04x", (unsigned char)text.data[++i]);
 		} else if (is_utf8 && is_line_end(slice_from_offset(text, i))) {
-			buf_append_format(out, "\\u%04x", text.data[i + 2] == '\xa8' ? 0x2028 : 0x2029);
+			buf_append_format(out, "\\u%04x",
+			                  text.data[i + 2] == '\xa8' ? 0x2028 : 0x2029);
 			i += 2;
 		} else {
 			buf_append_byte(out, c >= 128 && !is_utf8 ? '?' : text.data[i]);

@@ -110,8 +110,7 @@ step_run(struct tool *tool, const struct arguments *arguments, const struct step
 
 	if (!site_is_valid(tool, arguments->site, step->command->action == QUEUE_ACT_FLUSH))
 		return EX_UNAVAILABLE;
-	if (tool->is_postfix && arguments->list_id != NULL &&
-	    !id_is_word(tool, arguments->list_id))
+	if (tool->is_postfix && arguments->list_id != NULL && !id_is_word(tool, arguments->list_id))
 		return EX_UNAVAILABLE;
 	switch (step->command->verb) {
 	case VERB_NOTHING: return EX_OK;

@@ -407,7 +407,7 @@ lines_give(struct tool *tool, struct msg_queue_act *act, struct buf *lines, stru
 static int
 act_lines(struct tool *tool, struct msg_queue_act *act, struct tally *tally)
 {
-	struct buf lines = BUF(LINES_MOST + 4096);
+	struct buf   lines = BUF(LINES_MOST + 4096);
 	char         piece[4096];
 	struct error error = ERROR_NONE;
 	int          code = EX_OK;

@@ -401,8 +401,7 @@ run(struct tool *tool)
 	case MODE_QUEUE:
 	case MODE_FLUSH:
 		if (tool->options.recipient_count > 0)
-			return complain(tool, EX_USAGE,
-			                "with -bp and -q there are no recipients");
+			return complain(tool, EX_USAGE, "with -bp and -q there are no recipients");
 		return run_queue(tool);
 	case MODE_ALIASES: return run_aliases(tool);
 	case MODE_DAEMON: return run_daemon(tool);
