@@ -150,6 +150,12 @@ def test_what_is_no_name_is_no_id_to_flush(queue):
             "", f'postqueue: fatal: Cannot flush queue ID - invalid name: "{name}"\n', 69)
 
 
+def test_of_two_ids_or_sites_none_is_forgotten(queue):
+    for arguments in (["-i", "ABCDEF0123", "-i", "BCDEF01234"], ["-s", "a.test", "-s", "b.test"]):
+        _, said, code = called(queue, "postqueue", *arguments)
+        assert said.startswith("usage: postqueue ") and code == 64
+
+
 def test_ids_on_standard_input_that_are_none_are_told_of(queue):
     queue_id = submit(queue, "a@one.test")
     lines = f"{queue_id} and more\n../{queue_id}\n\n  \nbad!\x1b[1m\n"

@@ -151,6 +151,10 @@ letter_take(struct arguments *arguments, const struct persona *persona, int opti
 		row++;
 	if (row->letter == 0)
 		return false;
+	/* Two of them are two wishes, of which one would be forgotten. */
+	if ((option == 'i' && arguments->list_id != NULL) ||
+	    (option == 's' && arguments->site != NULL))
+		return false;
 	if (option == 'j')
 		arguments->form = LIST_JSON;
 	if (option == 's' && (persona->flags & IS_POSTSUPER) == 0)
