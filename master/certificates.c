@@ -134,7 +134,8 @@ set_new(struct master *master, struct buf *named, struct error *error)
 }
 
 bool
-certificates_of_run(struct master *master, struct service_run *run, struct error *error)
+certificates_of_run(struct master *master, struct service_run *run, int snapshot_fd,
+                    struct error *error)
 {
 	struct snapshot *snapshot;
 	struct buf       named = BUF(TLS_NAMED_MOST);
@@ -142,7 +143,7 @@ certificates_of_run(struct master *master, struct service_run *run, struct error
 
 	if (!run->service->program->is_inet)
 		return true;
-	snapshot = snapshot_open(run->snapshot_fd, error);
+	snapshot = snapshot_open(snapshot_fd, error);
 	if (snapshot == NULL)
 		return false;
 	const struct parameters *parameters = snapshot_parameters(snapshot);
@@ -156,6 +157,17 @@ certificates_of_run(struct master *master, struct service_run *run, struct error
 	buf_free(&named);
 	snapshot_destroy(&snapshot);
 	return is_ok;
+}
+
+size_t
+certificates_files(const struct master *master)
+{
+	size_t count = 0;
+
+	/* The newest and the last sound one: two while a replaced file is not known to be sound. */
+	LIST_EACH (node, &master->certificates)
+		count += 2;
+	return count;
 }
 
 void

@@ -11,6 +11,7 @@
 #include "lib/daemon/daemon.h"
 
 #define CLIENTS_MOST    20
+#define ACCEPT_PAUSE_MS 200
 #define REPLY_TEXT_MOST (200u * 1024)
 
 struct control_client {
@@ -44,22 +45,53 @@ client_free(struct master *master, struct control_client *client)
 	free(client);
 }
 
-/* Clients that connect and say nothing must not keep an admin out: the oldest has to go. */
-static void
-make_room(struct master *master)
+/* Clients that connect and say nothing must not keep an admin out. False: there is none. */
+static bool
+drop_oldest(struct master *master)
 {
-	struct control_client *oldest = NULL;
-	size_t                 count = 0;
-
 	LIST_EACH (node, &master->clients) {
 		struct control_client *client = CONTAINER_OF(node, struct control_client, node);
 
-		count++;
-		if (oldest == NULL && !client->is_waiting_for_stop)
-			oldest = client;
+		if (client->is_waiting_for_stop)
+			continue;
+		client_free(master, client);
+		return true;
 	}
-	if (count >= CLIENTS_MOST && oldest != NULL)
-		client_free(master, oldest);
+	return false;
+}
+
+static void
+make_room(struct master *master)
+{
+	size_t count = 0;
+
+	LIST_EACH (node, &master->clients)
+		count++;
+	if (count >= CLIENTS_MOST)
+		drop_oldest(master);
+}
+
+void
+control_resume(struct master *master)
+{
+	if (master->control_again_ms == 0 || clock_monotonic_ms() < master->control_again_ms)
+		return;
+	master->control_again_ms = 0;
+	if (!loop_watch(master, &master->control))
+		master->control_again_ms = clock_monotonic_ms() + ACCEPT_PAUSE_MS;
+}
+
+/* No descriptor is free: whoever waits comes in when another client has gone, or later. */
+static void
+accept_later(struct master *master)
+{
+	int fd = master->control.fd;
+
+	if (drop_oldest(master))
+		return;
+	loop_unwatch(master, &master->control);
+	master->control.fd = fd;
+	master->control_again_ms = clock_monotonic_ms() + ACCEPT_PAUSE_MS;
 }
 
 void
@@ -68,8 +100,11 @@ control_accept(struct master *master)
 	struct control_client *client;
 	int                    fd = daemon_accept(master->control.fd, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	if (fd < 0)
+	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+			accept_later(master);
 		return;
+	}
 	make_room(master);
 	client = calloc(1, sizeof(*client));
 	if (client == NULL || !ipc_peer_uid(fd, &client->uid)) {

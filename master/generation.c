@@ -23,8 +23,6 @@ generation_free(struct generation **generation)
 
 		if (run->process != NULL)
 			run->process->run = NULL;
-		if (run->snapshot_fd >= 0)
-			close(run->snapshot_fd);
 		ARRAY_FREE(&run->listeners);
 		ARRAY_FREE(&run->addresses);
 		free(run);
@@ -56,15 +54,15 @@ generation_sealed_file(struct slice bytes, struct error *error)
 	return -1;
 }
 
-static int
-make_snapshot(const struct configuration *configuration, const struct service *service,
-              struct error *error)
+int
+generation_snapshot(const struct generation *generation, const struct service *service,
+                    struct error *error)
 {
 	struct values values = VALUES_NONE;
 	struct buf    bytes = BUF(VALUES_BYTES_MOST);
 	int           fd = -1;
 
-	if (configuration_service_values(configuration, service, &values) &&
+	if (configuration_service_values(&generation->configuration, service, &values) &&
 	    values_encode(&values, &bytes))
 		fd = generation_sealed_file(buf_slice(&bytes), error);
 	else
@@ -86,8 +84,12 @@ add_run(struct master *master, struct generation *generation, const struct servi
 	}
 	run->service = service;
 	run->is_drain_first = service->program->is_singleton;
-	run->snapshot_fd = make_snapshot(&generation->configuration, service, error);
-	return run->snapshot_fd >= 0 && certificates_of_run(master, run, error);
+	/* Made anew for each process; that it can be made is known from now on. */
+	int  snapshot_fd = generation_snapshot(generation, service, error);
+	bool is_ok = snapshot_fd >= 0 && certificates_of_run(master, run, snapshot_fd, error);
+	if (snapshot_fd >= 0)
+		close(snapshot_fd);
+	return is_ok;
 }
 
 static void
@@ -139,7 +141,7 @@ take_back_listeners(struct master *master, unsigned failed)
 	LIST_EACH (node, &master->listeners) {
 		struct master_listener *listener = CONTAINER_OF(node, struct master_listener, node);
 		if (listener->generation == failed)
-			listener_close(listener);
+			listener_close(master, listener);
 	}
 }
 

@@ -40,10 +40,13 @@ listener_find(struct master *master, const char *key)
 }
 
 void
-listener_close(struct master_listener *listener)
+listener_close(struct master *master, struct master_listener *listener)
 {
 	list_remove(&listener->node);
-	close(listener->fd);
+	if (listener->fd >= 0)
+		close(listener->fd);
+	else if (!shelf_remove(&master->shelf, listener->ticket))
+		log_warning("%s stays bound: no descriptor is free", listener->key);
 	free(listener->key);
 	free(listener);
 }
@@ -54,8 +57,21 @@ listeners_close_before(struct master *master, unsigned generation)
 	LIST_EACH (node, &master->listeners) {
 		struct master_listener *listener = CONTAINER_OF(node, struct master_listener, node);
 		if (listener->generation < generation)
-			listener_close(listener);
+			listener_close(master, listener);
 	}
+}
+
+int
+listener_borrow(const struct master *master, const struct master_listener *listener)
+{
+	return listener->fd >= 0 ? listener->fd : shelf_get(&master->shelf, listener->ticket);
+}
+
+void
+listener_return(const struct master_listener *listener, int fd)
+{
+	if (fd >= 0 && fd != listener->fd)
+		close(fd);
 }
 
 /* Takes fd over. */
@@ -69,7 +85,10 @@ listener_add(struct binding *binding, const char *key, int fd)
 		close(fd);
 		return false;
 	}
-	listener->fd = fd;
+	listener->ticket = shelf_put(&binding->master->shelf, fd);
+	if (listener->ticket != 0)
+		close(fd);
+	listener->fd = listener->ticket != 0 ? -1 : fd;
 	list_append(&binding->master->listeners, &listener->node);
 	listener->generation = binding->generation->number;
 	return ARRAY_PUSH(&binding->run->listeners, listener);

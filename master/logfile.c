@@ -71,6 +71,16 @@ open_fallback(enum log_target *target)
 	return fd >= 0 ? fd : fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
 }
 
+/* Standard error is nobody's in the background: the log needs no descriptor of its own. */
+static int
+to_standard_error(int fd)
+{
+	if (fd <= STDERR_FILENO || dup2(fd, STDERR_FILENO) < 0)
+		return fd;
+	close(fd);
+	return STDERR_FILENO;
+}
+
 void
 logfile_open(struct master *master, const struct parameters *parameters)
 {
@@ -81,17 +91,26 @@ logfile_open(struct master *master, const struct parameters *parameters)
 
 	if (parameters->maillog_file[0] != '\0')
 		fd = open_file(parameters->maillog_file, &error);
+	/* Where no descriptor is free, the old log is better than none. */
+	if (fd < 0 && old >= 0 && (error.errno_value == EMFILE || error.errno_value == ENFILE)) {
+		log_warning("%s; the log stays where it was", error.text);
+		return;
+	}
 	if (fd < 0)
 		fd = open_fallback(&target);
 	if (fd < 0)
 		fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	if (target == LOG_TO_STREAM && !master->is_foreground)
+		fd = to_standard_error(fd);
 	gethostname(host, sizeof(host) - 1);
 	host[strcspn(host, ".")] = '\0';
 	snprintf(name, sizeof(name), "%.250s/master", parameters->syslog_name);
 	master->log_fd = fd;
 	master->log_target = target;
 	log_open(name, host, target, fd, facility_of(parameters->syslog_facility));
-	if (old >= 0)
+	if (old == STDERR_FILENO && fd != STDERR_FILENO)
+		dup2(STDIN_FILENO, STDERR_FILENO);
+	else if (old >= 0 && old != fd)
 		close(old);
 	if (error.text[0] != '\0')
 		log_warning("%s; logging elsewhere", error.text);

@@ -145,6 +145,7 @@ main(int argc, char **argv)
 
 	if (is_question(argc, argv))
 		return EX_OK;
+	master.shelf = SHELF_NONE;
 	list_init(&master.listeners);
 	list_init(&master.processes);
 	list_init(&master.clients);
@@ -152,6 +153,7 @@ main(int argc, char **argv)
 	parse_arguments(&master, argc, argv);
 	umask(022);
 	prepare_limits();
+	prepare_shelf(&master);
 	if (prepare(&master, &report)) {
 		begin(&master);
 		loop_run(&master);
@@ -161,6 +163,7 @@ main(int argc, char **argv)
 	}
 	report_start(&master, "stopped before everything was up\n");
 	listeners_close_before(&master, master.generation_count + 1);
+	shelf_close(&master.shelf);
 	prepare_unlock(&master);
 	control_close(&master);
 	generation_free(&master.generation);

@@ -20,6 +20,7 @@
 #include "lib/conf/configuration.h"
 #include "lib/conf/owner.h"
 #include "lib/ipc/channel.h"
+#include "master/shelf.h"
 
 struct master;
 struct service_run;
@@ -44,7 +45,8 @@ struct watch {
 
 struct master_listener {
 	struct list_node node; /* master.listeners */
-	int              fd;
+	int              fd;         /* -1 while it lies on the shelf */
+	unsigned         ticket;     /* on the shelf */
 	char            *key;        /* "inet:127.0.0.1:25" or "private/auth" */
 	unsigned         generation; /* the last one that uses it */
 };
@@ -71,6 +73,7 @@ struct process {
 	int64_t               alive_ms;   /* when it last said so */
 	int64_t               kill_ms;    /* when patience ends; 0 = not set */
 	bool                  was_killed; /* by us, for a reason that was logged */
+	bool                  is_hastened;
 	uint32_t              sessions;
 	uint32_t              busy_threads;
 	uint64_t              sessions_total;
@@ -90,7 +93,6 @@ struct throttle {
 struct service_run {
 	const struct service *service; /* in the generation's configuration */
 	struct process       *process; /* the one that serves, or NULL */
-	int                   snapshot_fd;
 	/* What it names of keys and certificates; NULL = no TLS. Belongs to master. */
 	struct certificate_set *certificates;
 	ARRAY(struct master_listener *) listeners;
@@ -123,9 +125,11 @@ struct master {
 	int                epoll_fd;
 	struct watch       signals;
 	struct watch       control;
+	int64_t            control_again_ms; /* when to watch it again; 0 = it is watched */
 	int                pid_file_fd;
 	bool               was_unclean; /* the master before us did not end well */
 	struct list_node   listeners;
+	struct shelf       shelf; /* where listeners lie when descriptors are few */
 	struct list_node   processes;
 	struct list_node   clients;
 	struct list_node   certificates; /* sets of files, each used by one or more services */
@@ -139,6 +143,7 @@ struct master {
 	int64_t            notify_interval_ms;
 	int64_t            notify_next_ms;
 	bool               was_ready; /* all services have been ready once */
+	char               start_problem[300]; /* why processes cannot be started, as logged */
 	int                exit_status;
 };
 
@@ -148,8 +153,12 @@ bool prepare_lock(struct master *master, struct error *error);
 /* As many open files as we may have; later, in the log, whether they are few. */
 void prepare_limits(void);
 void prepare_limits_check(void);
+/* Where few files may be open, listeners will lie on a shelf. */
+void prepare_shelf(struct master *master);
 /* False when the services that are bound cannot all be started with as many as there are. */
 bool prepare_limits_suffice(struct master *master, struct error *error);
+/* False and *error (EMFILE) when too few descriptors are free to start a daemon. */
+bool prepare_has_room(struct error *error);
 void prepare_unlock(struct master *master);
 
 /* logfile.c: opens the log that the configuration names; never fails for good. */
@@ -160,7 +169,10 @@ void logfile_open(struct master *master, const struct parameters *parameters);
 bool listeners_bind(struct master *master, struct generation *generation, struct report *report);
 /* Closes those that only generations before this one used. */
 void listeners_close_before(struct master *master, unsigned generation);
-void listener_close(struct master_listener *listener);
+void listener_close(struct master *master, struct master_listener *listener);
+/* Its descriptor for a while, to be given back; -1 when none is free. */
+int  listener_borrow(const struct master *master, const struct master_listener *listener);
+void listener_return(const struct master_listener *listener, int fd);
 /* A bound listening socket at a path below the queue directory, replacing a stale one; or -1. */
 int listener_bind_unix(const char *path, mode_t mode, uid_t uid, gid_t gid, struct error *error);
 
@@ -171,12 +183,18 @@ void               generation_free(struct generation **generation);
 /* Replaces the running generation: new daemons on the same sockets, old ones drain. */
 bool generation_reload(struct master *master, struct report *report);
 
+/* The values that are set for the service, in a sealed memfd; -1 and *error. */
+int generation_snapshot(const struct generation *generation, const struct service *service,
+                        struct error *error);
 /* A memfd that nobody can change any more; -1 and *error. */
 int generation_sealed_file(struct slice bytes, struct error *error);
 
 /* certificates.c: keys and certificates are read here, and used in the daemons. */
-/* Finds or reads the set that the run's service names. False and *error. */
-bool certificates_of_run(struct master *master, struct service_run *run, struct error *error);
+/* Finds or reads the set that the run's service, with this snapshot, names. False and *error. */
+bool certificates_of_run(struct master *master, struct service_run *run, int snapshot_fd,
+                         struct error *error);
+/* How many descriptors the sets hold. */
+size_t certificates_files(const struct master *master);
 /* Frees the sets that no service of the current generation uses. */
 void certificates_sweep(struct master *master);
 /* Before daemon_start the last sound bundle, behind it a newer one, if there is. */
@@ -201,6 +219,8 @@ bool sni_read(const char *tables,
 bool process_start(struct master *master, struct service_run *run, struct error *error);
 /* Tells it to finish; after a reload idle sessions go on, too. */
 void process_drain(struct process *process, int64_t deadline_ms, bool keeps_idle);
+/* One that drains is to end its idle sessions now: its descriptor is needed. */
+void process_hasten(struct process *process);
 void process_kill(struct process *process, const char *why);
 void process_send_log(struct master *master, struct process *process);
 /* Its channel has input or is gone. */
@@ -224,6 +244,8 @@ void supervise_describe_end(int status, char *text, size_t size);
 /* control.c */
 bool control_open(struct master *master, struct error *error);
 void control_accept(struct master *master);
+/* Accepts again when it is time; there was no descriptor. */
+void control_resume(struct master *master);
 struct control_client;
 void control_input(struct master *master, struct watch *watch);
 /* Answers those who wait for the stop, and closes. */

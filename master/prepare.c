@@ -15,7 +15,8 @@
 
 #define LOCK_PAUSE_MS    20
 #define LOCK_PATIENCE_MS 1000
-#define FILES_OWN        16   /* log, pid, events, control; copies under way to a new daemon */
+#define FILES_OWN        11   /* standard ones, pid, events, control, shelf, log, the start's report */
+#define FILES_START      4    /* snapshot, channel and copies that are under way to a new daemon */
 #define FILES_FEW        1024 /* fewer open files than that are worth a warning */
 
 /* Below queue_directory. Daemons that own more make it themselves, inside theirs. */
@@ -178,15 +179,39 @@ prepare_limits(void)
 	setrlimit(RLIMIT_NOFILE, &files);
 }
 
-/* Channels and snapshots of all services, their sockets, and what master has besides. */
+void
+prepare_shelf(struct master *master)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < FILES_FEW)
+		(void)shelf_open(&master->shelf);
+}
+
+bool
+prepare_has_room(struct error *error)
+{
+	int    copies[FILES_START];
+	size_t count = 0;
+
+	while (count < FILES_START && (copies[count] = fcntl(0, F_DUPFD_CLOEXEC, 0)) >= 0)
+		count++;
+	bool has_room = count == FILES_START || error_set_errno(error, "start a process");
+	while (count > 0)
+		close(copies[--count]);
+	return has_room;
+}
+
+/* Channels of all services, their sockets, certificates, and what master has besides. */
 bool
 prepare_limits_suffice(struct master *master, struct error *error)
 {
 	struct rlimit files;
-	size_t        needed = FILES_OWN + 2 * master->generation->runs.count;
+	size_t        needed = FILES_OWN + FILES_START + master->generation->runs.count +
+	                certificates_files(master);
 
 	LIST_EACH (node, &master->listeners)
-		needed++;
+		needed += CONTAINER_OF(node, struct master_listener, node)->fd >= 0;
 	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur >= needed)
 		return true;
 	return error_set(error,

@@ -18,6 +18,7 @@
 
 #define CONTROL_FD      3
 #define START_MOST_MS   60000 /* from exec to daemon_ready; qmgr may replay a long journal */
+#define HASTE_MS        5000
 #define UNLIMITED_LIMIT 1000  /* threads for maxproc 0 */
 
 /* What the child needs, made before fork: nothing is allocated between fork and exec. */
@@ -27,13 +28,16 @@ struct launch {
 	struct environment environment;
 	int                channel_fd;
 	int                output_fd; /* where descriptors 1 and 2 go */
+	int                spare_fd;  /* of no use to the child */
 };
 
 static void __attribute__((noreturn)) child_run(const struct launch *launch)
 {
 	sigset_t none;
-	int      null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
+	/* The copy of a descriptor that is master's alone makes room, should there be none. */
+	close(launch->spare_fd);
+	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	setpgid(0, 0); /* the terminal's ^C is for master alone */
 	dup2(null_fd, STDIN_FILENO);
 	dup2(launch->output_fd >= 0 ? launch->output_fd : null_fd, STDOUT_FILENO);
@@ -69,6 +73,7 @@ launch_prepare(struct master *master, const struct service_run *run, struct laun
 	launch->argv[0] = program->name;
 	launch->argv[1] = NULL;
 	/* Sanitizers and the C library complain on descriptor 2: keep that in the log file. */
+	launch->spare_fd = master->signals.fd;
 	launch->output_fd = master->log_target == LOG_TO_STREAM ? master->log_fd : -1;
 	return environment_make(&launch->environment, parameters->import_environment) ||
 	       error_set(error, "out of memory");
@@ -86,21 +91,33 @@ process_limit_of(const struct master *master, const struct service *service)
 	return master->generation->configuration.parameters.default_process_limit;
 }
 
+/* Sent at once, so that no more than one copy of a descriptor is under way. */
 static bool
-send_start(struct master *master, struct process *process)
+send_listener(const struct master *master, struct process *process, size_t number)
+{
+	const struct master_listener *listener = process->run->listeners.items[number];
+	struct msg_daemon_listener    message = {
+		   .address = slice_from(process->run->addresses.items[number]),
+		   .socket = listener_borrow(master, listener),
+	};
+	bool is_ok = message.socket >= 0 &&
+	             ipc_queue(&process->channel, daemon_listener, &message) &&
+	             ipc_flush(&process->channel) == IPC_OK;
+
+	listener_return(listener, message.socket);
+	return is_ok;
+}
+
+static bool
+send_start(const struct master *master, struct process *process, int snapshot_fd)
 {
 	struct service_run *run = process->run;
 
 	for (size_t i = 0; i < run->listeners.count; i++) {
-		struct msg_daemon_listener message = {
-			.address = slice_from(run->addresses.items[i]),
-			.socket = run->listeners.items[i]->fd,
-		};
-		if (!ipc_queue(&process->channel, daemon_listener, &message))
+		if (!send_listener(master, process, i))
 			return false;
 	}
-
-	if (!certificates_queue_first(process))
+	if (!certificates_queue_first(process) || ipc_flush(&process->channel) != IPC_OK)
 		return false;
 	struct msg_daemon_start start = {
 		.service = slice_from(run->service->name),
@@ -111,10 +128,11 @@ send_start(struct master *master, struct process *process)
 		.is_verbose = run->service->is_verbose,
 		.log_target = (uint32_t)master->log_target,
 		.log = master->log_fd,
-		.snapshot = run->snapshot_fd,
+		.snapshot = snapshot_fd,
 	};
 	return ipc_queue(&process->channel, daemon_start, &start) &&
-	       certificates_queue_newest(process) && ipc_flush(&process->channel) == IPC_OK;
+	       ipc_flush(&process->channel) == IPC_OK && certificates_queue_newest(process) &&
+	       ipc_flush(&process->channel) == IPC_OK;
 }
 
 void
@@ -131,6 +149,17 @@ process_drain(struct process *process, int64_t deadline_ms, bool keeps_idle)
 	if (!ipc_queue(&process->channel, daemon_drain, &drain) ||
 	    ipc_flush(&process->channel) != IPC_OK)
 		log_debug("%s[%d] cannot be told to finish", process->name, (int)process->pid);
+}
+
+void
+process_hasten(struct process *process)
+{
+	if (process->state != PROCESS_DRAINING || process->is_hastened ||
+	    process->program->stage != STAGE_NET)
+		return;
+	process->is_hastened = true;
+	process->state = PROCESS_READY;
+	process_drain(process, HASTE_MS, false);
 }
 
 void
@@ -249,12 +278,14 @@ process_start(struct master *master, struct service_run *run, struct error *erro
 {
 	struct launch  *launch = calloc(1, sizeof(*launch));
 	struct process *process = NULL;
-	int             pair[2] = { -1, -1 };
+	int             pair[2] = { -1, -1 }, snapshot_fd = -1;
 	bool            is_ok = false;
 
 	if (launch == NULL) {
 		error_set(error, "out of memory");
-	} else if (!launch_prepare(master, run, launch, error)) {
+	} else if (!launch_prepare(master, run, launch, error) || !prepare_has_room(error) ||
+	           (snapshot_fd = generation_snapshot(master->generation, run->service, error)) <
+	                   0) {
 		/* worded */
 	} else if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
 		error_set_errno(error, "socketpair");
@@ -269,14 +300,16 @@ process_start(struct master *master, struct service_run *run, struct error *erro
 	if (launch != NULL)
 		environment_free(&launch->environment);
 	free(launch);
-	if (!is_ok) {
-		if (process != NULL)
-			process_free(process);
-		return false;
+	if (is_ok) {
+		list_append(&master->processes, &process->node);
+		run->process = process;
+		if (!loop_watch(master, &process->watch) ||
+		    !send_start(master, process, snapshot_fd))
+			process_kill(process, "cannot be spoken to");
+	} else if (process != NULL) {
+		process_free(process);
 	}
-	list_append(&master->processes, &process->node);
-	run->process = process;
-	if (!loop_watch(master, &process->watch) || !send_start(master, process))
-		process_kill(process, "cannot be spoken to");
-	return true;
+	if (snapshot_fd >= 0)
+		close(snapshot_fd);
+	return is_ok;
 }

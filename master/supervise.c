@@ -165,6 +165,44 @@ has_older(struct master *master, const struct service_run *run)
 	return false;
 }
 
+/* Why processes cannot be started is said once, however many services there are and whenever they
+ * are tried again. */
+static void
+note_no_start(struct master *master, struct service_run *run, const struct error *error)
+{
+	char problem[sizeof(master->start_problem)];
+
+	snprintf(problem, sizeof(problem), "%.290s", error->text);
+	if (strcmp(master->start_problem, problem) != 0 && strcmp(run->last_end, problem) != 0)
+		log_error("service %s: %s; whatever is down is tried again until it works",
+		          run->service->name, problem);
+	snprintf(master->start_problem, sizeof(master->start_problem), "%s", problem);
+	snprintf(run->last_end, sizeof(run->last_end), "%s", problem);
+}
+
+static void
+note_start(struct master *master)
+{
+	if (master->start_problem[0] == '\0')
+		return;
+	for (size_t i = 0; i < master->generation->runs.count; i++) {
+		const struct service_run *run = master->generation->runs.items[i];
+
+		if (run->process == NULL && run->throttle.cause == THROTTLE_NO_START)
+			return;
+	}
+	log_info("processes can be started again");
+	master->start_problem[0] = '\0';
+}
+
+/* Processes of the last generation that have only idle sessions left hold descriptors. */
+static void
+hasten_older(struct master *master)
+{
+	LIST_EACH (node, &master->processes)
+		process_hasten(CONTAINER_OF(node, struct process, node));
+}
+
 static void
 start_due(struct master *master, struct service_run *run, int64_t now)
 {
@@ -175,12 +213,13 @@ start_due(struct master *master, struct service_run *run, int64_t now)
 	if (run->is_drain_first && has_older(master, run))
 		return; /* its end wakes us */
 	run->start_ms = 0;
-	if (process_start(master, run, &error))
+	if (process_start(master, run, &error)) {
+		note_start(master);
 		return;
-	if (strcmp(run->last_end, error.text) != 0) /* the same over and over is said once */
-		log_error("service %s: %s; trying again until it works", run->service->name,
-		          error.text);
-	snprintf(run->last_end, sizeof(run->last_end), "%.290s", error.text);
+	}
+	note_no_start(master, run, &error);
+	if (error.errno_value == EMFILE)
+		hasten_older(master);
 	plan_restart(master, run, THROTTLE_NO_START, 0);
 }
 
@@ -235,6 +274,7 @@ next_due(struct master *master, int64_t now)
 	if (master->report_fd >= 0)
 		next = earlier(next, master->first_deadline_ms);
 	next = earlier(next, certificates_next_ms(master));
+	next = earlier(next, master->control_again_ms);
 	return earlier(next, master->notify_next_ms);
 }
 
@@ -357,6 +397,7 @@ supervise_due(struct master *master)
 		watch_process(master, CONTAINER_OF(node, struct process, node), now);
 	report_late_start(master, now);
 	certificates_due(master, now);
+	control_resume(master);
 	notify_due(master);
 	next = next_due(master, now) - now;
 	return next < 0 ? 0 : (int)next;
