@@ -199,7 +199,7 @@ void
 agent_accept(struct qmgr *qmgr, struct source *source, uint32_t events)
 {
 	(void)events;
-	for (;;) {
+	while (place_for_agent(qmgr, source)) {
 		int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd < 0) {
@@ -246,6 +246,10 @@ worker_attach(struct qmgr *qmgr, struct destination *destination)
 	struct agent_link *agent = NULL;
 	int                pair[2];
 
+	if (!place_make(qmgr)) {
+		destination_pause(destination, qmgr->now_ms + ATTACH_PAUSE_MS);
+		return;
+	}
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
 		error_set_errno(&error, "socketpair");
 	} else {
@@ -385,8 +389,12 @@ transport_tick(struct qmgr *qmgr, struct transport *transport)
 void
 agents_tick(struct qmgr *qmgr)
 {
-	LIST_EACH (node, &qmgr->schedule.all_transports)
-		transport_tick(qmgr, CONTAINER_OF(node, struct transport, in_all));
+	places_tick(qmgr);
+	/* While agents wait for a place they are not missing. */
+	if (qmgr->paused_jobs == NULL) {
+		LIST_EACH (node, &qmgr->schedule.all_transports)
+			transport_tick(qmgr, CONTAINER_OF(node, struct transport, in_all));
+	}
 	LIST_EACH (node, &qmgr->agents) {
 		struct agent_link *agent = CONTAINER_OF(node, struct agent_link, in_agents);
 

@@ -10,9 +10,11 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
+#include "lib/io/file.h"
 #include "lib/mailbox/sync.h"
 
 #define HEAVY_MOST 256
+#define HEAVY_PART 16 /* of all descriptors, where they are few */
 #define PART_MOST  1000
 #define AGAIN_MS   1000
 
@@ -20,6 +22,7 @@ struct files {
 	struct files_config config;
 	struct handoff      requests;
 	pthread_t           thread;
+	size_t              heavy_most; /* tasks of one part that are heavy */
 	atomic_size_t       pending;
 	atomic_bool         is_stopping;
 	struct mailbox_sync sync;
@@ -217,13 +220,13 @@ is_heavy(const struct file_task *task)
 
 /* Removals and moves, which are light, share the syncs of their directories with more others. */
 static struct task_list
-part_take(struct task_list *list)
+part_take(const struct files *files, struct task_list *list)
 {
 	struct task_list part;
 	size_t           heavy = 0;
 
 	task_list_init(&part);
-	for (size_t i = 0; i < PART_MOST && heavy < HEAVY_MOST && list->first != NULL; i++) {
+	for (size_t i = 0; i < PART_MOST && heavy < files->heavy_most && list->first != NULL; i++) {
 		struct task *task = task_list_take(list);
 
 		heavy += is_heavy((struct file_task *)(void *)task);
@@ -257,7 +260,7 @@ files_run(void *argument)
 	                    files->again.first == NULL ? 0 : files->again_ms)) {
 		removals_take(files, &list);
 		while (list.first != NULL) {
-			struct task_list part = part_take(&list);
+			struct task_list part = part_take(files, &list);
 
 			files_work(files, &part);
 		}
@@ -280,6 +283,11 @@ files_start(const struct files_config *config, struct error *error)
 	files->config = *config;
 	files->directories.queue_fd = config->queue_fd;
 	mailbox_sync_init(&files->sync, config->queue_fd);
+	files->heavy_most = file_descriptors_most() / HEAVY_PART;
+	if (files->heavy_most > HEAVY_MOST)
+		files->heavy_most = HEAVY_MOST;
+	if (files->heavy_most == 0)
+		files->heavy_most = 1;
 	task_list_init(&files->again);
 	handoff_init(&files->requests, false, NULL);
 	int why = thread_start(&files->thread, files_run, files);

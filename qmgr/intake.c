@@ -558,6 +558,10 @@ intake_accept(struct qmgr *qmgr, struct source *source, uint32_t events)
 			accept_refuse(qmgr, source->fd);
 			return;
 		}
+		if (!place_make(qmgr)) {
+			close(fd); /* it hears at once that it has to come again */
+			continue;
+		}
 		if (!daemon_peer_is_allowed(qmgr->context, fd, PEER_NET | PEER_MAIL | PEER_ROOT)) {
 			log_warning("intake: connection by a user that may not");
 			close(fd);

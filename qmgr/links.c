@@ -23,6 +23,7 @@ link_open(struct qmgr *qmgr, struct link *link, enum link_kind kind, int fd,
 		return false;
 	}
 	list_append(&qmgr->all_links, &link->in_links);
+	qmgr->link_count++;
 	return true;
 }
 
@@ -37,7 +38,7 @@ link_dirty(struct qmgr *qmgr, struct link *link)
 void
 link_shut(struct qmgr *qmgr, struct link *link)
 {
-	(void)qmgr;
+	qmgr->link_count -= !link->is_closed;
 	list_remove(&link->in_dirty);
 	list_remove(&link->in_links);
 	ipc_channel_close(&link->channel);

@@ -82,6 +82,9 @@ struct qmgr {
 	struct list_node later;           /* the same, but with the next tick */
 	struct heap      alarms;          /* parked messages */
 	struct list_node all_links;       /* intake and job channels */
+	size_t           link_count;      /* of those */
+	size_t           links_most;      /* see room.c */
+	struct source   *paused_jobs;     /* agents wait there for a place; NULL = it is watched */
 	struct list_node dirty;           /* links with output */
 	struct list_node agents;          /* job channels */
 	ARRAY(struct segment *) segments; /* oldest first */
@@ -407,6 +410,15 @@ void accept_pause(void);
 /* The same, and without descriptors lets the first one that waits go with the spare one: it hears
  * at once that it has to come again. */
 void accept_refuse(struct qmgr *qmgr, int listener_fd);
+
+/* room.c */
+void places_init(struct qmgr *qmgr);
+/* Whether one more channel may be opened, if need be by closing an agent's that has no work. */
+bool place_make(struct qmgr *qmgr);
+/* Whether an agent may be accepted; otherwise those who connect wait, until places_tick. */
+bool place_for_agent(struct qmgr *qmgr, struct source *listener);
+/* Once a second. */
+void places_tick(struct qmgr *qmgr);
 
 enum link_kind { LINK_INTAKE, LINK_AGENT };
 struct link {

@@ -111,6 +111,7 @@ state_init(struct qmgr *qmgr)
 	task_list_init(&qmgr->to_resolve);
 	qmgr->has_space = true;
 	schedule_init(&qmgr->schedule, qmgr->context->snapshot);
+	places_init(qmgr);
 	clock_update(qmgr);
 }
 

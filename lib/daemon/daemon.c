@@ -22,12 +22,14 @@
 #include "lib/conf/version.h"
 #include "lib/daemon/core.h"
 #include "lib/daemon/sandbox.h"
+#include "lib/io/file.h"
 #include "lib/table/table.h"
 
 #define START_WAIT_MS  60000
 #define ARENAS_MOST    4
 #define LISTENERS_MOST 256
 #define FILES_MANY     1024
+#define FILES_FEW      48 /* qmgr has room for one thread of each service */
 
 struct start { /* what came in daemon_start */
 	int snapshot_fd;
@@ -71,11 +73,11 @@ take_listener(struct daemon_core *core, struct ipc_frame *frame, struct error *e
 static size_t
 threads_most(void)
 {
-	struct rlimit files;
+	size_t files = file_descriptors_most();
 
-	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= FILES_MANY)
+	if (files >= FILES_MANY)
 		return SIZE_MAX;
-	return files.rlim_cur < 16 ? 1 : (size_t)files.rlim_cur / 16;
+	return files < FILES_FEW ? 1 : files / 16;
 }
 
 static bool
@@ -94,6 +96,11 @@ take_start(struct daemon_core *core, struct ipc_frame *frame, struct start *star
 	core->context.is_unprivileged = message.is_unprivileged;
 	core->log_fd = message.log;
 	core->log_target = message.log_target == LOG_TO_SYSLOG ? LOG_TO_SYSLOG : LOG_TO_STREAM;
+	/* Standard error goes there already: one descriptor is enough. */
+	if (core->log_target == LOG_TO_STREAM && dup2(core->log_fd, STDERR_FILENO) >= 0) {
+		close(core->log_fd);
+		core->log_fd = STDERR_FILENO;
+	}
 	log_set_verbose(message.is_verbose);
 	start->snapshot_fd = message.snapshot;
 	return true;

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -277,6 +278,14 @@ file_replace(int directory, const char *name, struct slice bytes, mode_t mode, s
 		return false;
 	}
 	return file_sync_directory(directory, name, error);
+}
+
+size_t
+file_descriptors_most(void)
+{
+	struct rlimit files;
+
+	return getrlimit(RLIMIT_NOFILE, &files) == 0 ? (size_t)files.rlim_cur : 1024;
 }
 
 bool

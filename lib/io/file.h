@@ -46,6 +46,9 @@ bool file_sync_directory(int directory, const char *path, struct error *error);
 bool file_replace(int directory, const char *name, struct slice bytes, mode_t mode,
                   struct error *error);
 
+/* How many descriptors the process may have. */
+size_t file_descriptors_most(void);
+
 enum file_lock { FILE_LOCK_SHARED, FILE_LOCK_EXCLUSIVE };
 /*
  * Locks the open file description (F_OFD_SETLK): it excludes threads, too, and goes with its last

@@ -11,12 +11,14 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/mutex.h"
+#include "lib/io/file.h"
 #include "lib/ipc/channel.h"
 
 #define HELLO_TIMEOUT_MS 30000
 #define SPOOL_TIMEOUT_MS 60000
 #define HELD_MOST        16 /* messages of HELD_CONTENT_MOST in memory: 4 MB */
 #define IDLE_MOST        64 /* channels kept open while nobody uses them */
+#define IDLE_PART        64 /* and no more than this part of all descriptors */
 
 struct intake_link {
 	struct intake_link *next;
@@ -26,6 +28,8 @@ struct intake_link {
 struct intake_client {
 	char *path;
 	char *service;
+
+	size_t idle_most;
 
 	struct mutex        lock; /* guards everything below */
 	struct intake_link *idle;
@@ -43,6 +47,10 @@ intake_client_create(const char *path, const char *service)
 
 	if (client == NULL)
 		return NULL;
+	/* qmgr has a descriptor for each, too, and more clients than this one. */
+	client->idle_most = file_descriptors_most() / IDLE_PART;
+	if (client->idle_most > IDLE_MOST)
+		client->idle_most = IDLE_MOST;
 	mutex_init(&client->lock);
 	client->path = strdup(path);
 	client->service = strdup(service);
@@ -120,7 +128,7 @@ link_release(struct intake_client *client, struct intake_link *link)
 	if (is_kept) {
 		ipc_channel_trim(&link->channel);
 		mutex_lock(&client->lock);
-		is_kept = client->idle_count < IDLE_MOST;
+		is_kept = client->idle_count < client->idle_most;
 		if (is_kept) {
 			link->next = client->idle;
 			client->idle = link;
