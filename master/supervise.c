@@ -195,12 +195,20 @@ note_start(struct master *master)
 	master->start_problem[0] = '\0';
 }
 
-/* Processes of the last generation that have only idle sessions left hold descriptors. */
-static void
+/* After a reload the last generation's processes hold descriptors: new ones are started as those
+ * end. Whether there are any; what they hold for idle sessions is asked back. */
+static bool
 hasten_older(struct master *master)
 {
-	LIST_EACH (node, &master->processes)
-		process_hasten(CONTAINER_OF(node, struct process, node));
+	bool is_any = false;
+
+	LIST_EACH (node, &master->processes) {
+		struct process *process = CONTAINER_OF(node, struct process, node);
+
+		is_any |= process->generation < master->generation->number;
+		process_hasten(process);
+	}
+	return is_any;
 }
 
 static void
@@ -217,9 +225,8 @@ start_due(struct master *master, struct service_run *run, int64_t now)
 		note_start(master);
 		return;
 	}
-	note_no_start(master, run, &error);
-	if (error.errno_value == EMFILE)
-		hasten_older(master);
+	if (error.errno_value != EMFILE || !hasten_older(master))
+		note_no_start(master, run, &error);
 	plan_restart(master, run, THROTTLE_NO_START, 0);
 }
 

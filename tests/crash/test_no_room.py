@@ -1,13 +1,18 @@
 """No room: a full disk, no inodes, few descriptors, little memory, few processes. Mail is refused for
 now, no client hangs, nothing is lost, and mail is taken again within a second when there is room.
 """
+import collections
 import contextlib
+import json
 import os
 import pathlib
+import re
+import socket
 import time
 
 import pytest
 
+import dakiya
 from disk import Disk
 from faults import Faults
 from mailhost import Account, Host, Load, Sink, report, wait_for
@@ -77,7 +82,6 @@ class LimitedHost(Host):
     def tool(self, name, *arguments, **options):
         if name != "dakiya" or arguments[:1] != ("start",) or not self.words:
             return super().tool(name, *arguments, **options)
-        import dakiya
         options.pop("stdin", None)
         return dakiya.run("sh", "-c", f"{self.words} exec \"$@\"", "sh", dakiya.BUILD / "bin" / name, "-c",
                           self.config, *arguments, **options)
@@ -182,36 +186,103 @@ def test_few_descriptors_lose_nothing(place, descriptors):
         host.kill()
 
 
-@pytest.mark.parametrize("descriptors", [64, 256] if LONG else [64])
-def test_a_real_limit_of_descriptors_loses_nothing(place, descriptors):
-    """For master and so for every daemon: nobody may raise it again."""
-    host = LimitedHost(place, place)
-    host.words = f"ulimit -n {descriptors};"
-    account = Account(host, Sink(host))
-    try:
-        host.start()
-        limit = next(line.split()[3:5] for line in open(f"/proc/{host.master_pid()}/limits", encoding="ascii")
+class DefaultHost(LimitedHost):
+    """With all services of the master.cf that is shipped, on ports of this test."""
+
+    def __init__(self, place, descriptors):
+        key, certificate = place / "host.key", place / "host.pem"
+        dakiya.Authority(place / "authority").issue(["mail.example.test"], key, certificate)
+        super().__init__(place, place, smtpd_tls_security_level="may",
+                         smtpd_tls_chain_files=f"{key}, {certificate}")
+        self.words = f"ulimit -n {descriptors};"
+
+    def master_cf(self):
+        text = (dakiya.TOP / "conf" / "master.cf").read_text()
+        for name in ("smtp", "submission", "submissions", "pop3", "pop3s"):
+            text = re.sub(rf"^{name}(?= +inet)", str(self.ports[name]), text, flags=re.M)
+        return text
+
+    def start_limited(self, descriptors):
+        self.start()
+        limit = next(line.split()[3:5] for line in open(f"/proc/{self.master_pid()}/limits", encoding="ascii")
                      if line.startswith("Max open files"))
         if limit != [str(descriptors)] * 2:
             pytest.skip("master may raise its limit here")
-        with Load(account, clients=40, pause=0.01) as load:
+
+    def daemons(self):
+        return json.loads(self.tool("dakiya", "status", "--json").stdout)["processes"]
+
+    def generation(self):
+        """The generation that all 15 services run, when there is only one."""
+        found = {process["generation"] for process in self.daemons()}
+        ready = [process for process in self.daemons() if process["state"] == "ready"]
+        return found.pop() if len(found) == 1 and len(ready) == 15 else None
+
+    def ticks(self):
+        """CPU time of all processes, in hundredths of a second."""
+        used = 0
+        for pid in [self.master_pid(), *(pid for pids in self.processes().values() for pid in pids)]:
+            with contextlib.suppress(OSError):
+                used += sum(map(int, pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))
+        return used
+
+
+@pytest.mark.parametrize("descriptors", [32, 64, 256] if LONG else [32])
+def test_a_real_limit_of_descriptors_loses_nothing(place, descriptors):
+    """For master and so for every daemon, nobody may raise it again: all services of the shipped master.cf."""
+    host = DefaultHost(place, descriptors)
+    account = Account(host, Sink(host))
+    try:
+        host.start_limited(descriptors)
+        with Load(account, clients=40, pause=0.05, size=2000) as load:
             time.sleep(SECONDS)
         back = until_taken(account)
-        finish(host, account, load, f"ulimit -n {descriptors}, 40 clients: first 250 {back:.2f} s after they left")
-        assert len(account.accepted) > 10
+        finish(host, account, load, f"ulimit -n {descriptors}, 15 services, 40 clients: first 250 {back:.2f} s after "
+                                    f"they left, {len(account.fetched)} fetched by POP3")
+        assert len(account.accepted) > 10 and account.fetched
         assert back < 1
     finally:
         host.kill()
 
 
+def test_supervision_keeps_its_promises_with_few_descriptors(place):
+    host = DefaultHost(place, 32)
+    account = Account(host, Sink(host))
+    try:
+        host.start_limited(32)
+        # More sessions than there are descriptors: some are served, the others refused, nobody spins.
+        held = [socket.create_connection((host.address, host.ports["smtp"]), 5) for _ in range(60)]
+        greetings = collections.Counter(connection.recv(3) for connection in held)
+        assert greetings[b"220"] == 8 and greetings[b"421"] == 52
+        before = host.ticks()
+        time.sleep(0.5)
+        assert host.ticks() - before < 10
+        # A reload replaces all processes though there is no room for twice as many, and sessions are held.
+        host.tool("dakiya", "reload")
+        wait_for("all to be replaced", lambda: host.generation() == 2, 20)
+        assert "Too many open files" not in host.log()
+        for connection in held:
+            connection.close()
+        # Sockets outlive their daemons: who connects meanwhile waits.
+        for name in ("smtpd", "qmgr", "local", "authd"):
+            for pid in host.processes()[name]:
+                os.kill(pid, 9)
+        with Load(account, clients=8, pause=0.01, size=2000) as load:
+            wait_for("mail is taken and fetched", lambda: len(account.accepted) > 20 and account.fetched)
+        host.tool("dakiya", "logrotate")
+        finish(host, account, load, "ulimit -n 32: after kills and a reload")
+        host.stop()
+    finally:
+        host.kill()
+
+
 def test_too_few_descriptors_for_all_services_are_refused_at_the_start(place):
-    host = LimitedHost(place, place)
-    host.words = "ulimit -n 32;"
+    host = DefaultHost(place, 26)
     try:
         result = host.tool("dakiya", "start", check=False)
         if result.returncode == 0:
             pytest.skip("master may raise its limit here")
-        assert "open files, but only 32 are allowed: raise the limit" in result.stderr
+        assert re.search(r"15 services need \d+ open files, but only 26 are allowed: raise the limit", result.stderr)
         assert not host.processes()
     finally:
         host.kill()

@@ -25,6 +25,8 @@ class Peer:
             except OSError:
                 return
             self.connections += 1
+            # Replies follow each other: none waits for the client's kernel to acknowledge the last.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
 
     def close(self):
