@@ -187,7 +187,7 @@ client_accept(struct parent *parent, int listener)
 {
 	int fd = daemon_accept(listener, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	if (fd < 0)
+	if (fd < 0 && poll(NULL, 0, 50) <= 0) /* without descriptors it stays ready: do not spin */
 		return;
 	unsigned peers = parent->is_local ? PEER_MAIL : PEER_MAIL | PEER_AUTH;
 	if (daemon_peer_is_allowed(parent->context, fd, peers)) {

@@ -44,7 +44,7 @@ struct watch {
 /* ---- listeners (listener.c) ---- */
 
 struct master_listener {
-	struct list_node node; /* master.listeners */
+	struct list_node node;       /* master.listeners */
 	int              fd;         /* -1 while it lies on the shelf */
 	unsigned         ticket;     /* on the shelf */
 	char            *key;        /* "inet:127.0.0.1:25" or "private/auth" */
@@ -142,7 +142,7 @@ struct master {
 	int                notify_fd; /* sd_notify, or -1 */
 	int64_t            notify_interval_ms;
 	int64_t            notify_next_ms;
-	bool               was_ready; /* all services have been ready once */
+	bool               was_ready;          /* all services have been ready once */
 	char               start_problem[300]; /* why processes cannot be started, as logged */
 	int                exit_status;
 };

@@ -15,8 +15,8 @@
 
 #define LOCK_PAUSE_MS    20
 #define LOCK_PATIENCE_MS 1000
-#define FILES_OWN        11   /* standard ones, pid, events, control, shelf, log, the start's report */
-#define FILES_START      4    /* snapshot, channel and copies that are under way to a new daemon */
+#define FILES_OWN        11 /* standard ones, pid, events, control, shelf, log, the start's report */
+#define FILES_START      4  /* snapshot, channel and copies that are under way to a new daemon */
 #define FILES_FEW        1024 /* fewer open files than that are worth a warning */
 
 /* Below queue_directory. Daemons that own more make it themselves, inside theirs. */

@@ -19,7 +19,7 @@
 #define CONTROL_FD      3
 #define START_MOST_MS   60000 /* from exec to daemon_ready; qmgr may replay a long journal */
 #define HASTE_MS        5000
-#define UNLIMITED_LIMIT 1000  /* threads for maxproc 0 */
+#define UNLIMITED_LIMIT 1000 /* threads for maxproc 0 */
 
 /* What the child needs, made before fork: nothing is allocated between fork and exec. */
 struct launch {

@@ -72,8 +72,7 @@ file_peek(const struct shelf *shelf, size_t place)
 	    recvmsg(shelf->keeper, &message, MSG_PEEK | MSG_CMSG_CLOEXEC) != 1)
 		return -1;
 	struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-	if (head != NULL && head->cmsg_type == SCM_RIGHTS &&
-	    head->cmsg_len == CMSG_LEN(sizeof(fd)))
+	if (head != NULL && head->cmsg_type == SCM_RIGHTS && head->cmsg_len == CMSG_LEN(sizeof(fd)))
 		memcpy(&fd, CMSG_DATA(head), sizeof(fd));
 	return fd;
 }

@@ -230,6 +230,19 @@ start_due(struct master *master, struct service_run *run, int64_t now)
 	plan_restart(master, run, THROTTLE_NO_START, 0);
 }
 
+/* Where descriptors are few the next start waits until the last one has got its own. */
+static bool
+is_sending(const struct master *master)
+{
+	LIST_EACH (node, &master->processes) {
+		const struct process *process = CONTAINER_OF(node, struct process, node);
+
+		if (ipc_has_output(&process->channel) && !process->channel.is_broken)
+			return master->shelf.sender >= 0;
+	}
+	return false;
+}
+
 static void
 watch_process(const struct master *master, struct process *process, int64_t now)
 {
@@ -265,7 +278,8 @@ next_due(struct master *master, int64_t now)
 
 	for (size_t i = 0; i < master->generation->runs.count; i++) {
 		const struct service_run *run = master->generation->runs.items[i];
-		if (run->process == NULL && !(run->is_drain_first && has_older(master, run)))
+		if (run->process == NULL && !is_sending(master) &&
+		    !(run->is_drain_first && has_older(master, run)))
 			next = earlier(next, run->start_ms);
 	}
 	LIST_EACH (node, &master->processes) {
@@ -397,7 +411,7 @@ supervise_due(struct master *master)
 	if (master->state == MASTER_STOPPING)
 		advance_stop(master);
 	for (size_t i = 0; i < master->generation->runs.count; i++) {
-		if (master->state == MASTER_RUNNING)
+		if (master->state == MASTER_RUNNING && !is_sending(master))
 			start_due(master, master->generation->runs.items[i], now);
 	}
 	LIST_EACH (node, &master->processes)

@@ -48,9 +48,8 @@ change_log(struct daemon_core *core, struct ipc_frame *frame)
 	if (!msg_daemon_log_decode(frame, &message) || message.log < 0)
 		return;
 	if (message.log_target == (uint32_t)core->log_target)
-		core->is_log_changed =
-			dup3(message.log, core->log_fd,
-			     core->log_fd == STDERR_FILENO ? 0 : O_CLOEXEC) >= 0;
+		core->is_log_changed = dup3(message.log, core->log_fd,
+		                            core->log_fd == STDERR_FILENO ? 0 : O_CLOEXEC) >= 0;
 	close(message.log);
 }
 

@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <fcntl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/base/clock.h"
@@ -139,6 +140,14 @@ frame_is_allowed(const struct ipc_encoding *encoding, uint32_t type)
 	       length <= msg_most_bytes(type);
 }
 
+/* Nothing can go now, but later: the socket is full, or (ETOOMANYREFS) so many descriptors of this
+ * user are on their way as one process may have. */
+static bool
+is_full(void)
+{
+	return errno == EAGAIN || errno == EWOULDBLOCK || errno == ETOOMANYREFS;
+}
+
 /* sendmsg with descriptors on the first byte. */
 static ssize_t
 send_parts(int fd, struct iovec *parts, size_t part_count, const int *descriptors, size_t count)
@@ -197,8 +206,9 @@ parts_advance(struct iovec *parts, size_t count, size_t sent)
 enum ipc_result
 ipc_send_encoding(struct ipc_channel *channel, uint32_t type, int64_t deadline_ms)
 {
-	struct ipc_encoding *encoding = &channel->encoding;
-	char                 header[IPC_HEADER_BYTES];
+	const struct timespec refs_pause = { .tv_nsec = 5 * 1000000L };
+	struct ipc_encoding  *encoding = &channel->encoding;
+	char                  header[IPC_HEADER_BYTES];
 
 	if (channel->is_broken)
 		return IPC_CLOSED;
@@ -216,7 +226,9 @@ ipc_send_encoding(struct ipc_channel *channel, uint32_t type, int64_t deadline_m
 		ssize_t sent =
 			send_parts(channel->fd, parts, 3, encoding->descriptors, descriptor_count);
 
-		if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+		if (sent < 0 && is_full()) {
+			if (errno == ETOOMANYREFS)
+				nanosleep(&refs_pause, NULL);
 			if (!wait_for(channel->fd, POLLOUT, deadline_ms))
 				return channel_break(channel, IPC_TIMEOUT);
 			continue;
@@ -299,7 +311,7 @@ ipc_flush(struct ipc_channel *channel)
                                           has_descriptors ? pending->descriptors : NULL,
                                           has_descriptors ? pending->count : 0);
 
-		if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		if (sent < 0 && is_full())
 			break;
 		if (sent < 0)
 			return channel_break(channel, IPC_CLOSED);
