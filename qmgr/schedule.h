@@ -15,7 +15,9 @@
  * - when a quarter of the agents are at it, a probe gets two seconds (destination_patience), and
  *   goes back into its line when nobody has answered by then: twice as many the next time;
  * - a destination that failed or was silent is suspect: it gets one probe at a time, and most of
- *   those come after the ones to destinations that nothing is known of.
+ *   those come after the ones to destinations that nothing is known of;
+ * - agents that are lent for those that wait add to the jobs of the transport, and to those of no
+ *   single destination: it has as many as the transport has agents of its own, at most.
  */
 #ifndef DAKIYA_QMGR_SCHEDULE_H
 #define DAKIYA_QMGR_SCHEDULE_H

@@ -129,14 +129,28 @@ static const enum ready_line turn_order[TURNS][KINDS] = {
 	{ READY_SUSPECT, READY_AGAIN, READY_LETTER, READY_LIST },
 };
 
+/* As many jobs are under way there as the process limit says: lent agents are no reason for more
+ * connections to one destination. */
+static bool
+is_full(const struct destination *destination)
+{
+	size_t own = destination->transport->room - destination->transport->lent;
+
+	return own > 0 && destination->busy > 0 && (size_t)destination->busy >= own;
+}
+
 static struct destination *
 line_first(struct transport *transport, enum ready_line line, bool is_new)
 {
-	struct list_node *node = list_first(&transport->ready[line][is_new]);
+	if (is_new && !may_probe(transport, line))
+		return NULL;
+	LIST_EACH (node, &transport->ready[line][is_new]) {
+		struct destination *destination = CONTAINER_OF(node, struct destination, in_ready);
 
-	return node == NULL || (is_new && !may_probe(transport, line))
-	               ? NULL
-	               : CONTAINER_OF(node, struct destination, in_ready);
+		if (destination->is_worker || !is_full(destination))
+			return destination;
+	}
+	return NULL;
 }
 
 struct destination *

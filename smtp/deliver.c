@@ -188,6 +188,18 @@ log_refusals(const struct delivery *delivery)
 }
 
 static void
+transfer(struct session *session, struct delivery *delivery)
+{
+	const struct smtp_agent *agent = delivery->agent;
+
+	if (agent->take_place != NULL)
+		agent->take_place(agent->pool);
+	transaction_run(session, delivery);
+	if (agent->leave_place != NULL)
+		agent->leave_place(agent->pool);
+}
+
+static void
 try_host(struct attempt *attempt, const struct host *host)
 {
 	struct delivery   *delivery = attempt->delivery;
@@ -212,7 +224,7 @@ try_host(struct attempt *attempt, const struct host *host)
 	attempt->sessions++;
 	silence_end(&delivery->silence);
 	attempt->delivery->has_spoken = true;
-	transaction_run(session, attempt->delivery);
+	transfer(session, attempt->delivery);
 	put_away(&session, attempt->kept);
 }
 
@@ -285,7 +297,7 @@ try_kept(struct delivery *delivery, struct session **kept)
 		return;
 	}
 	delivery->connected_us = 0;
-	transaction_run(session, delivery);
+	transfer(session, delivery);
 	delivery->has_spoken = session->has_reply;
 	/* A host that has answered is not asked the same again on a new connection. */
 	if (!session->is_dead && !session->is_tainted)

@@ -55,6 +55,10 @@ struct smtp_agent {
 	ARRAY(struct own_address) own; /* an MX host at one of them is this host */
 	/* The worker threads, told when one begins or ends to wait for a host that says nothing. */
 	void (*tell_silence)(void *pool, bool begins); /* NULL: nobody wants to know */
+	/* No more sessions than the process limit transfer mail at a time: waits for a place, and
+	 * gives it back. NULL: no limit. */
+	void (*take_place)(void *pool);
+	void (*leave_place)(void *pool);
 	void *pool;
 };
 
@@ -69,7 +73,7 @@ int smtp_run(struct smtp_agent *agent, const struct daemon_context *context);
  * ---- waiting for a first answer ----
  *
  * From the attempt to connect until the session is ready, over all hosts of a delivery. A thread
- * that waits so has nothing to do: the pool is told after half a second and lends another one.
+ * that waits so has nothing to do: the pool is told after 0.2 s and lends another one.
  */
 struct silence {
 	const struct smtp_agent *agent;

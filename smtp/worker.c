@@ -1,15 +1,21 @@
-/* worker.c - the threads: each pulls a job, delivers it, reports, and keeps its connection. */
+/*
+ * worker.c - the threads: each pulls a job, delivers it, reports, and keeps its connection.
+ *
+ * The process limit of master.cf is how many of them transfer mail at a time. Those that wait for
+ * hosts that say nothing do not count: for each another thread is lent. When more hosts answer than
+ * there are places, their sessions wait for one.
+ */
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/list.h"
 #include "lib/base/log.h"
 #include "lib/base/mutex.h"
+#include "lib/io/file.h"
 #include "smtp/smtp.h"
 
 #define JOBS_SOCKET    "private/jobs"
@@ -19,6 +25,7 @@
 #define FOREVER_MS     (365LL * 24 * 3600 * 1000)
 #define OUTCOMES_MOST  (16u * 1024 * 1024)
 #define LENT_IDLE_MS   2000
+#define FILES_FEW      1024
 
 struct pool {
 	struct smtp_agent           *agent;
@@ -26,7 +33,10 @@ struct pool {
 	atomic_bool                  is_draining;
 
 	struct mutex     lock;   /* guards what follows; taken before a worker's own */
-	size_t           silent; /* threads that wait for hosts that say nothing */
+	size_t           places; /* the process limit */
+	size_t           taken;
+	struct condition is_left; /* a place was */
+	size_t           silent;  /* threads that wait for hosts that say nothing */
 	size_t           lent_most;
 	size_t           lent_count;
 	struct list_node lent; /* workers that stand in for them */
@@ -180,6 +190,31 @@ carry_out(struct worker *worker, struct agent_job *job)
 	return ok;
 }
 
+/* ---- places ---- */
+
+static void
+place_take(void *context)
+{
+	struct pool *pool = context;
+
+	mutex_lock(&pool->lock);
+	while (pool->taken >= pool->places)
+		condition_wait(&pool->is_left, &pool->lock);
+	pool->taken++;
+	mutex_unlock(&pool->lock);
+}
+
+static void
+place_leave(void *context)
+{
+	struct pool *pool = context;
+
+	mutex_lock(&pool->lock);
+	pool->taken--;
+	condition_signal(&pool->is_left);
+	mutex_unlock(&pool->lock);
+}
+
 /* ---- more workers, while some only wait ---- */
 
 static void *lent_run(void *argument);
@@ -326,36 +361,35 @@ lent_run(void *argument)
 	return NULL;
 }
 
-/*
- * A process limit of the service's own, in master.cf, is kept to the letter; so are the system's
- * limits, of which a worker needs a channel, a connection and now and then a file.
+/* A worker needs a channel, a connection and now and then a file; qmgr has a descriptor for each.
  */
 static size_t
-lent_limit(const struct smtp_agent *agent, const struct daemon_context *context)
+lent_limit(const struct smtp_agent *agent, size_t own)
 {
-	size_t        most = (size_t)agent->parameters->smtp_silent_limit;
-	struct rlimit files;
+	size_t most = (size_t)agent->parameters->smtp_silent_limit;
+	size_t files = file_descriptors_most();
+	size_t part = files < FILES_FEW ? files / 16 : files / 4;
+	size_t may = part > own ? part - own : 0;
 
-	if ((int64_t)context->thread_limit != agent->parameters->default_process_limit ||
-	    getrlimit(RLIMIT_NOFILE, &files) != 0)
-		return 0;
-	size_t may = files.rlim_cur / 4 > context->thread_limit
-	                     ? (size_t)files.rlim_cur / 4 - context->thread_limit
-	                     : 0;
 	return most < may ? most : may;
 }
 
 static void
-pool_init(struct pool *pool, struct smtp_agent *agent, const struct daemon_context *context)
+pool_init(struct pool *pool, struct smtp_agent *agent, const struct daemon_context *context,
+          size_t places)
 {
 	*pool = (struct pool){ .agent = agent,
 		               .context = context,
-		               .lent_most = lent_limit(agent, context) };
+		               .places = places,
+		               .lent_most = lent_limit(agent, places) };
 	mutex_init(&pool->lock);
+	condition_init(&pool->is_left);
 	condition_init(&pool->is_returned);
 	list_init(&pool->lent);
 	agent->pool = pool;
 	agent->tell_silence = silence_told;
+	agent->take_place = place_take;
+	agent->leave_place = place_leave;
 }
 
 /* Ends the lent workers; those of its own are gone. */
@@ -367,8 +401,10 @@ pool_end(struct pool *pool)
 		condition_wait(&pool->is_returned, &pool->lock);
 	mutex_unlock(&pool->lock);
 	condition_destroy(&pool->is_returned);
+	condition_destroy(&pool->is_left);
 	mutex_destroy(&pool->lock);
 	pool->agent->tell_silence = NULL;
+	pool->agent->take_place = pool->agent->leave_place = NULL;
 }
 
 static void
@@ -393,7 +429,7 @@ smtp_run(struct smtp_agent *agent, const struct daemon_context *context)
 
 	if (workers == NULL)
 		return 1;
-	pool_init(&pool, agent, context);
+	pool_init(&pool, agent, context, count);
 	for (; started < count; started++) {
 		struct worker *worker = &workers[started];
 

@@ -410,11 +410,41 @@ half_of_the_agents_is_for_destinations_that_have_answered(void **state)
 			probes++;
 		assert_int_equal(probes, rows[i].probes);
 		lane(world, 199, alive, false);
-		for (int job = 0; job < alive->feedback.window; job++)
+		int most = alive->feedback.window;
+		if (rows[i].agents < (size_t)most)
+			most = (int)rows[i].agents;
+		for (int job = 0; job < most; job++)
 			assert_ptr_equal(begin(world, smtp), alive);
 		assert_null(begin(world, smtp));
 		world_free(world);
 	}
+}
+
+static void
+agents_that_are_lent_bring_no_destination_more_than_the_limit(void **state)
+{
+	struct world       *world = world_make("");
+	struct destination *a = proven(world, "a.test"), *b = proven(world, "b.test");
+	struct transport   *smtp = a->transport;
+
+	(void)state;
+	smtp->room = 35;
+	smtp->lent = 30;
+	a->feedback.window = b->feedback.window = 20;
+	for (size_t i = 0; i < 20; i++)
+		lane(world, i, a, true);
+	for (int job = 0; job < 5; job++)
+		assert_ptr_equal(begin(world, smtp), a);
+	assert_null(begin(world, smtp));
+	lane(world, 20, b, true); /* what one may not have, the next one gets */
+	assert_ptr_equal(begin(world, smtp), b);
+	destination_job_ended(a, DESTINATION_OK, SLICE_EMPTY, world->now_ms);
+	smtp->turn = 0;
+	bool is_next = false;
+	for (int job = 0; job < 5; job++)
+		is_next |= begin(world, smtp) == a;
+	assert_true(is_next);
+	world_free(world);
 }
 
 static void
@@ -642,15 +672,19 @@ mail_for_suspects_fills_half_of_the_room_for_what_is_tried_again(void **state)
 
 /* ---- a whole transport with agents, simulated ---- */
 
-#define BASE_AGENTS 100
-#define LEND_MS     200 /* smtp/silence.c */
-#define LIVE_MS     20  /* a delivery */
-#define SILENT_MS   30000
+#define BASE_MOST 100
+#define LEND_MS   200 /* smtp/silence.c */
+#define LIVE_MS   20  /* a delivery */
+#define SILENT_MS 30000
 
 struct simulation {
 	struct world     *world;
 	struct transport *smtp;
+	size_t            base;                    /* the process limit */
 	size_t            lent_most, lent, silent; /* as in smtp/worker.c */
+	size_t            taken, taken_most;       /* places, and how many at a time */
+	int               busy_most;               /* at one destination */
+	struct list_node  waiting;                 /* jobs that wait for a place */
 	size_t            live, dead, mails;       /* destinations, messages for each */
 	struct lane      *lanes;
 	struct heap       events;
@@ -659,30 +693,59 @@ struct simulation {
 };
 struct simulated_job {
 	struct heap_node    node;
+	struct list_node    in_waiting;
 	struct destination *where;
-	int64_t             end_ms;
+	int64_t             end_ms, patience_ms;
 	bool                is_dead, has_patience;
 };
+
+/* It connects: who answers waits for a place, of those that do not it is noticed after a while. */
+static void
+simulated_connect(struct simulation *sim, struct simulated_job *job)
+{
+	int64_t now_ms = sim->world->now_ms;
+
+	if (!job->is_dead) {
+		list_append(&sim->waiting, &job->in_waiting);
+		return;
+	}
+	job->end_ms = now_ms + (job->has_patience ? job->patience_ms : SILENT_MS);
+	heap_insert(&sim->events, &job->node, now_ms + LEND_MS);
+}
 
 static void
 simulated_begin(struct simulation *sim, struct destination *where)
 {
 	struct simulated_job *job = calloc(1, sizeof(*job));
 	struct lane          *mail = destination_next_lane(where);
-	int64_t               now_ms = sim->world->now_ms, patience_ms;
 
 	job->where = where;
-	destination_job_begun(where, now_ms);
+	destination_job_begun(where, sim->world->now_ms);
+	if (where->busy > sim->busy_most)
+		sim->busy_most = where->busy;
 	if (--mail->waiting == 0)
 		lane_leave(mail);
 	job->is_dead = where->key[0] == 's';
-	patience_ms = destination_patience(where);
-	job->has_patience = job->is_dead && patience_ms > 0 && patience_ms < SILENT_MS;
-	job->end_ms = now_ms + (!job->is_dead       ? LIVE_MS
-	                        : job->has_patience ? patience_ms
-	                                            : SILENT_MS);
-	/* First it is noticed that it takes long. */
-	heap_insert(&sim->events, &job->node, job->is_dead ? now_ms + LEND_MS : job->end_ms);
+	job->patience_ms = destination_patience(where);
+	job->has_patience = job->is_dead && job->patience_ms > 0 && job->patience_ms < SILENT_MS;
+	list_init(&job->in_waiting);
+	simulated_connect(sim, job);
+}
+
+static void
+simulated_places(struct simulation *sim)
+{
+	struct list_node *node;
+
+	while (sim->taken < sim->base && (node = list_first(&sim->waiting)) != NULL) {
+		struct simulated_job *job = CONTAINER_OF(node, struct simulated_job, in_waiting);
+
+		list_remove(node);
+		job->end_ms = sim->world->now_ms + LIVE_MS;
+		heap_insert(&sim->events, &job->node, job->end_ms);
+		if (++sim->taken > sim->taken_most)
+			sim->taken_most = sim->taken;
+	}
 }
 
 static void
@@ -695,15 +758,16 @@ simulated_event(struct simulation *sim, struct simulated_job *job)
 		if (sim->lent < ++sim->silent && sim->lent < sim->lent_most)
 			sim->lent++;
 		sim->smtp->lent = sim->lent;
-		sim->smtp->room = BASE_AGENTS + sim->lent;
+		sim->smtp->room = sim->base + sim->lent;
 		heap_insert(&sim->events, &job->node, job->end_ms);
 		return;
 	}
 	sim->silent -= job->is_dead;
-	if (sim->lent > sim->silent + BASE_AGENTS / 2)
+	sim->taken -= !job->is_dead;
+	if (sim->lent > sim->silent + sim->base / 2)
 		sim->lent--;
 	sim->smtp->lent = sim->lent;
-	sim->smtp->room = BASE_AGENTS + sim->lent;
+	sim->smtp->room = sim->base + sim->lent;
 	if (!job->is_dead && ++sim->delivered == sim->live * sim->mails)
 		sim->done_ms = now_ms;
 	if (job->has_patience) { /* the message is back in its line */
@@ -720,34 +784,57 @@ simulated_event(struct simulation *sim, struct simulated_job *job)
 	free(job);
 }
 
-/* Seconds until the mail for all living destinations is delivered. */
-static double
-simulate(size_t live, size_t dead, size_t mails, bool is_fresh, size_t lent_most)
+static void
+simulation_begin(struct simulation *sim, bool is_fresh)
 {
-	struct simulation sim = { .world = world_make(""),
-		                  .lent_most = lent_most,
-		                  .live = live,
-		                  .dead = dead,
-		                  .mails = mails };
-	struct heap_node *node;
-	size_t            busy = 0;
-	char              key[32];
+	char key[32];
 
-	sim.lanes = calloc(live + dead, sizeof(*sim.lanes));
-	sim.smtp = schedule_transport(&sim.world->schedule, SLICE("smtp"));
-	sim.smtp->room = BASE_AGENTS;
-	for (size_t i = 0; i < live + dead; i++) {
-		struct lane *mail = &sim.lanes[i];
-		bool         is_dead = i * live / (live + dead) == (i + 1) * live / (live + dead);
+	list_init(&sim->waiting);
+	sim->lanes = calloc(sim->live + sim->dead, sizeof(*sim->lanes));
+	sim->smtp = schedule_transport(&sim->world->schedule, SLICE("smtp"));
+	sim->smtp->room = sim->base;
+	for (size_t i = 0, all = sim->live + sim->dead; i < all; i++) {
+		struct lane *mail = &sim->lanes[i];
+		bool         is_dead = i * sim->live / all == (i + 1) * sim->live / all;
 
 		snprintf(key, sizeof(key), "%c%zu", is_dead ? 's' : 'l', i);
 		list_init(&mail->in_destination);
 		list_init(&mail->in_message);
-		mail->destination = destination(sim.world, "smtp", key);
+		mail->destination = destination(sim->world, "smtp", key);
 		mail->is_fresh = is_fresh;
-		mail->waiting = (uint32_t)mails;
+		mail->waiting = (uint32_t)sim->mails;
 		lane_enter(mail);
 	}
+}
+
+static void
+simulation_end(struct simulation *sim)
+{
+	struct list_node *waiting;
+	struct heap_node *node;
+
+	while ((node = heap_first(&sim->events)) != NULL) {
+		heap_remove(&sim->events, node);
+		free(CONTAINER_OF(node, struct simulated_job, node));
+	}
+	while ((waiting = list_first(&sim->waiting)) != NULL) {
+		list_remove(waiting);
+		free(CONTAINER_OF(waiting, struct simulated_job, in_waiting));
+	}
+	heap_free(&sim->events);
+	free(sim->lanes);
+	world_free(sim->world);
+}
+
+/* Seconds until the mail for all living destinations is delivered. */
+static double
+simulate(struct simulation sim, bool is_fresh)
+{
+	struct heap_node *node;
+	size_t            busy = 0;
+
+	sim.world = world_make("");
+	simulation_begin(&sim, is_fresh);
 	while (sim.done_ms == 0) {
 		struct destination *next;
 
@@ -755,6 +842,7 @@ simulate(size_t live, size_t dead, size_t mails, bool is_fresh, size_t lent_most
 			simulated_begin(&sim, next);
 			busy++;
 		}
+		simulated_places(&sim);
 		node = heap_first(&sim.events);
 		if (node == NULL)
 			break;
@@ -764,14 +852,10 @@ simulate(size_t live, size_t dead, size_t mails, bool is_fresh, size_t lent_most
 		busy -= job->end_ms <= node->when;
 		simulated_event(&sim, job);
 	}
+	assert_true(sim.taken_most <= sim.base);
+	assert_true((size_t)sim.busy_most <= sim.base);
 	double seconds = (double)(sim.done_ms - 1000) / 1000;
-	while ((node = heap_first(&sim.events)) != NULL) {
-		heap_remove(&sim.events, node);
-		free(CONTAINER_OF(node, struct simulated_job, node));
-	}
-	heap_free(&sim.events);
-	free(sim.lanes);
-	world_free(sim.world);
+	simulation_end(&sim);
 	return seconds;
 }
 
@@ -779,22 +863,35 @@ static void
 the_living_keep_their_speed_however_many_are_dead(void **state)
 {
 	static const struct {
-		size_t live, dead, mails, lent;
+		size_t base, live, dead, mails, lent;
 		double more_s; /* than without the dead: what finding out who lives takes */
 	} rows[] = {
-		{ 100, 100, 500, 900, 0.5 },   { 1000, 1000, 50, 900, 5 },
-		{ 10000, 10000, 10, 900, 25 }, { 1, 10000, 10, 900, 35 },
-		{ 19000, 1000, 10, 900, 5 },   { 100, 100, 500, 0, 12 },
-		{ 1000, 1000, 50, 0, 60 },
+		{ BASE_MOST, 100, 100, 500, 900, 0.5 },
+		{ BASE_MOST, 1000, 1000, 50, 900, 5 },
+		{ BASE_MOST, 10000, 10000, 10, 900, 25 },
+		{ BASE_MOST, 1, 10000, 10, 900, 35 },
+		{ BASE_MOST, 19000, 1000, 10, 900, 5 },
+		{ BASE_MOST, 100, 100, 500, 0, 12 },
+		{ BASE_MOST, 1000, 1000, 50, 0, 60 },
+		/* limits of the service's own */
+		{ 50, 100, 100, 250, 900, 1 },
+		{ 20, 100, 100, 100, 900, 2 },
+		{ 20, 1000, 1000, 10, 900, 20 },
+		{ 5, 100, 100, 25, 900, 7 },
+		{ 2, 20, 20, 25, 900, 5 },
+		{ 1, 20, 20, 10, 900, 6 },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		for (int is_fresh = 0; is_fresh < 2; is_fresh++) {
-			double alone =
-				simulate(rows[i].live, 0, rows[i].mails, is_fresh, rows[i].lent);
-			double beside = simulate(rows[i].live, rows[i].dead, rows[i].mails,
-			                         is_fresh, rows[i].lent);
+			struct simulation sim = { .base = rows[i].base,
+				                  .lent_most = rows[i].lent,
+				                  .live = rows[i].live,
+				                  .mails = rows[i].mails };
+			double            alone = simulate(sim, is_fresh);
+			sim.dead = rows[i].dead;
+			double beside = simulate(sim, is_fresh);
 
 			if (beside > alone + rows[i].more_s)
 				fail_msg("row %zu: %.2f s, alone %.2f s", i, beside, alone);
@@ -1419,6 +1516,7 @@ main(void)
 		cmocka_unit_test(fresh_mail_to_a_new_destination_overtakes_a_flushed_backlog),
 		cmocka_unit_test(a_letter_waits_for_one_job_of_each_message_in_line),
 		cmocka_unit_test(half_of_the_agents_is_for_destinations_that_have_answered),
+		cmocka_unit_test(agents_that_are_lent_bring_no_destination_more_than_the_limit),
 		cmocka_unit_test(a_new_destination_gets_its_window_while_agents_are_plenty),
 		cmocka_unit_test(a_first_probe_comes_before_a_second_one_elsewhere),
 		cmocka_unit_test(suspects_come_last_one_job_each_and_leave_agents_to_the_unknown),
