@@ -84,11 +84,12 @@ struct process {
 
 /* How long to wait before the next start: per cause from 0.1 s, doubling to 5 s. */
 struct throttle {
-	int     cause; /* wait status of the last end, or THROTTLE_NO_START */
+	int     cause; /* wait status of the last end, or THROTTLE_* */
 	int64_t delay_ms;
 };
 #define THROTTLE_NO_START (-1)
 #define THROTTLE_KILLED   (-2) /* by master, as it was silent or made no sense */
+#define THROTTLE_NO_ROOM  (-3) /* it started, and had no room for its threads or files */
 
 struct service_run {
 	const struct service *service; /* in the generation's configuration */
@@ -142,8 +143,8 @@ struct master {
 	int                notify_fd; /* sd_notify, or -1 */
 	int64_t            notify_interval_ms;
 	int64_t            notify_next_ms;
-	bool               was_ready;          /* all services have been ready once */
-	char               start_problem[300]; /* why processes cannot be started, as logged */
+	bool               was_ready;         /* all services have been ready once */
+	bool               has_start_problem; /* processes cannot be started, as was logged */
 	int                exit_status;
 };
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <sysexits.h>
 
 #include "lib/base/clock.h"
 
@@ -14,6 +15,7 @@
 #define THROTTLE_MOST_MS  5000
 #define THROTTLE_KILL_MS  800   /* SIGKILL comes from outside, its victim is not to blame */
 #define THROTTLE_ROOM_MS  400   /* no process or memory: trying is cheap, and room may come */
+#define RAN_A_WHILE_MS    2000  /* one that has no room for its threads ends before */
 #define RAN_WELL_MS       10000 /* a process that lived so long did not fail at its start */
 #define LONGEST_WAIT_MS   60000
 #define FLUSH_AGAIN_MS    20
@@ -25,7 +27,7 @@ throttle_next(struct throttle *throttle, int cause, int64_t ran_ms)
 	int64_t most = THROTTLE_MOST_MS;
 	int64_t next = THROTTLE_FIRST_MS;
 
-	if (cause == SIGKILL)
+	if (cause == SIGKILL || cause == THROTTLE_NO_ROOM)
 		most = THROTTLE_KILL_MS;
 	else if (cause == THROTTLE_NO_START)
 		most = THROTTLE_ROOM_MS;
@@ -86,14 +88,58 @@ supervise_ready(struct master *master, struct process *process)
 	notify_state(master, "READY=1\nSTATUS=running");
 }
 
+/*
+ * Without room for processes all services are down and tried again and again, at their fork or
+ * later: it is said once, until all are back. `dakiya status` tells of each.
+ */
 static void
-note_end(struct process *process, int status)
+note_no_start(struct master *master, struct service_run *run, const char *problem)
+{
+	if (!master->has_start_problem)
+		log_error("service %s: %s; whatever is down is tried again until it works",
+		          run->service->name, problem);
+	master->has_start_problem = true;
+	snprintf(run->last_end, sizeof(run->last_end), "%.290s", problem);
+}
+
+/* Whether it runs, and not only for as long as it takes to find out that there is no room. */
+static bool
+is_back(const struct service_run *run, int64_t now)
+{
+	return run->process != NULL && (run->throttle.cause != THROTTLE_NO_ROOM ||
+	                                now - run->process->started_ms >= RAN_A_WHILE_MS);
+}
+
+static void
+note_starts(struct master *master, int64_t now)
+{
+	for (size_t i = 0; i < master->generation->runs.count && master->has_start_problem; i++) {
+		if (!is_back(master->generation->runs.items[i], now))
+			return;
+	}
+	if (master->has_start_problem)
+		log_info("all services are running again");
+	master->has_start_problem = false;
+}
+
+static bool
+is_no_room(int status)
+{
+	return WIFEXITED(status) && WEXITSTATUS(status) == EX_TEMPFAIL;
+}
+
+static void
+note_end(struct master *master, struct process *process, int status)
 {
 	struct service_run *run = process->run;
 	char                how[100];
 	bool                is_good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
 
 	supervise_describe_end(status, how, sizeof(how));
+	if (run != NULL && process->state != PROCESS_DRAINING && is_no_room(status)) {
+		note_no_start(master, run, "no room for its threads, files or memory");
+		return;
+	}
 	if (process->state == PROCESS_DRAINING && is_good)
 		log_debug("process %s pid %d has finished", process->name, (int)process->pid);
 	else if (process->state != PROCESS_DRAINING || !process->was_killed)
@@ -112,7 +158,7 @@ plan_restart(struct master *master, struct service_run *run, int cause, int64_t 
 		return;
 	run->restarts++;
 	run->start_ms = clock_monotonic_ms() + delay;
-	if (delay > THROTTLE_FIRST_MS && cause != THROTTLE_NO_START)
+	if (delay > THROTTLE_FIRST_MS && cause != THROTTLE_NO_START && cause != THROTTLE_NO_ROOM)
 		log_warning("service %s: next start in %.1f s", run->service->name,
 		            (double)delay / 1000);
 }
@@ -122,13 +168,14 @@ ended(struct master *master, struct process *process, int status)
 {
 	struct service_run *run = process->run;
 	int64_t             ran_ms = clock_monotonic_ms() - process->started_ms;
+	int                 cause = is_no_room(status) ? THROTTLE_NO_ROOM : status;
 
-	note_end(process, status);
+	note_end(master, process, status);
 	loop_unwatch(master, &process->watch);
 	if (run != NULL && run->process == process) {
 		run->process = NULL;
 		if (process->generation == master->generation->number)
-			plan_restart(master, run, process->was_killed ? THROTTLE_KILLED : status,
+			plan_restart(master, run, process->was_killed ? THROTTLE_KILLED : cause,
 			             ran_ms);
 	}
 	process_free(process);
@@ -165,36 +212,6 @@ has_older(struct master *master, const struct service_run *run)
 	return false;
 }
 
-/* Why processes cannot be started is said once, however many services there are and whenever they
- * are tried again. */
-static void
-note_no_start(struct master *master, struct service_run *run, const struct error *error)
-{
-	char problem[sizeof(master->start_problem)];
-
-	snprintf(problem, sizeof(problem), "%.290s", error->text);
-	if (strcmp(master->start_problem, problem) != 0 && strcmp(run->last_end, problem) != 0)
-		log_error("service %s: %s; whatever is down is tried again until it works",
-		          run->service->name, problem);
-	snprintf(master->start_problem, sizeof(master->start_problem), "%s", problem);
-	snprintf(run->last_end, sizeof(run->last_end), "%s", problem);
-}
-
-static void
-note_start(struct master *master)
-{
-	if (master->start_problem[0] == '\0')
-		return;
-	for (size_t i = 0; i < master->generation->runs.count; i++) {
-		const struct service_run *run = master->generation->runs.items[i];
-
-		if (run->process == NULL && run->throttle.cause == THROTTLE_NO_START)
-			return;
-	}
-	log_info("processes can be started again");
-	master->start_problem[0] = '\0';
-}
-
 /* After a reload the last generation's processes hold descriptors: new ones are started as those
  * end. Whether there are any; what they hold for idle sessions is asked back. */
 static bool
@@ -221,12 +238,10 @@ start_due(struct master *master, struct service_run *run, int64_t now)
 	if (run->is_drain_first && has_older(master, run))
 		return; /* its end wakes us */
 	run->start_ms = 0;
-	if (process_start(master, run, &error)) {
-		note_start(master);
+	if (process_start(master, run, &error))
 		return;
-	}
 	if (error.errno_value != EMFILE || !hasten_older(master))
-		note_no_start(master, run, &error);
+		note_no_start(master, run, error.text);
 	plan_restart(master, run, THROTTLE_NO_START, 0);
 }
 
@@ -410,6 +425,7 @@ supervise_due(struct master *master)
 
 	if (master->state == MASTER_STOPPING)
 		advance_stop(master);
+	note_starts(master, now);
 	for (size_t i = 0; i < master->generation->runs.count; i++) {
 		if (master->state == MASTER_RUNNING && !is_sending(master))
 			start_due(master, master->generation->runs.items[i], now);

@@ -53,7 +53,7 @@ qmgr_run(struct daemon_context *context)
 		if (daemon_is_draining(context))
 			return 0;
 		log_error("%s", error.text);
-		return 1;
+		return daemon_status(&error);
 	}
 	int status = qmgr_loop(qmgr);
 	qmgr_close(qmgr);

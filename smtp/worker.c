@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sysexits.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/list.h"
@@ -449,5 +450,5 @@ smtp_run(struct smtp_agent *agent, const struct daemon_context *context)
 	}
 	pool_end(&pool);
 	free(workers);
-	return started > 0 ? 0 : 1;
+	return started > 0 ? 0 : EX_TEMPFAIL;
 }

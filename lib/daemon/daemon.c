@@ -13,6 +13,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syslog.h>
+#include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -458,6 +459,26 @@ is_question(const struct daemon *daemon, int argc, char **argv)
 }
 
 int
+daemon_status(const struct error *error)
+{
+	switch (error->errno_value) {
+	case EAGAIN:
+	case ENOMEM:
+	case EMFILE:
+	case ENFILE: return EX_TEMPFAIL;
+	}
+	return 1;
+}
+
+static void __attribute__((noreturn)) give_up(const struct error *error)
+{
+	if (daemon_status(error) == 1)
+		log_fatal("%s", error->text);
+	log_error("%s", error->text);
+	_exit(daemon_status(error));
+}
+
+int
 daemon_main(const struct daemon *daemon, int argc, char **argv)
 {
 	struct daemon_core *core = calloc(1, sizeof(*core));
@@ -479,10 +500,10 @@ daemon_main(const struct daemon *daemon, int argc, char **argv)
 	close_inherited();
 	ipc_channel_init(&core->control, CONTROL_FD);
 	if (!start(core, &error))
-		log_fatal("%s", error.text);
+		give_up(&error);
 	int result = run(core, &error);
 	if (result < 0)
-		log_fatal("%s", error.text);
+		give_up(&error);
 	/* Threads that still run, if any, must not see things being taken down: no exit handlers.
 	 */
 	_exit(result);

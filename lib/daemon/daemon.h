@@ -151,6 +151,10 @@ struct daemon {
 
 int daemon_main(const struct daemon *daemon, int argc, char **argv);
 
+/* The exit status of a start that failed: EX_TEMPFAIL when there was no room for a thread, a
+ * descriptor or memory, so that master tries again soon; otherwise 1. */
+int daemon_status(const struct error *error);
+
 /* RUNS_AS_USER, in prepare: who it is to become, with no other group. */
 void daemon_run_as(struct daemon_context *context, uid_t uid, gid_t gid);
 

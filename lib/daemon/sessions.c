@@ -20,6 +20,7 @@
 #define WORKER_IDLE_MS    30000 /* a worker without work for so long goes */
 #define WORKERS_KEPT      2
 #define LISTENER_PAUSE_MS 100  /* without descriptors */
+#define THREAD_PAUSE_MS   200  /* without any worker */
 #define GRACE_MS          2000 /* after the drain's deadline, for threads to come back */
 #define DESCRIPTORS_KEPT  64   /* for tables, channels to other daemons, spool files */
 #define TRIM_AFTER        200  /* ended sessions, then memory is given back */
@@ -47,6 +48,21 @@ worker_start(struct pool *pool)
 	mutex_lock(&pool->lock);
 	pool->worker_count--;
 	mutex_unlock(&pool->lock);
+}
+
+/* Without any, nobody would start the next one: the main thread tries until there is room. */
+static bool
+worker_start_first(struct pool *pool)
+{
+	mutex_lock(&pool->lock);
+	bool is_any = pool->worker_count > 0;
+	mutex_unlock(&pool->lock);
+	if (!is_any)
+		worker_start(pool);
+	mutex_lock(&pool->lock);
+	is_any = pool->worker_count > 0;
+	mutex_unlock(&pool->lock);
+	return is_any;
 }
 
 /* ---- workers ---- */
@@ -327,11 +343,13 @@ sessions_run(struct daemon_core *core)
 		free(pool);
 		return 1;
 	}
-	worker_start(pool);
 	while (!daemon_is_draining(&core->context)) {
+		bool    is_served = worker_start_first(pool);
 		int64_t now = clock_monotonic_ms();
 		int64_t next = timers_run(pool, now);
 
+		if (!is_served && next > now + THREAD_PAUSE_MS)
+			next = now + THREAD_PAUSE_MS;
 		if (atomic_load(&pool->is_port_paused) && next > now + LISTENER_PAUSE_MS)
 			next = now + LISTENER_PAUSE_MS;
 		control_wait(core, next - now);

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
@@ -84,7 +85,7 @@ daemon_run_threads(struct daemon_context *context, size_t count,
 		pthread_join(threads[i], NULL);
 	free(workers);
 	free(threads);
-	return started > 0 ? 0 : 1;
+	return started > 0 ? 0 : EX_TEMPFAIL;
 }
 
 void

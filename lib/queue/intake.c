@@ -14,7 +14,10 @@
 #include "lib/io/file.h"
 #include "lib/ipc/channel.h"
 
-#define HELLO_TIMEOUT_MS 30000
+#define HELLO_TIMEOUT_MS 8000
+#define HELLO_AGAIN_MS   200   /* the same, while qmgr is known to be silent */
+#define SILENT_MS        10000 /* for so long after a hello in vain */
+#define ASK_TIMEOUT_MS   30000
 #define SPOOL_TIMEOUT_MS 60000
 #define HELD_MOST        16 /* messages of HELD_CONTENT_MOST in memory: 4 MB */
 #define IDLE_MOST        64 /* channels kept open while nobody uses them */
@@ -34,7 +37,8 @@ struct intake_client {
 	struct mutex        lock; /* guards everything below */
 	struct intake_link *idle;
 	size_t              idle_count;
-	size_t              held_count; /* see intake_hold_content */
+	size_t              held_count;      /* see intake_hold_content */
+	int64_t             silent_until_ms; /* qmgr did not answer a hello; 0 = it did */
 	bool                has_instance;
 	uint64_t            instance;
 	int64_t             last_us; /* of the newest id: never twice the same */
@@ -140,6 +144,34 @@ link_release(struct intake_client *client, struct intake_link *link)
 		link_free(link);
 }
 
+/*
+ * How long qmgr may take to answer a hello. When it cannot be started (no process, say) connections
+ * wait in its backlog: one waits a while, then the others hardly do for some time, or a daemon with
+ * a single thread would let its clients wait one behind the other.
+ */
+static int64_t
+hello_timeout(struct intake_client *client)
+{
+	mutex_lock(&client->lock);
+	int64_t timeout_ms =
+		clock_monotonic_ms() < client->silent_until_ms ? HELLO_AGAIN_MS : HELLO_TIMEOUT_MS;
+	mutex_unlock(&client->lock);
+	return timeout_ms;
+}
+
+static void
+hello_ended(struct intake_client *client, enum ipc_result result)
+{
+	int64_t now_ms = clock_monotonic_ms();
+
+	mutex_lock(&client->lock);
+	if (result != IPC_TIMEOUT)
+		client->silent_until_ms = 0;
+	else if (now_ms >= client->silent_until_ms)
+		client->silent_until_ms = now_ms + SILENT_MS;
+	mutex_unlock(&client->lock);
+}
+
 /* Says hello on a fresh connection; the first instance number is kept for all ids. */
 static bool
 link_greet(struct intake_client *client, struct intake_link *link, struct error *error)
@@ -147,11 +179,12 @@ link_greet(struct intake_client *client, struct intake_link *link, struct error 
 	struct msg_intake_hello   hello = { .service = slice_from(client->service) };
 	struct msg_intake_welcome welcome;
 	struct ipc_frame          frame;
-	int64_t                   deadline_ms = clock_monotonic_ms() + HELLO_TIMEOUT_MS;
+	int64_t                   deadline_ms = clock_monotonic_ms() + hello_timeout(client);
 
 	enum ipc_result result = ipc_send(&link->channel, intake_hello, &hello, deadline_ms);
 	if (result == IPC_OK)
 		result = ipc_receive(&link->channel, deadline_ms, &frame);
+	hello_ended(client, result);
 	if (result != IPC_OK)
 		return error_set(error, "%s: %s", client->path, ipc_result_text(result));
 	bool is_welcome = msg_intake_welcome_decode(&frame, &welcome);
@@ -320,7 +353,7 @@ intake_ask_known(struct intake_client *client, const char *id, struct error *err
 	struct msg_intake_known ask = { .queue_id = slice_from(id) };
 	struct ipc_frame        frame;
 	struct intake_link     *link = link_take(client, error);
-	int64_t                 deadline_ms = clock_monotonic_ms() + HELLO_TIMEOUT_MS;
+	int64_t                 deadline_ms = clock_monotonic_ms() + ASK_TIMEOUT_MS;
 
 	if (link == NULL)
 		return INTAKE_TRY_LATER;

@@ -312,6 +312,12 @@ def test_little_memory_loses_nothing_and_kills_nobody(place, limits, megabytes):
         host.kill()
 
 
+def assert_said_once(host):
+    """master says that it cannot start processes in one line, however many services there are and try again."""
+    said = re.findall(r"master\[\d+\]: error: .*", host.log())
+    assert 1 <= len(said) <= 1 + host.log().count("all services are running again"), said
+
+
 def test_no_more_processes_or_threads_lose_nothing(place, limits):
     host = LimitedHost(place, place)
     host.words = limits.words()
@@ -330,6 +336,32 @@ def test_no_more_processes_or_threads_lose_nothing(place, limits):
             back = until_taken(account)
             time.sleep(0.5)
         finish(host, account, load, f"no process or thread more: first 250 {back:.2f} s after there was room")
+        assert_said_once(host)
+        assert back < (1 if LONG else 3)  # on a machine that is shared
+    finally:
+        limits.set_processes("max")
+        host.kill()
+
+
+def test_too_few_processes_at_the_start_and_all_comes_up_when_there_are_more(place, limits):
+    host = LimitedHost(place, place)
+    host.words = limits.words()
+    account = Account(host, Sink(host))
+    try:
+        limits.set_processes(20)
+        result = host.tool("dakiya", "start", check=False)
+        assert result.returncode == 69 and "the mail system is not up" in result.stderr
+        assert re.search("service \\S+ is not up: .*", result.stderr)
+        lines = host.log().count("\n")
+        with Load(account, clients=10, pop3=False) as load:
+            time.sleep(SECONDS)
+            lines = host.log().count("\n") - lines
+            limits.set_processes("max")
+            back = until_taken(account)
+        finish(host, account, load, f"20 processes at the start: first 250 {back:.2f} s after there was room, "
+                                    f"{lines / SECONDS:.0f} log lines a second before")
+        assert_said_once(host)
+        assert lines < 30 * SECONDS + 10 * sum(load.refused.values()), "a flood in the log"
         assert back < (1 if LONG else 3)  # on a machine that is shared
     finally:
         limits.set_processes("max")

@@ -39,6 +39,17 @@ one_that_others_kill_is_soon_back(void **state)
 }
 
 static void
+one_without_room_for_its_threads_is_soon_back(void **state)
+{
+	(void)state;
+	struct throttle      throttle = { 0 };
+	static const int64_t expected[] = { 100, 200, 400, 800, 800 };
+
+	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++)
+		assert_int_equal(throttle_next(&throttle, THROTTLE_NO_ROOM, 50), expected[i]);
+}
+
+static void
 a_start_without_room_is_tried_often(void **state)
 {
 	(void)state;
@@ -111,6 +122,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pauses_double_from_a_tenth_of_a_second_to_five),
 		cmocka_unit_test(one_that_others_kill_is_soon_back),
+		cmocka_unit_test(one_without_room_for_its_threads_is_soon_back),
 		cmocka_unit_test(a_start_without_room_is_tried_often),
 		cmocka_unit_test(another_cause_starts_anew),
 		cmocka_unit_test(one_that_ran_well_is_started_soon),
