@@ -16,6 +16,8 @@
 
 #define EVENTS_MOST 64
 #define TICK_MS     1000
+#define FILES_FEW   1024
+#define FILES_PART  48
 
 /* ---- threads ---- */
 
@@ -35,7 +37,11 @@ jobs_take_locked(struct worker *worker, struct list_node *taken)
 	size_t most = worker->kind == WORKER_USER
 	                      ? 1
 	                      : (size_t)worker->context->parameters->virtual_delivery_batch;
-	size_t count = 0;
+	size_t files = file_descriptors_most(), count = 0;
+
+	/* Three are open for each recipient until the sync, in each thread. */
+	if (files < FILES_FEW && most > files / FILES_PART)
+		most = files / FILES_PART;
 
 	while (!list_is_empty(&worker->ready_jobs)) {
 		struct job_task *task =
@@ -422,8 +428,11 @@ source_event(struct worker *worker, struct source *source)
 {
 	switch (source->kind) {
 	case SOURCE_ATTACH:
+		/* The parent is gone, or a descriptor that it sent found no room: it hears of that
+		 * and starts another worker. What it had sent meanwhile is closed, not forgotten.
+		 */
 		if (!attach_event(worker))
-			epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, worker->attach.fd, NULL);
+			ipc_channel_close(&worker->attach);
 		return true;
 	case SOURCE_DRAIN: return false;
 	case SOURCE_WAKE: take_done(worker); return true;

@@ -2,6 +2,7 @@
 #include "lib/daemon/sessions.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,22 @@ may_warn(struct pool *pool)
 	       atomic_compare_exchange_strong(&pool->warned_ms, &last, now);
 }
 
+/* Without a descriptor: the first one that waits gets the spare one, and hears that it has to come
+ * again. False: nobody was told. */
+static bool
+port_refuse(struct pool *pool, const struct port *port)
+{
+	mutex_lock(&pool->lock);
+	if (pool->spare_fd >= 0)
+		close(pool->spare_fd);
+	int fd = accept4(port->listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd >= 0)
+		refuse(pool, fd);
+	pool->spare_fd = fcntl(pool->stop_fd, F_DUPFD_CLOEXEC, 0);
+	mutex_unlock(&pool->lock);
+	return fd >= 0;
+}
+
 /* -1 when nobody is there (any more) or nothing can be accepted now. */
 static int
 port_accept(struct pool *pool, struct port *port, struct sockaddr_storage *client)
@@ -63,11 +80,15 @@ port_accept(struct pool *pool, struct port *port, struct sockaddr_storage *clien
 	}
 	if (daemon_is_draining(&pool->core->context))
 		return -1; /* the listener is gone */
+	bool is_short = errno == EMFILE || errno == ENFILE;
 	if (may_warn(pool))
 		log_warning("accept on %s: %s; trying again until it works",
 		            port->listener->address,
-		            errno == EMFILE || errno == ENFILE ? "no more descriptors"
-		                                               : "the system refuses");
+		            is_short ? "no more descriptors" : "the system refuses");
+	if (is_short && port_refuse(pool, port)) {
+		port_arm(pool, port, EPOLL_CTL_MOD);
+		return -1;
+	}
 	/* Armed again by the main thread: until then connections wait in the kernel. */
 	mutex_lock(&pool->lock);
 	port->is_paused = true;

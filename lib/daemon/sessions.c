@@ -300,6 +300,7 @@ pool_open(struct pool *pool, struct daemon_core *core)
 	pool->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	pool->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	core->wake_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	pool->spare_fd = fcntl(pool->stop_fd, F_DUPFD_CLOEXEC, 0);
 	pool->ports = calloc(core->listeners.count + 1, sizeof(*pool->ports));
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = &pool->stop };
 	if (pool->epoll_fd < 0 || pool->stop_fd < 0 || core->wake_event < 0 ||
@@ -326,6 +327,8 @@ pool_free(struct pool *pool)
 {
 	close(pool->epoll_fd);
 	close(pool->stop_fd);
+	if (pool->spare_fd >= 0)
+		close(pool->spare_fd);
 	free(pool->ports);
 	heap_free(&pool->timers);
 	condition_destroy(&pool->worker_gone);

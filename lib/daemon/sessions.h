@@ -91,12 +91,13 @@ struct pool {
 	struct heap      timers;
 	struct list_node seats;
 	size_t           seat_count;
-	size_t           worker_count;
-	size_t           ended;       /* since memory was last given back */
-	int64_t          active_ms;   /* when there was a session last */
-	int64_t          look_ms;     /* when the main thread looks at the timers next */
-	bool             is_draining; /* idle sessions are to end */
-	bool             is_expired;  /* the drain's deadline has passed */
+	int     spare_fd; /* to tell one that connects that there is none; -1 = it is used up */
+	size_t  worker_count;
+	size_t  ended;       /* since memory was last given back */
+	int64_t active_ms;   /* when there was a session last */
+	int64_t look_ms;     /* when the main thread looks at the timers next */
+	bool    is_draining; /* idle sessions are to end */
+	bool    is_expired;  /* the drain's deadline has passed */
 };
 
 /* ---- seat.c ---- */

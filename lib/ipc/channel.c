@@ -17,6 +17,9 @@
 #define READ_STEP  (16u * 1024)
 #define TRIM_ABOVE (16u * 1024)
 
+#define ARRIVAL_WAITS   50
+#define ARRIVAL_WAIT_NS (5 * 1000000L)
+
 /* Descriptors that go out with the byte at this offset of the output (a frame's first). */
 struct ipc_pending_descriptors {
 	struct ipc_pending_descriptors *next;
@@ -140,15 +143,11 @@ frame_is_allowed(const struct ipc_encoding *encoding, uint32_t type)
 	       length <= msg_most_bytes(type);
 }
 
-/* Nothing can go now, but later: the socket is full, or (ETOOMANYREFS) so many descriptors of this
- * user are on their way as one process may have. */
-static bool
-is_full(void)
-{
-	return errno == EAGAIN || errno == EWOULDBLOCK || errno == ETOOMANYREFS;
-}
-
-/* sendmsg with descriptors on the first byte. */
+/*
+ * sendmsg with descriptors on the first byte. Without privileges no more descriptors of a user may
+ * be on their way, between all his processes, than one process may have: where those are few, it
+ * waits a moment for others to arrive.
+ */
 static ssize_t
 send_parts(int fd, struct iovec *parts, size_t part_count, const int *descriptors, size_t count)
 {
@@ -168,10 +167,12 @@ send_parts(int fd, struct iovec *parts, size_t part_count, const int *descriptor
 		head->cmsg_len = CMSG_LEN(sizeof(int) * count);
 		memcpy(CMSG_DATA(head), descriptors, sizeof(int) * count);
 	}
-	for (;;) {
+	for (int waits = 0;;) {
 		ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL);
 
-		if (sent >= 0 || errno != EINTR)
+		if (sent < 0 && errno == ETOOMANYREFS && waits++ < ARRIVAL_WAITS)
+			nanosleep(&(struct timespec){ .tv_nsec = ARRIVAL_WAIT_NS }, NULL);
+		else if (sent >= 0 || errno != EINTR)
 			return sent;
 	}
 }
@@ -206,9 +207,8 @@ parts_advance(struct iovec *parts, size_t count, size_t sent)
 enum ipc_result
 ipc_send_encoding(struct ipc_channel *channel, uint32_t type, int64_t deadline_ms)
 {
-	const struct timespec refs_pause = { .tv_nsec = 5 * 1000000L };
-	struct ipc_encoding  *encoding = &channel->encoding;
-	char                  header[IPC_HEADER_BYTES];
+	struct ipc_encoding *encoding = &channel->encoding;
+	char                 header[IPC_HEADER_BYTES];
 
 	if (channel->is_broken)
 		return IPC_CLOSED;
@@ -226,9 +226,7 @@ ipc_send_encoding(struct ipc_channel *channel, uint32_t type, int64_t deadline_m
 		ssize_t sent =
 			send_parts(channel->fd, parts, 3, encoding->descriptors, descriptor_count);
 
-		if (sent < 0 && is_full()) {
-			if (errno == ETOOMANYREFS)
-				nanosleep(&refs_pause, NULL);
+		if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
 			if (!wait_for(channel->fd, POLLOUT, deadline_ms))
 				return channel_break(channel, IPC_TIMEOUT);
 			continue;
@@ -311,7 +309,7 @@ ipc_flush(struct ipc_channel *channel)
                                           has_descriptors ? pending->descriptors : NULL,
                                           has_descriptors ? pending->count : 0);
 
-		if (sent < 0 && is_full())
+		if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 			break;
 		if (sent < 0)
 			return channel_break(channel, IPC_CLOSED);

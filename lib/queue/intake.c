@@ -14,7 +14,7 @@
 #include "lib/io/file.h"
 #include "lib/ipc/channel.h"
 
-#define HELLO_TIMEOUT_MS 8000
+#define HELLO_TIMEOUT_MS 5000
 #define HELLO_AGAIN_MS   200   /* the same, while qmgr is known to be silent */
 #define SILENT_MS        10000 /* for so long after a hello in vain */
 #define ASK_TIMEOUT_MS   30000
