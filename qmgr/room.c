@@ -42,8 +42,7 @@ may_go(const struct agent_link *agent)
 {
 	if (!agent->has_greeted || agent->busy > 0)
 		return false;
-	return agent->worker != NULL ? agent->worker->lanes == 0
-	                             : !is_waited_for(agent->transport);
+	return agent->worker != NULL ? agent->worker->lanes == 0 : !is_waited_for(agent->transport);
 }
 
 /* The agent goes that has had nothing to do for the longest time. */
