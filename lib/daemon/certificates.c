@@ -4,6 +4,9 @@
  * Master may open the files, now and when they are replaced; a daemon behind its closed doors may
  * not. It gets their bytes, says what it makes of them, and master keeps what was sound for the
  * next one to start.
+ *
+ * Only a room that calls daemon_tls_server is linked with this file, and so with OpenSSL, which
+ * costs each process 0.5 MB before it has done anything.
  */
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,38 +34,6 @@ bundle_read(int fd, struct buf *bundle, struct error *error)
 	return true;
 }
 
-bool
-certificates_take_first(struct daemon_core *core, struct ipc_frame *frame, struct error *error)
-{
-	struct msg_daemon_certificates message = msg_daemon_certificates_clear();
-
-	if (!msg_daemon_certificates_decode(frame, &message) || message.bundle < 0)
-		return error_set(error, "malformed daemon_certificates");
-	if (core->certificates_fd >= 0)
-		close(core->certificates_fd);
-	core->certificates_fd = message.bundle;
-	core->certificates_number = message.number;
-	return true;
-}
-
-struct tls_server *
-daemon_tls_server(const struct daemon_context *context, struct error *error)
-{
-	struct daemon_core *core = context->core;
-	struct buf          bundle = BUF(TLS_BUNDLE_MOST);
-
-	*error = ERROR_NONE;
-	if (core == NULL || core->certificates_fd < 0)
-		return tls_server_create(context->parameters, error);
-	if (bundle_read(core->certificates_fd, &bundle, error))
-		core->tls_server =
-			tls_server_create_from(context->parameters, buf_slice(&bundle), error);
-	tls_bundle_free(&bundle);
-	close(core->certificates_fd);
-	core->certificates_fd = -1;
-	return core->tls_server;
-}
-
 /* What is served now, and what of the last bundle was refused. */
 static void
 tell(struct daemon_core *core, const struct error *problem)
@@ -80,19 +51,17 @@ tell(struct daemon_core *core, const struct error *problem)
 	buf_free(&list);
 }
 
-void
-certificates_tell_first(struct daemon_core *core)
+static void
+tell_first(struct daemon_core *core)
 {
 	struct error problem = ERROR_NONE;
 
-	if (core->tls_server == NULL)
-		return;
 	tls_server_problem(core->tls_server, &problem);
 	tell(core, &problem);
 }
 
-void
-certificates_replace(struct daemon_core *core, struct ipc_frame *frame)
+static void
+replace(struct daemon_core *core, struct ipc_frame *frame)
 {
 	struct msg_daemon_certificates message = msg_daemon_certificates_clear();
 	struct buf                     bundle = BUF(TLS_BUNDLE_MOST);
@@ -100,12 +69,31 @@ certificates_replace(struct daemon_core *core, struct ipc_frame *frame)
 
 	if (!msg_daemon_certificates_decode(frame, &message) || message.bundle < 0)
 		return;
-	if (core->tls_server != NULL) {
-		core->certificates_number = message.number;
-		if (bundle_read(message.bundle, &bundle, &problem))
-			tls_server_replace(core->tls_server, buf_slice(&bundle), &problem);
-		tls_bundle_free(&bundle);
-		tell(core, &problem);
-	}
+	core->certificates_number = message.number;
+	if (bundle_read(message.bundle, &bundle, &problem))
+		tls_server_replace(core->tls_server, buf_slice(&bundle), &problem);
+	tls_bundle_free(&bundle);
+	tell(core, &problem);
 	close(message.bundle);
+}
+
+struct tls_server *
+daemon_tls_server(const struct daemon_context *context, struct error *error)
+{
+	static const struct certificate_calls calls = { tell_first, replace };
+	struct daemon_core                   *core = context->core;
+	struct buf                            bundle = BUF(TLS_BUNDLE_MOST);
+
+	*error = ERROR_NONE;
+	if (core == NULL || core->certificates_fd < 0)
+		return tls_server_create(context->parameters, error);
+	if (bundle_read(core->certificates_fd, &bundle, error))
+		core->tls_server =
+			tls_server_create_from(context->parameters, buf_slice(&bundle), error);
+	tls_bundle_free(&bundle);
+	close(core->certificates_fd);
+	core->certificates_fd = -1;
+	if (core->tls_server != NULL)
+		core->certificates = &calls;
+	return core->tls_server;
 }

@@ -62,8 +62,8 @@ take_message(struct daemon_core *core, struct ipc_frame *frame)
 		control_begin_drain(core, drain.deadline_ms, drain.keeps_idle);
 	else if (frame->type == MSG_daemon_log)
 		change_log(core, frame);
-	else if (frame->type == MSG_daemon_certificates)
-		certificates_replace(core, frame);
+	else if (frame->type == MSG_daemon_certificates && core->certificates != NULL)
+		core->certificates->replace(core, frame);
 	ipc_frame_close(frame);
 }
 

@@ -26,6 +26,12 @@ struct owner {
 	gid_t gid;
 };
 
+/* certificates.c: what it does later, in rooms that serve TLS. */
+struct certificate_calls {
+	void (*tell_first)(struct daemon_core *core);
+	void (*replace)(struct daemon_core *core, struct ipc_frame *frame);
+};
+
 struct daemon_core {
 	const struct daemon  *daemon;
 	struct daemon_context context;
@@ -41,8 +47,9 @@ struct daemon_core {
 	int             certificates_fd; /* until daemon_tls_server has read it; -1 = none */
 	uint32_t        certificates_number;
 	/* What daemon_tls_server made of them; the control loop replaces what it serves. */
-	struct tls_server *tls_server;
-	int                snapshot_fd; /* kept for children by RUNS_AS_ROOT; otherwise -1 */
+	struct tls_server              *tls_server;
+	const struct certificate_calls *certificates; /* NULL = there is none */
+	int snapshot_fd; /* kept for children by RUNS_AS_ROOT; otherwise -1 */
 
 	struct owner owners[RUNS_AS_DNS + 1]; /* by enum daemon_identity */
 	struct owner user;                    /* RUNS_AS_USER */
@@ -67,12 +74,6 @@ void control_tell_alive(struct daemon_core *core, int64_t now_ms);
 void control_begin_drain(struct daemon_core *core, int64_t within_ms, bool keeps_idle);
 /* Waits for both, up to timeout_ms, and reads them. */
 void control_wait(struct daemon_core *core, int64_t timeout_ms);
-
-/* certificates.c: what came in daemon_certificates before daemon_start, and later. */
-bool certificates_take_first(struct daemon_core *core, struct ipc_frame *frame,
-                             struct error *error);
-void certificates_tell_first(struct daemon_core *core);
-void certificates_replace(struct daemon_core *core, struct ipc_frame *frame);
 
 /* sessions.c: serves the listeners until drained; the exit status. */
 int sessions_run(struct daemon_core *core);

@@ -69,6 +69,21 @@ take_listener(struct daemon_core *core, struct ipc_frame *frame, struct error *e
 	return true;
 }
 
+/* Kept for daemon_tls_server; a room that never calls it has no use for them. */
+static bool
+take_certificates(struct daemon_core *core, struct ipc_frame *frame, struct error *error)
+{
+	struct msg_daemon_certificates message = msg_daemon_certificates_clear();
+
+	if (!msg_daemon_certificates_decode(frame, &message) || message.bundle < 0)
+		return error_set(error, "malformed daemon_certificates");
+	if (core->certificates_fd >= 0)
+		close(core->certificates_fd);
+	core->certificates_fd = message.bundle;
+	core->certificates_number = message.number;
+	return true;
+}
+
 /* Agents keep a channel to qmgr for each of their threads: where descriptors are few, qmgr must not
  * be full of them before the first message comes. */
 static size_t
@@ -126,7 +141,7 @@ receive_start(struct daemon_core *core, struct start *start, struct error *error
 		else if (type == MSG_daemon_listener)
 			is_good = take_listener(core, &frame, error);
 		else if (type == MSG_daemon_certificates)
-			is_good = certificates_take_first(core, &frame, error);
+			is_good = take_certificates(core, &frame, error);
 		else
 			error_set(error, "unexpected %s", msg_name(type));
 		ipc_frame_close(&frame);
@@ -372,7 +387,8 @@ tell_ready(struct daemon_core *core, struct error *error)
 
 	if (result != IPC_OK)
 		return error_set(error, "master: %s", ipc_result_text(result));
-	certificates_tell_first(core);
+	if (core->certificates != NULL)
+		core->certificates->tell_first(core);
 	return true;
 }
 

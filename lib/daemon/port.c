@@ -167,13 +167,3 @@ port_serve(struct pool *pool, struct port *port)
 	seat_flush_then(seat, seat->tls != NULL ? PHASE_TLS_START : PHASE_READ);
 	seat_run(pool, seat);
 }
-
-void
-session_start_tls(void *session, struct stream *stream, struct tls_server *server)
-{
-	struct seat *seat = stream_owner(stream);
-
-	(void)session;
-	if (seat != NULL)
-		seat->tls = server;
-}

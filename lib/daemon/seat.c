@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
-#include "lib/tls/tls.h"
 
 #define LINGER_MS      3
 #define QUICK_MS       4            /* an answer within this time makes lingering worthwhile */
@@ -266,7 +265,7 @@ phase_tls_start(struct pool *pool, struct seat *seat)
 
 	seat->tls = NULL;
 	stream_drop_input(seat->stream);
-	if (!tls_server_start(tls, seat->stream, &error)) {
+	if (!seat->handshake->start(tls, seat->stream, &error)) {
 		stream_set_error(seat->stream, &error);
 		return end(pool, seat, SESSION_END_LOST);
 	}
@@ -281,7 +280,7 @@ phase_tls(struct pool *pool, struct seat *seat)
 	struct error error = ERROR_NONE;
 	short        wants = POLLIN;
 
-	switch (tls_handshake(seat->stream, &wants, &error)) {
+	switch (seat->handshake->go_on(seat->stream, &wants, &error)) {
 	case STREAM_OK:
 		seat->is_renewed = true;
 		seat->phase = PHASE_CALL;

@@ -44,26 +44,33 @@ struct item { /* what epoll's data points to */
 	enum item_kind kind;
 };
 
+/* handshake.c: TLS, as far as sessions use it. */
+struct handshake {
+	bool (*start)(struct tls_server *server, struct stream *stream, struct error *error);
+	enum stream_result (*go_on)(struct stream *stream, short *wants, struct error *error);
+};
+
 struct seat { /* one session */
-	struct item        item;
-	enum phase         phase;
-	enum phase         after;
-	enum kick          kick; /* set while parked, under the lock */
-	bool               is_parked;
-	bool               is_in_epoll;
-	bool               is_ready;    /* the socket has input: no need to ask */
-	bool               is_quick;    /* the client answers fast */
-	bool               is_renewed;  /* the next call earns new time, input or not */
-	bool               has_stalled; /* the last call took nothing and wants another */
-	unsigned           reads;       /* full reads since it last waited */
-	struct heap_node   timer;
-	struct list_node   link; /* in pool->seats */
-	int64_t            due_ms;
-	int64_t            parked_ms;
-	uint64_t           number;
-	struct stream     *stream;
-	struct tls_server *tls; /* handshake asked for */
-	void              *session;
+	struct item             item;
+	enum phase              phase;
+	enum phase              after;
+	enum kick               kick; /* set while parked, under the lock */
+	bool                    is_parked;
+	bool                    is_in_epoll;
+	bool                    is_ready;    /* the socket has input: no need to ask */
+	bool                    is_quick;    /* the client answers fast */
+	bool                    is_renewed;  /* the next call earns new time, input or not */
+	bool                    has_stalled; /* the last call took nothing and wants another */
+	unsigned                reads;       /* full reads since it last waited */
+	struct heap_node        timer;
+	struct list_node        link; /* in pool->seats */
+	int64_t                 due_ms;
+	int64_t                 parked_ms;
+	uint64_t                number;
+	struct stream          *stream;
+	struct tls_server      *tls; /* handshake asked for */
+	const struct handshake *handshake;
+	void                   *session;
 };
 
 struct port { /* one listener */

@@ -1,9 +1,8 @@
 /* name.c - see name.h. */
 #include "lib/mailbox/name.h"
 
-#include <openssl/evp.h>
-
 #include "lib/base/number.h"
+#include "lib/base/sha256.h"
 
 #define HOST_MOST 64
 
@@ -114,11 +113,9 @@ void
 maildir_name_uidl(struct slice unique, char uidl[33])
 {
 	static const char digits[] = "0123456789abcdef";
-	unsigned char     digest[EVP_MAX_MD_SIZE] = { 0 };
-	unsigned          length = 0;
+	unsigned char     digest[SHA256_BYTES];
 
-	/* Cannot fail but for memory; then the UIDL of this one listing would be wrong. */
-	(void)EVP_Digest(unique.data, unique.length, digest, &length, EVP_sha256(), NULL);
+	sha256(unique, digest);
 	for (size_t i = 0; i < 16; i++) {
 		uidl[2 * i] = digits[digest[i] >> 4];
 		uidl[2 * i + 1] = digits[digest[i] & 15];
