@@ -23,6 +23,7 @@ struct hash_slots {
 	struct condition freed;
 	size_t           limit;
 	size_t           running;
+	int64_t          taken_bytes; /* of memory, by those that run */
 	size_t           waiting;
 };
 
@@ -32,6 +33,7 @@ struct authd {
 	struct router           *router;       /* the mailboxes' */
 	const char              *mailbox_path; /* private/virtual */
 	struct hash_slots        slots;
+	struct memory           *memory;
 	size_t                   waiting_most; /* threads that may wait for a slot */
 	struct password_cache   *cache;
 	struct client_table     *clients;
@@ -89,7 +91,7 @@ bool              session_is_idle(void *session);
 
 /* Everything that the room holds; for main.c and for unit tests. */
 struct authd *authd_create(const struct snapshot *snapshot, size_t thread_limit,
-                           struct error *error);
+                           struct memory *memory, struct error *error);
 void          authd_destroy(struct authd **authd);
 
 #endif

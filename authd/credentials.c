@@ -7,8 +7,12 @@
 #include "authd/authd.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
+#include "lib/base/memory.h"
 
-#define SLOT_WAIT_MS 30000
+#define SLOT_WAIT_MS   30000
+#define MEMORY_WAIT_MS 5000 /* for others to give back what a hash takes */
+#define MEMORY_LOOK_MS 50
+#define MEMORY_BESIDE  (INT64_C(1) << 20)
 
 /* ---- users ---- */
 
@@ -112,29 +116,51 @@ credentials_find(struct authd *authd, struct login_name *login, struct slice pas
 
 /* ---- hashes ---- */
 
+/* What has been taken may not show yet, and what has begun elsewhere takes more meanwhile. */
 static bool
-slot_take(struct hash_slots *slots)
+has_memory_locked(struct authd *authd, int64_t bytes)
 {
-	int64_t deadline_ms = clock_monotonic_ms() + SLOT_WAIT_MS;
-	bool    is_good = true;
+	return memory_allows(authd->memory, authd->slots.taken_bytes + bytes + MEMORY_BESIDE);
+}
+
+/* NULL, or why there is none. */
+static const char *
+slot_take(struct authd *authd, int64_t bytes)
+{
+	struct hash_slots *slots = &authd->slots;
+	int64_t            begin_ms = clock_monotonic_ms(), now_ms = begin_ms;
+	const char        *reason = "too many logins at a time";
+	bool               has_slot = false;
 
 	mutex_lock(&slots->lock);
 	slots->waiting++;
-	while (slots->running >= slots->limit && is_good)
-		is_good = condition_wait_until(&slots->freed, &slots->lock, deadline_ms);
+	for (; now_ms - begin_ms < SLOT_WAIT_MS; now_ms = clock_monotonic_ms()) {
+		bool is_busy = slots->running >= slots->limit;
+
+		has_slot = !is_busy && has_memory_locked(authd, bytes);
+		if (!has_slot && !is_busy)
+			reason = "no memory for the password's hash (see auth_password_cost)";
+		if (has_slot || (!is_busy && now_ms - begin_ms >= MEMORY_WAIT_MS) ||
+		    bytes > memory_limit(authd->memory))
+			break;
+		condition_wait_until(&slots->freed, &slots->lock,
+		                     is_busy ? begin_ms + SLOT_WAIT_MS : now_ms + MEMORY_LOOK_MS);
+	}
 	slots->waiting--;
-	is_good = slots->running < slots->limit;
-	if (is_good)
+	if (has_slot) {
 		slots->running++;
+		slots->taken_bytes += bytes;
+	}
 	mutex_unlock(&slots->lock);
-	return is_good;
+	return has_slot ? NULL : reason;
 }
 
 static void
-slot_give_back(struct hash_slots *slots)
+slot_give_back(struct hash_slots *slots, int64_t bytes)
 {
 	mutex_lock(&slots->lock);
 	slots->running--;
+	slots->taken_bytes -= bytes;
 	condition_signal(&slots->freed);
 	mutex_unlock(&slots->lock);
 }
@@ -152,12 +178,15 @@ hash_is_crowded(struct authd *authd)
 static enum verdict
 hash_check(struct authd *authd, struct slice password, const char *hash, const char **reason)
 {
-	if (!slot_take(&authd->slots)) {
-		*reason = "too many logins at a time";
+	int64_t     bytes = password_verify_bytes(hash);
+	const char *refusal = slot_take(authd, bytes);
+
+	if (refusal != NULL) {
+		*reason = refusal;
 		return VERDICT_TRY_LATER;
 	}
 	enum password_answer answer = password_verify(password, hash);
-	slot_give_back(&authd->slots);
+	slot_give_back(&authd->slots, bytes);
 	switch (answer) {
 	case PASSWORD_RIGHT: return VERDICT_RIGHT;
 	case PASSWORD_WRONG: return VERDICT_WRONG;

@@ -9,7 +9,8 @@ authd_prepare(struct daemon_context *context, struct error *error)
 	/* libsasl2 loads its modules now: the sandbox forbids it later. */
 	if (!exchange_library_start(error))
 		return false;
-	context->room = authd_create(context->snapshot, context->thread_limit, error);
+	context->room = authd_create(context->snapshot, context->thread_limit,
+	                             daemon_memory(context), error);
 	return context->room != NULL;
 }
 

@@ -84,7 +84,8 @@ room_fill(struct authd *authd, const struct snapshot *snapshot, size_t thread_li
 }
 
 struct authd *
-authd_create(const struct snapshot *snapshot, size_t thread_limit, struct error *error)
+authd_create(const struct snapshot *snapshot, size_t thread_limit, struct memory *memory,
+             struct error *error)
 {
 	struct authd *authd = calloc(1, sizeof(*authd));
 
@@ -92,6 +93,7 @@ authd_create(const struct snapshot *snapshot, size_t thread_limit, struct error 
 		error_set(error, "out of memory");
 		return NULL;
 	}
+	authd->memory = memory;
 	mutex_init(&authd->slots.lock);
 	condition_init(&authd->slots.freed);
 	if (!room_fill(authd, snapshot, thread_limit, error))

@@ -99,8 +99,10 @@ serve(struct daemon_context *daemon, struct agent *agent)
 			return;
 		if (got == AGENT_IDLE)
 			continue;
+		daemon_count(daemon, 1, 1);
 		bool ok = job.message.kind == JOB_FORWARD ? forward(daemon, agent, &job)
 		                                          : notify(daemon, agent, &job);
+		daemon_count(daemon, -1, -1);
 		agent_job_release(&job);
 		if (!ok)
 			return;

@@ -13,6 +13,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
+#include "lib/base/memory.h"
 #include "lib/mailbox/client.h"
 #include "qmgr/jobs.h"
 
@@ -21,6 +22,8 @@
 #define ATTACH_SEND_MS  1000
 #define ATTACH_FAILURES 3 /* then mail for that uid is deferred */
 #define ATTACH_PAUSE_MS 1000
+#define WORKER_BYTES    (INT64_C(1) << 20) /* a worker's process, at its start */
+#define MEMORY_PAUSE_MS 200
 #define HELLO_MS        10000
 #define WORKER_IDLE_MS  10000 /* then the worker may end; it stays a while, for a new channel */
 
@@ -246,6 +249,11 @@ worker_attach(struct qmgr *qmgr, struct destination *destination)
 	struct agent_link *agent = NULL;
 	int                pair[2];
 
+	/* One more process might be what the kernel kills another for. */
+	if (!memory_allows(daemon_memory(qmgr->context), WORKER_BYTES)) {
+		destination_pause(destination, qmgr->now_ms + MEMORY_PAUSE_MS);
+		return;
+	}
 	if (!place_make(qmgr)) {
 		destination_pause(destination, qmgr->now_ms + ATTACH_PAUSE_MS);
 		return;

@@ -73,6 +73,13 @@ links_flush(struct qmgr *qmgr)
 }
 
 void
+links_trim(struct qmgr *qmgr)
+{
+	LIST_EACH (node, &qmgr->all_links)
+		ipc_channel_trim(&CONTAINER_OF(node, struct link, in_links)->channel);
+}
+
+void
 accept_pause(void)
 {
 	const struct timespec pause = { .tv_nsec = 20 * 1000000L };

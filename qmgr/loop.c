@@ -11,6 +11,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
+#include "lib/base/memory.h"
 
 #define EVENTS_MOST  256
 #define TICK_MS      1000
@@ -82,6 +83,8 @@ tick(struct qmgr *qmgr)
 	messages_touch_late(qmgr);
 	scan_again(qmgr);
 	notes_tick(qmgr);
+	if (memory_is_short(daemon_memory(qmgr->context)))
+		links_trim(qmgr);
 }
 
 /* Messages that could not be written to a file: that is due again, or their next attempt is. */

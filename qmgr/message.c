@@ -7,10 +7,12 @@
 #include <unistd.h>
 
 #include "lib/base/log.h"
+#include "lib/base/memory.h"
 #include "lib/queue/stored.h"
 
-#define ARENA_MOST  (64u << 20)
-#define RESULT_MOST (16u << 20)
+#define ARENA_MOST   (64u << 20)
+#define RESULT_MOST  (16u << 20)
+#define CONTENT_PART 16 /* of all memory: never more of it than that for content */
 
 /* ---- the payload ---- */
 
@@ -186,7 +188,10 @@ void
 message_trim(struct qmgr *qmgr, struct message *message)
 {
 	uint64_t most = (uint64_t)qmgr->parameters->qmgr_content_cache_size;
+	uint64_t part = (uint64_t)memory_limit(daemon_memory(qmgr->context)) / CONTENT_PART;
 
+	if (most > part)
+		most = part;
 	if (message->block == NULL || qmgr->content_bytes <= most || message->io > 0 ||
 	    message->is_resolving || message->backing == BACKED_NOT || message->jobs > 0)
 		return;

@@ -436,6 +436,8 @@ void link_dirty(struct qmgr *qmgr, struct link *link);
 void link_shut(struct qmgr *qmgr, struct link *link);
 /* Sends what waits on dirty links. */
 void links_flush(struct qmgr *qmgr);
+/* Gives back the buffers of all that are idle. */
+void links_trim(struct qmgr *qmgr);
 
 struct intake_link {
 	struct link link;

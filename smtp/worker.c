@@ -15,6 +15,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/list.h"
 #include "lib/base/log.h"
+#include "lib/base/memory.h"
 #include "lib/base/mutex.h"
 #include "lib/io/file.h"
 #include "smtp/smtp.h"
@@ -27,6 +28,7 @@
 #define OUTCOMES_MOST  (16u * 1024 * 1024)
 #define LENT_IDLE_MS   2000
 #define FILES_FEW      1024
+#define LENT_BYTES     100000 /* a thread with its session */
 
 struct pool {
 	struct smtp_agent           *agent;
@@ -224,8 +226,10 @@ static void *lent_run(void *argument);
 static void
 lend_locked(struct pool *pool)
 {
-	struct worker *worker = calloc(1, sizeof(*worker));
+	struct worker *worker = NULL;
 
+	if (memory_allows(daemon_memory(pool->context), LENT_BYTES))
+		worker = calloc(1, sizeof(*worker));
 	if (worker == NULL)
 		return;
 	worker->pool = pool;
@@ -293,7 +297,10 @@ serve(struct worker *worker)
 
 		switch (agent_next_job(&worker->channel, deadline_ms, &job)) {
 		case AGENT_JOB:
-			if (!carry_out(worker, &job))
+			daemon_count(worker->pool->context, 1, 1);
+			bool is_good = carry_out(worker, &job);
+			daemon_count(worker->pool->context, -1, -1);
+			if (!is_good)
 				return;
 			ipc_channel_trim(&worker->channel.channel);
 			if (is_surplus(worker, false))

@@ -1,11 +1,20 @@
 /*
  * commands.c - greeting, envelope and small commands (RFC 5321 4.1.1).
  */
+#include <stdatomic.h>
+
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
+#include "lib/base/memory.h"
 #include "lib/smtp/extensions.h"
 #include "lib/queue/verp.h"
 #include "smtpd/session.h"
+
+#define MEMORY_SAID_MS 60000
+/* What a message may take until it is delivered, in all daemons: it is in several buffers at a
+ * time. */
+#define MESSAGE_BYTES INT64_C(200000)
+#define MESSAGES_MOST 64
 
 /* ---- HELO and EHLO ---- */
 
@@ -178,6 +187,33 @@ verp_is_good(struct session *session)
 	return true;
 }
 
+/*
+ * Whether there is memory for one more message, beside what those need that have begun; false when
+ * answered. Logged at most once a minute.
+ */
+static bool
+has_memory(struct session *session)
+{
+	struct room *room = session->room;
+	int64_t      now_ms = clock_monotonic_ms(), said_ms = atomic_load(&room->memory_said_ms);
+	unsigned     trouble = session->trouble;
+	int32_t      begun = atomic_load(&room->messages);
+	int64_t      needed = (begun < MESSAGES_MOST ? begun + 1 : MESSAGES_MOST) * MESSAGE_BYTES;
+
+	if (memory_allows(room->memory, needed)) {
+		session->mail.is_counted = true;
+		atomic_fetch_add(&room->messages, 1);
+		return true;
+	}
+	if ((said_ms == 0 || now_ms - said_ms > MEMORY_SAID_MS) &&
+	    atomic_compare_exchange_strong(&room->memory_said_ms, &said_ms, now_ms))
+		log_warning("memory is short: refusing new mail for now");
+	answer(session, 452, "4.3.1", "Insufficient system storage");
+	/* A notice of it to the postmaster would be one more message. */
+	session->trouble = trouble;
+	return false;
+}
+
 /* Everything that may refuse MAIL; false when answered. */
 static bool
 take_mail(struct session *session, const struct smtp_command *command)
@@ -193,6 +229,8 @@ take_mail(struct session *session, const struct smtp_command *command)
 	if (!verp_is_good(session))
 		return false;
 	mail->sender = complete_address(session, mail->mail.sender);
+	if (!has_memory(session))
+		return false;
 	if (mail->sender.data == NULL) {
 		answer(session, 452, "4.3.1", "Insufficient system storage");
 		return false;

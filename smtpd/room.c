@@ -136,6 +136,7 @@ room_create(const struct daemon_context *context, struct error *error)
 	room->service = context->service;
 	room->snapshot = context->snapshot;
 	room->parameters = context->parameters;
+	room->memory = daemon_memory(context);
 	room->notify_classes = notify_classes(room->parameters);
 	mutex_init(&room->notify_limit.lock);
 	room->extensions = extensions_offered(room->parameters);

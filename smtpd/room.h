@@ -34,6 +34,9 @@ struct room {
 	struct dns_client       *dns;
 	struct restrictions     *restrictions;
 	struct limits           *limits;
+	struct memory           *memory;         /* new mail waits while it is short, */
+	_Atomic int64_t          memory_said_ms; /* which is said now and then */
+	_Atomic int32_t          messages;       /* on their way in */
 	unsigned                 notify_classes; /* see notify.c */
 	struct transcript_limit  notify_limit;
 	size_t                   session_limit;

@@ -74,6 +74,7 @@ struct transaction {
 	struct smtp_mail  mail;
 	struct slice      sender; /* mail.sender with a domain */
 	bool              has_begun;
+	bool              is_counted; /* in room->messages */
 	struct recipient *recipients;
 	size_t            recipient_count;
 	size_t            recipient_capacity;

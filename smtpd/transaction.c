@@ -1,6 +1,7 @@
 /*
  * transaction.c - one mail transaction: its memory, its id, its way to intake, its one reset.
  */
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "lib/base/array.h"
@@ -41,6 +42,8 @@ transaction_reset(struct session *session)
 		arena_reset(&session->forwarded.arena);
 		session->forwarded = (struct forwarded){ 0 };
 	}
+	if (mail->is_counted)
+		atomic_fetch_sub(&session->room->messages, 1);
 	free(mail->recipients);
 	arena_reset(&mail->arena);
 	transaction_init(mail);

@@ -1,6 +1,7 @@
 /* control.c - what passes between a daemon and master after the start: drain, log, alive. */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,7 +11,10 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
+#include "lib/base/memory.h"
 #include "lib/daemon/core.h"
+
+#define TRIM_INTERVAL_MS 1000
 
 void
 control_begin_drain(struct daemon_core *core, int64_t within_ms, bool keeps_idle)
@@ -90,6 +94,17 @@ control_read(struct daemon_core *core)
 		control_lost(core);
 }
 
+/* What bursts have left free in our heap may be what another daemon lacks. */
+static void
+return_memory(struct daemon_core *core, int64_t now_ms)
+{
+	if (now_ms < core->trim_ms)
+		return;
+	core->trim_ms = now_ms + TRIM_INTERVAL_MS;
+	if (memory_is_short(core->memory))
+		malloc_trim(0);
+}
+
 void
 control_tell_alive(struct daemon_core *core, int64_t now_ms)
 {
@@ -100,6 +115,7 @@ control_tell_alive(struct daemon_core *core, int64_t now_ms)
 
 	if (core->control.is_broken)
 		control_lost(core);
+	return_memory(core, now_ms);
 	if (now_ms < core->next_alive_ms || core->control.is_broken)
 		return;
 	core->next_alive_ms = now_ms + ALIVE_INTERVAL_MS;
@@ -116,6 +132,23 @@ control_tell_alive(struct daemon_core *core, int64_t now_ms)
 		control_lost(core);
 }
 
+/* What other threads ask master for. */
+static void
+tell_wanted(struct daemon_core *core)
+{
+	struct msg_daemon_wants wants = msg_daemon_wants_clear();
+
+	mutex_lock(&core->wanted_lock);
+	struct slice rest = buf_slice(&core->wanted);
+	while (rest.length > 0 && slice_next_part(&rest, '\0', &wants.service))
+		if (wants.service.length > 0 && !core->control.is_broken)
+			(void)ipc_queue(&core->control, daemon_wants, &wants);
+	buf_truncate(&core->wanted, 0);
+	mutex_unlock(&core->wanted_lock);
+	if (!core->control.is_broken)
+		ipc_flush(&core->control);
+}
+
 void
 control_wait(struct daemon_core *core, int64_t timeout_ms)
 {
@@ -128,12 +161,16 @@ control_wait(struct daemon_core *core, int64_t timeout_ms)
 
 	if (timeout_ms > until_alive && !core->control.is_broken)
 		timeout_ms = until_alive;
+	if (memory_is_little(core->memory) && timeout_ms > TRIM_INTERVAL_MS)
+		timeout_ms = TRIM_INTERVAL_MS;
 	if (timeout_ms < 0)
 		timeout_ms = 0;
 	int ready = poll(all, 3, timeout_ms > 60000 ? 60000 : (int)timeout_ms);
 	if (ready > 0 && all[2].revents != 0 &&
 	    read(core->wake_event, &woken, sizeof(woken)) != (ssize_t)sizeof(woken))
 		core->wake_event = -1; /* cannot be; not to spin on it */
+	if (ready > 0 && all[2].revents != 0)
+		tell_wanted(core);
 	if (ready > 0)
 		control_read(core);
 	control_tell_alive(core, clock_monotonic_ms());

@@ -12,6 +12,7 @@
 
 #include "lib/base/array.h"
 #include "lib/base/log.h"
+#include "lib/base/mutex.h"
 #include "lib/daemon/daemon.h"
 #include "lib/ipc/channel.h"
 
@@ -38,6 +39,8 @@ struct daemon_core {
 	struct ipc_channel    control;
 	ARRAY(struct listener) listeners;
 
+	struct memory  *memory;  /* opened before the doors close */
+	int64_t         trim_ms; /* the control loop's: when memory is given back again */
 	int             signal_fd;
 	int             wake_event; /* eventfd: a timer is due before the main thread's next look */
 	int             drain_event; /* eventfd, written once when the drain begins */
@@ -50,6 +53,9 @@ struct daemon_core {
 	struct tls_server              *tls_server;
 	const struct certificate_calls *certificates; /* NULL = there is none */
 	int snapshot_fd; /* kept for children by RUNS_AS_ROOT; otherwise -1 */
+
+	struct mutex wanted_lock;
+	struct buf   wanted; /* services that master is asked for, NUL behind each */
 
 	struct owner owners[RUNS_AS_DNS + 1]; /* by enum daemon_identity */
 	struct owner user;                    /* RUNS_AS_USER */

@@ -19,6 +19,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
+#include "lib/base/memory.h"
 #include "lib/base/mutex.h"
 #include "lib/conf/version.h"
 #include "lib/daemon/core.h"
@@ -28,9 +29,13 @@
 
 #define START_WAIT_MS  60000
 #define ARENAS_MOST    4
+#define HEAP_STEP      (256 * 1024)
+#define HEAP_STEP_FEW  (64 * 1024) /* where memory is little */
 #define LISTENERS_MOST 256
 #define FILES_MANY     1024
 #define FILES_FEW      48 /* qmgr has room for one thread of each service */
+#define WANTED_MOST    4096
+#define THREAD_BYTES   (INT64_C(4) << 20) /* of little memory, for each thread of a daemon */
 
 struct start { /* what came in daemon_start */
 	int snapshot_fd;
@@ -85,15 +90,18 @@ take_certificates(struct daemon_core *core, struct ipc_frame *frame, struct erro
 }
 
 /* Agents keep a channel to qmgr for each of their threads: where descriptors are few, qmgr must not
- * be full of them before the first message comes. */
+ * be full of them before the first message comes. A thread costs some 40 KB before it does
+ * anything. */
 static size_t
-threads_most(void)
+threads_most(const struct memory *memory)
 {
-	size_t files = file_descriptors_most();
+	size_t files = file_descriptors_most(), most = SIZE_MAX;
 
-	if (files >= FILES_MANY)
-		return SIZE_MAX;
-	return files < FILES_FEW ? 1 : files / 16;
+	if (memory_is_little(memory))
+		most = (size_t)(memory_limit(memory) / THREAD_BYTES);
+	if (files < FILES_MANY && most > (files < FILES_FEW ? 1 : files / 16))
+		most = files < FILES_FEW ? 1 : files / 16;
+	return most < 1 ? 1 : most;
 }
 
 static bool
@@ -107,8 +115,8 @@ take_start(struct daemon_core *core, struct ipc_frame *frame, struct start *star
 	core->context.service = text_copy(message.service);
 	core->context.arguments = text_copy(message.arguments);
 	core->context.thread_limit = message.process_limit > 0 ? message.process_limit : 1;
-	if (core->context.thread_limit > threads_most())
-		core->context.thread_limit = threads_most();
+	if (core->context.thread_limit > threads_most(core->memory))
+		core->context.thread_limit = threads_most(core->memory);
 	core->context.is_unprivileged = message.is_unprivileged;
 	core->log_fd = message.log;
 	core->log_target = message.log_target == LOG_TO_SYSLOG ? LOG_TO_SYSLOG : LOG_TO_STREAM;
@@ -201,9 +209,11 @@ close_inherited(void)
 }
 
 static void
-limits_set(void)
+limits_set(const struct memory *memory)
 {
 	struct rlimit files, core_files = { 0, 0 };
+	bool          is_little = memory_is_little(memory);
+	int           step = is_little ? HEAP_STEP_FEW : HEAP_STEP;
 
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
@@ -213,9 +223,9 @@ limits_set(void)
 	umask(077);
 	tzset(); /* reads /etc/localtime while it still can */
 	/* Few arenas and early trimming: ten thousand small sessions, not a hundred large heaps. */
-	mallopt(M_ARENA_MAX, ARENAS_MOST);
-	mallopt(M_TRIM_THRESHOLD, 256 * 1024);
-	mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+	mallopt(M_ARENA_MAX, is_little ? 1 : ARENAS_MOST);
+	mallopt(M_TRIM_THRESHOLD, step);
+	mallopt(M_MMAP_THRESHOLD, step);
 }
 
 static bool
@@ -407,6 +417,7 @@ run(struct daemon_core *core, struct error *error)
 		return -1;
 	if (daemon->run == NULL)
 		return sessions_run(core);
+	core->wake_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (!daemon->is_single_threaded && !thread_start_detached(control_run, core, error))
 		return -1;
 	return daemon->run(&core->context);
@@ -437,7 +448,8 @@ start(struct daemon_core *core, struct error *error)
 {
 	struct start start = { .snapshot_fd = -1 };
 
-	limits_set();
+	core->memory = memory_open("");
+	limits_set(core->memory);
 	if (!receive_start(core, &start, error) || !signals_take(core, error) ||
 	    !configure(core, &start, error))
 		return false;
@@ -512,6 +524,8 @@ daemon_main(const struct daemon *daemon, int argc, char **argv)
 	}
 	core->daemon = daemon;
 	core->context.core = core;
+	mutex_init(&core->wanted_lock);
+	core->wanted = BUF(WANTED_MOST);
 	core->log_fd = core->snapshot_fd = core->wake_event = core->certificates_fd = -1;
 	close_inherited();
 	ipc_channel_init(&core->control, CONTROL_FD);

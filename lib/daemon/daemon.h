@@ -162,6 +162,10 @@ void daemon_run_as(struct daemon_context *context, uid_t uid, gid_t gid);
  * takes effect. */
 size_t daemon_sessions_most(void);
 
+/* How much memory is left (lib/base/memory.h), for rooms that would rather say "later". */
+struct memory;
+struct memory *daemon_memory(const struct daemon_context *context);
+
 /* ---- for rooms with their own loop ---- */
 
 /* Master asked to stop, or is gone. */
@@ -182,8 +186,10 @@ int daemon_run_threads(struct daemon_context *context, size_t count,
 void daemon_control(struct daemon_context *context);
 /* is_single_threaded: to be called at least every 5 s. Others need not. */
 void daemon_tell_alive(struct daemon_context *context);
+/* Mail waits for the service, an agent: master is to start it when it is asleep. Any thread. */
+void daemon_want(struct daemon_context *context, const char *service);
 /* What status shows of a room with its own loop; added to what is there. Any thread. */
-void daemon_count(struct daemon_context *context, int sessions, int busy);
+void daemon_count(const struct daemon_context *context, int sessions, int busy);
 /*
  * accept4 with these flags; -1 when nobody is there any more. Without descriptors or memory a
  * listener stays readable, so there is a short pause then, or its watcher would spin.

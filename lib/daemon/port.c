@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/memory.h"
 
 /* ---- new sessions ---- */
 
@@ -109,10 +110,15 @@ may_serve(struct pool *pool, const struct port *port, int fd)
 		close(fd);
 		return false;
 	}
-	if ((size_t)atomic_load(&pool->core->sessions) < pool->session_limit)
+	bool is_full = (size_t)atomic_load(&pool->core->sessions) >= pool->session_limit;
+	/* What other daemons ask is part of something that was begun. */
+	bool is_short = !port->listener->is_unix && !memory_allows(pool->core->memory, 0);
+	if (!is_full && !is_short)
 		return true;
-	if (may_warn(pool))
+	if (is_full && may_warn(pool))
 		log_warning("all %zu sessions are in use: refusing more", pool->session_limit);
+	else if (is_short && may_warn(pool))
+		log_warning("memory is short: refusing new sessions for now");
 	refuse(pool, fd);
 	return false;
 }

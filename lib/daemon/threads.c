@@ -4,11 +4,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/base/mutex.h"
 #include "lib/daemon/core.h"
+
+struct memory *
+daemon_memory(const struct daemon_context *context)
+{
+	return context->core == NULL ? NULL : context->core->memory;
+}
 
 bool
 daemon_is_draining(const struct daemon_context *context)
@@ -101,7 +108,24 @@ daemon_tell_alive(struct daemon_context *context)
 }
 
 void
-daemon_count(struct daemon_context *context, int sessions, int busy)
+daemon_want(struct daemon_context *context, const char *service)
+{
+	struct daemon_core *core = context->core;
+	uint64_t            one = 1;
+
+	mutex_lock(&core->wanted_lock);
+	/* Whoever does not get in asks again. */
+	if (core->wanted.length + strlen(service) < core->wanted.limit) {
+		buf_append_text(&core->wanted, service);
+		buf_append_byte(&core->wanted, '\0');
+	}
+	mutex_unlock(&core->wanted_lock);
+	if (write(core->wake_event, &one, sizeof(one)) != (ssize_t)sizeof(one))
+		log_debug("the control thread is awake already");
+}
+
+void
+daemon_count(const struct daemon_context *context, int sessions, int busy)
 {
 	atomic_fetch_add(&context->core->sessions, sessions);
 	atomic_fetch_add(&context->core->busy, busy);

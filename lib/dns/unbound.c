@@ -7,15 +7,22 @@
 #include <unistd.h>
 
 #include "lib/base/log.h"
+#include "lib/base/memory.h"
 #include "lib/dns/name.h"
 
 #define WORD_MOST  300
 #define ENTRY_MOST 4096
+/* Where memory is little: a part of it for each cache, and few questions at a time. */
+#define CACHE_PART  64
+#define FEW_QUERIES 50
+#define FEW_TCP     "4"
 
 struct applying {
 	struct ub_ctx           *context;
 	const struct parameters *parameters;
 	bool                     asks_localhost; /* a configured server is on this host */
+	int64_t                  memory_limit;
+	bool                     is_memory_little;
 };
 
 bool
@@ -254,18 +261,21 @@ static bool
 apply_sizes(struct applying *applying, struct error *error)
 {
 	const struct parameters *p = applying->parameters;
-	int64_t                  range = p->resolver_queries_limit * 2;
+	int64_t                  queries = p->resolver_queries_limit, size = p->resolver_cache_size;
 
-	return option_set_number(applying, "msg-cache-size:", p->resolver_cache_size, error) &&
-	       option_set_number(applying, "rrset-cache-size:", p->resolver_cache_size * 2,
-	                         error) &&
-	       option_set_number(applying, "key-cache-size:", p->resolver_cache_size / 2, error) &&
+	if (applying->is_memory_little && queries > FEW_QUERIES)
+		queries = FEW_QUERIES;
+	if (applying->is_memory_little && size > applying->memory_limit / CACHE_PART)
+		size = applying->memory_limit / CACHE_PART;
+	int64_t range = queries * 2;
+	return option_set_number(applying, "msg-cache-size:", size, error) &&
+	       option_set_number(applying, "rrset-cache-size:", size * 2, error) &&
+	       option_set_number(applying, "key-cache-size:", size / 2, error) &&
 	       option_set_number(applying, "cache-max-ttl:", p->resolver_cache_max_ttl, error) &&
 	       option_set_number(applying,
 	                         "cache-max-negative-ttl:", p->resolver_cache_max_negative_ttl,
 	                         error) &&
-	       option_set_number(applying, "num-queries-per-thread:", p->resolver_queries_limit,
-	                         error) &&
+	       option_set_number(applying, "num-queries-per-thread:", queries, error) &&
 	       option_set_number(applying, "outgoing-range:", range > 4096 ? 4096 : range, error);
 }
 
@@ -273,10 +283,12 @@ static bool
 apply_fixed(struct applying *applying, struct error *error)
 {
 	static const char *const rows[][2] = {
-		{ "use-syslog:", "no" },           { "outgoing-num-tcp:", "64" },
+		{ "use-syslog:", "no" },
 		{ "edns-buffer-size:", "1232" }, /* DNS flag day 2020: no fragments */
-		{ "harden-glue:", "yes" },         { "harden-dnssec-stripped:", "yes" },
-		{ "harden-referral-path:", "no" }, { "qname-minimisation:", "yes" },
+		{ "harden-glue:", "yes" },
+		{ "harden-dnssec-stripped:", "yes" },
+		{ "harden-referral-path:", "no" },
+		{ "qname-minimisation:", "yes" },
 		{ "unblock-lan-zones:", "yes" }, /* PTR of the LAN's addresses, where forwarded */
 		{ "insecure-lan-zones:", "yes" },
 	};
@@ -284,7 +296,11 @@ apply_fixed(struct applying *applying, struct error *error)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (!option_set(applying, rows[i][0], rows[i][1], error))
 			return false;
+	/* Each has a buffer of 64 KB. */
 	return option_set(applying,
+	                  "outgoing-num-tcp:", applying->is_memory_little ? FEW_TCP : "64",
+	                  error) &&
+	       option_set(applying,
 	                  "do-not-query-localhost:", applying->asks_localhost ? "no" : "yes",
 	                  error);
 }
@@ -320,10 +336,14 @@ apply_all(struct applying *applying, struct error *error)
 struct ub_ctx *
 unbound_create(const struct parameters *parameters, struct error *error)
 {
-	struct applying applying = { ub_ctx_create(), parameters, false };
+	struct applying applying = { .context = ub_ctx_create(), .parameters = parameters };
+	struct memory  *memory = memory_open("");
 	char           *words = NULL;
 	size_t          words_length = 0;
 
+	applying.memory_limit = memory_limit(memory);
+	applying.is_memory_little = memory_is_little(memory);
+	memory_close(&memory);
 	if (applying.context == NULL) {
 		error_set_errno(error, "libunbound cannot start");
 		return NULL;

@@ -186,6 +186,43 @@ password_hash_is_known(const char *hash)
 	return password_verify(SLICE("x"), hash) != PASSWORD_UNKNOWN;
 }
 
+/* crypt(3)'s letters for numbers; -1 = none of them. */
+static int
+letter_value(char letter)
+{
+	static const char letters[] =
+		"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+	const char *found = letter == '\0' ? NULL : strchr(letters, letter);
+
+	return found == NULL ? -1 : (int)(found - letters);
+}
+
+/*
+ * "$y$" and "$gy$": a letter for the flavour, one for the cost, one for the size of a block, as
+ * crypt makes them; "$7$" has no flavour. The memory is their product (RFC 7914, section 5).
+ */
+int64_t
+password_verify_bytes(const char *hash)
+{
+	struct slice text = slice_from(hash);
+	size_t       at = 0;
+
+	if (slice_starts_with(text, SLICE("$y$")))
+		at = 4;
+	else if (slice_starts_with(text, SLICE("$gy$")))
+		at = 5;
+	else if (slice_starts_with(text, SLICE("$7$")))
+		at = 3;
+	if (at == 0 || text.length < at + 2)
+		return (int64_t)sizeof(struct scratch);
+	bool is_scrypt = at == 3;
+	int  cost = letter_value(text.data[at]), block = letter_value(text.data[at + 1]);
+	if (cost < 0 || cost > 30 || block < 0)
+		return (int64_t)sizeof(struct scratch);
+	int64_t passes = INT64_C(1) << (is_scrypt ? cost : cost + 1);
+	return (int64_t)sizeof(struct scratch) + 128 * passes * (is_scrypt ? block : block + 1);
+}
+
 enum password_answer
 password_verify(struct slice password, const char *hash)
 {

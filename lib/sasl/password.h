@@ -33,6 +33,9 @@ enum password_answer {
 	PASSWORD_WRONG,
 	PASSWORD_UNKNOWN, /* memory is out, or the hash is of no kind that is known */
 };
+/* Bytes that password_verify takes for this hash while it computes: yescrypt and scrypt are made to
+ * take many. */
+int64_t password_verify_bytes(const char *hash);
 /*
  * hash is crypt(5) text, or of an import "{SCHEME}base64" with SHA, SHA256, SHA512 and their salted
  * forms SSHA, SSHA256, SSHA512. Compares in constant time.

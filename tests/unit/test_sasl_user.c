@@ -30,6 +30,32 @@ the_hash_of_nobody_costs_the_same_and_fits_nothing(void **state)
 	assert_int_equal(password_verify(SLICE(""), hash), PASSWORD_WRONG);
 }
 
+/* As libxcrypt's gensalt makes them: cost 5 is 4096 passes over 32 blocks. */
+static void
+what_a_hash_takes_is_known_before(void **state)
+{
+	static const struct {
+		const char *hash;
+		int64_t     bytes;
+	} rows[] = {
+		{ "$y$j75$v9aGEdjv6RiQIpO/kVF/V0$x", 1 << 20 },
+		{ "$y$j9T$EYYlHFewP2/7HeCJR2VG40$x", 16 << 20 },
+		{ "$gy$jAT$e7awoR7NPiVXGE0xfSF5O0$x", 32 << 20 },
+		{ "$7$CU..../....eJlt/tMef7.Udv2JpyqbM/$x", 64 << 20 },
+		{ "$6$salt$hash", 0 },
+		{ "$y$", 0 },
+		{ "{SHA}", 0 },
+		{ "", 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		int64_t bytes = password_verify_bytes(rows[i].hash);
+
+		assert_true(bytes >= rows[i].bytes && bytes < rows[i].bytes + (64 << 10));
+	}
+}
+
 static void
 hash_is_yescrypt_and_verifies(void **state)
 {
@@ -336,6 +362,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_a_hash_takes_is_known_before),
 		cmocka_unit_test(the_hash_of_nobody_costs_the_same_and_fits_nothing),
 		cmocka_unit_test(hash_is_yescrypt_and_verifies),
 		cmocka_unit_test(unknown_hash_is_no_answer),
