@@ -160,11 +160,12 @@ is_same_place(const struct master *master, const struct generation *newer, struc
 }
 
 static bool
-has_service(const struct generation *generation, const struct process *process)
+has_successor(const struct generation *generation, const struct process *process)
 {
 	for (size_t i = 0; i < generation->runs.count; i++) {
-		const struct service *service = generation->runs.items[i]->service;
-		if (strcmp(service->name, process->name) == 0 &&
+		const struct service_run *run = generation->runs.items[i];
+		const struct service     *service = run->service;
+		if (!run->is_asleep && strcmp(service->name, process->name) == 0 &&
 		    service->program == process->program)
 			return true;
 	}
@@ -187,7 +188,7 @@ drain_replaced(struct master *master)
 			continue;
 		if (process->program->is_singleton)
 			process_drain(process, parameters->drain_timeout * 1000, false);
-		else if (!has_service(master->generation, process) ||
+		else if (!has_successor(master->generation, process) ||
 		         process->state == PROCESS_STARTING)
 			process_drain(process, parameters->reload_drain_timeout * 1000, true);
 	}
@@ -206,10 +207,10 @@ generation_reload(struct master *master, struct report *report)
 		certificates_sweep(master);
 		return false;
 	}
+	demand_end(master);
 	generation_free(&master->generation);
 	master->generation = newer;
-	for (size_t i = 0; i < newer->runs.count; i++)
-		newer->runs.items[i]->start_ms = clock_monotonic_ms();
+	demand_begin(master);
 	logfile_open(master, &newer->configuration.parameters);
 	certificates_sweep(master);
 	certificates_look_now(master);

@@ -89,6 +89,7 @@ listener_add(struct binding *binding, const char *key, int fd)
 	if (listener->ticket != 0)
 		close(fd);
 	listener->fd = listener->ticket != 0 ? -1 : fd;
+	listener->watch.fd = -1;
 	list_append(&binding->master->listeners, &listener->node);
 	listener->generation = binding->generation->number;
 	return ARRAY_PUSH(&binding->run->listeners, listener);

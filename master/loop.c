@@ -89,6 +89,7 @@ dispatch(struct master *master, struct watch *watch)
 	case WATCH_PROCESS:
 		process_input(master, CONTAINER_OF(watch, struct process, watch));
 		break;
+	case WATCH_LISTENER: demand_input(master, watch); break;
 	}
 }
 

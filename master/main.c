@@ -127,8 +127,8 @@ begin(struct master *master)
 	if (master->is_unprivileged)
 		log_info("started without root: all daemons run as uid %u", (unsigned)geteuid());
 	master->first_deadline_ms = clock_monotonic_ms() + START_REPORT_MS;
-	for (size_t i = 0; i < master->generation->runs.count; i++)
-		master->generation->runs.items[i]->start_ms = clock_monotonic_ms();
+	demand_decide(master);
+	demand_begin(master);
 }
 
 int

@@ -33,6 +33,7 @@ enum watch_kind {
 	WATCH_CONTROL_LISTENER,
 	WATCH_CONTROL_CLIENT,
 	WATCH_PROCESS,
+	WATCH_LISTENER, /* of a service that is asleep */
 };
 
 /* Stands first in each watched struct; epoll's data points to it. */
@@ -47,6 +48,7 @@ struct master_listener {
 	struct list_node node;       /* master.listeners */
 	int              fd;         /* -1 while it lies on the shelf */
 	unsigned         ticket;     /* on the shelf */
+	struct watch     watch;      /* while its service is asleep */
 	char            *key;        /* "inet:127.0.0.1:25" or "private/auth" */
 	unsigned         generation; /* the last one that uses it */
 };
@@ -77,6 +79,9 @@ struct process {
 	uint32_t              sessions;
 	uint32_t              busy_threads;
 	uint64_t              sessions_total;
+	uint64_t              sessions_seen; /* the same, when last looked at */
+	int64_t               used_ms;       /* when somebody last used it */
+	bool                  is_retiring;   /* nobody did: it finishes, and its service sleeps */
 	char                  last_error[200];
 };
 
@@ -101,6 +106,7 @@ struct service_run {
 	struct throttle throttle;
 	int64_t         start_ms; /* when to start the next process; 0 = none is wanted */
 	unsigned        restarts;
+	bool            is_asleep;      /* until somebody asks for it */
 	bool            is_drain_first; /* a singleton: wait for the older one's end */
 	char            last_end[300];  /* how the last process ended, when it was no good end */
 };
@@ -143,6 +149,8 @@ struct master {
 	int                notify_fd; /* sd_notify, or -1 */
 	int64_t            notify_interval_ms;
 	int64_t            notify_next_ms;
+	bool               is_memory_little;
+	int64_t            memory_said_ms;
 	bool               was_ready;         /* all services have been ready once */
 	bool               has_start_problem; /* processes cannot be started, as was logged */
 	int                exit_status;
@@ -241,6 +249,24 @@ bool supervise_is_stopped(const struct master *master);
 int64_t throttle_next(struct throttle *throttle, int cause, int64_t ran_ms);
 /* "killed by signal 11 (SEGV)" or "exit status 1". */
 void supervise_describe_end(int status, char *text, size_t size);
+
+/* demand.c: where memory is little, services start when somebody asks for them. */
+/* Once, at the start: whether memory is little. */
+void demand_decide(struct master *master);
+/* A new generation's services are to start, or to sleep. */
+void demand_begin(struct master *master);
+/* Before a generation goes. */
+void demand_end(struct master *master);
+/* Somebody connects to a service that is asleep. */
+void demand_input(struct master *master, struct watch *watch);
+/* qmgr has mail for an agent. */
+void demand_wanted(struct master *master, const struct process *process, struct ipc_frame *frame);
+/* A process has told how busy it is: one that nobody uses may finish. */
+void demand_look(struct master *master, struct process *process);
+/* Whether the service sleeps, now that its process has ended. */
+bool demand_ended(struct master *master, struct service_run *run, const struct process *process);
+/* Whether there is memory for the service's process; otherwise it is tried again soon. */
+bool demand_has_room(struct master *master, struct service_run *run, int64_t now);
 
 /* control.c */
 bool control_open(struct master *master, struct error *error);

@@ -186,7 +186,7 @@ process_kill(struct process *process, const char *why)
 /* ---- what a daemon says ---- */
 
 static void
-take_alive(struct process *process, struct ipc_frame *frame)
+take_alive(struct master *master, struct process *process, struct ipc_frame *frame)
 {
 	struct msg_daemon_alive alive;
 
@@ -201,6 +201,7 @@ take_alive(struct process *process, struct ipc_frame *frame)
 		snprintf(
 			process->last_error, sizeof(process->last_error), "%.*s",
 			SLICE_ARGS(slice_first(alive.last_error, sizeof(process->last_error) - 1)));
+	demand_look(master, process);
 }
 
 void
@@ -214,7 +215,9 @@ process_input(struct master *master, struct process *process)
 		if (frame.type == MSG_daemon_ready && process->state == PROCESS_STARTING)
 			supervise_ready(master, process);
 		else if (frame.type == MSG_daemon_alive)
-			take_alive(process, &frame);
+			take_alive(master, process, &frame);
+		else if (frame.type == MSG_daemon_wants)
+			demand_wanted(master, process, &frame);
 		else if (frame.type == MSG_daemon_serves)
 			certificates_told(process, &frame);
 		else if (frame.type != MSG_daemon_ready)
@@ -248,7 +251,7 @@ process_new(struct master *master, struct service_run *run, int channel_fd)
 	process->run = run;
 	process->program = run->service->program;
 	process->generation = master->generation->number;
-	process->started_ms = process->alive_ms = clock_monotonic_ms();
+	process->started_ms = process->alive_ms = process->used_ms = clock_monotonic_ms();
 	process->kill_ms = process->started_ms + START_MOST_MS;
 	return process;
 }

@@ -43,8 +43,9 @@ append_run(struct buf *out, const struct service_run *run)
 	json_append_member(out, "service", slice_from(run->service->name));
 	buf_append_byte(out, ',');
 	json_append_member(out, "program", slice_from(run->service->program->name));
-	buf_append_format(out, ",\"pid\":%d,\"restarts\":%u,",
-	                  run->process == NULL ? 0 : (int)run->process->pid, run->restarts);
+	buf_append_format(out, ",\"pid\":%d,\"is_asleep\":%s,\"restarts\":%u,",
+	                  run->process == NULL ? 0 : (int)run->process->pid,
+	                  run->is_asleep ? "true" : "false", run->restarts);
 	json_append_member(out, "last_end", slice_from(run->last_end));
 	buf_append_byte(out, '}');
 }
@@ -72,7 +73,10 @@ status_text(const struct master *master, struct buf *out)
 	for (size_t i = 0; i < master->generation->runs.count; i++) {
 		const struct service_run *run = master->generation->runs.items[i];
 
-		if (run->process == NULL)
+		if (run->is_asleep)
+			buf_append_format(out, "%-20s %-9s is asleep until somebody asks\n",
+			                  run->service->name, run->service->program->name);
+		else if (run->process == NULL)
 			buf_append_format(out, "%-20s %-9s is down, %u restarts, last: %s\n",
 			                  run->service->name, run->service->program->name,
 			                  run->restarts, run->last_end);

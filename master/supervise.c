@@ -80,7 +80,8 @@ supervise_ready(struct master *master, struct process *process)
 	for (size_t i = 0; i < master->generation->runs.count; i++) {
 		const struct service_run *run = master->generation->runs.items[i];
 
-		if (run->process == NULL || run->process->state != PROCESS_READY)
+		if (!run->is_asleep &&
+		    (run->process == NULL || run->process->state != PROCESS_READY))
 			return;
 	}
 	master->was_ready = true;
@@ -174,7 +175,8 @@ ended(struct master *master, struct process *process, int status)
 	loop_unwatch(master, &process->watch);
 	if (run != NULL && run->process == process) {
 		run->process = NULL;
-		if (process->generation == master->generation->number)
+		if (process->generation == master->generation->number &&
+		    !demand_ended(master, run, process))
 			plan_restart(master, run, process->was_killed ? THROTTLE_KILLED : cause,
 			             ran_ms);
 	}
@@ -237,6 +239,8 @@ start_due(struct master *master, struct service_run *run, int64_t now)
 		return;
 	if (run->is_drain_first && has_older(master, run))
 		return; /* its end wakes us */
+	if (!demand_has_room(master, run, now))
+		return;
 	run->start_ms = 0;
 	if (process_start(master, run, &error))
 		return;
@@ -383,7 +387,7 @@ supervise_stop(struct master *master, bool at_once)
 static bool
 is_up(const struct service_run *run)
 {
-	return run->process != NULL && run->process->state == PROCESS_READY;
+	return run->is_asleep || (run->process != NULL && run->process->state == PROCESS_READY);
 }
 
 /* Every service is up or has failed so often that waiting on is no use. */

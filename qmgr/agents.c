@@ -24,6 +24,7 @@
 #define ATTACH_PAUSE_MS 1000
 #define WORKER_BYTES    (INT64_C(1) << 20) /* a worker's process, at its start */
 #define MEMORY_PAUSE_MS 200
+#define WANT_AGAIN_MS   500
 #define HELLO_MS        10000
 #define WORKER_IDLE_MS  10000 /* then the worker may end; it stays a while, for a new channel */
 
@@ -127,7 +128,7 @@ take_hello(struct qmgr *qmgr, struct agent_link *agent, struct ipc_frame *frame)
 		agent->transport->room += agent->window;
 		agent->is_lent = hello.is_lent;
 		agent->transport->lent += agent->is_lent ? agent->window : 0;
-		agent->transport->unserved_since_ms = 0;
+		agent->transport->unserved_since_ms = agent->transport->wanted_ms = 0;
 		agent->transport->was_served = true;
 	}
 	agent->has_greeted = true;
@@ -334,6 +335,20 @@ agent_choose(struct list_node *idle)
 	return first == NULL ? NULL : CONTAINER_OF(first, struct agent_link, in_idle);
 }
 
+/* Nobody serves the transport: perhaps its service is asleep. From the first time on it has time to
+ * start before its mail is deferred. */
+static void
+agent_want(struct qmgr *qmgr, struct transport *transport)
+{
+	if (transport->agents > 0 ||
+	    (transport->wanted_ms != 0 && qmgr->now_ms - transport->wanted_ms < WANT_AGAIN_MS))
+		return;
+	if (transport->wanted_ms == 0)
+		transport->unserved_since_ms = qmgr->now_ms;
+	transport->wanted_ms = qmgr->now_ms;
+	daemon_want(qmgr->context, transport->name);
+}
+
 static void
 dispatch(struct qmgr *qmgr, struct transport *transport)
 {
@@ -344,8 +359,10 @@ dispatch(struct qmgr *qmgr, struct transport *transport)
 		struct agent_link *agent = agent_choose(destination->is_worker ? &destination->idle
 		                                                               : &transport->idle);
 
-		if (agent == NULL && !destination->is_worker)
+		if (agent == NULL && !destination->is_worker) {
+			agent_want(qmgr, transport);
 			return;
+		}
 		if (agent == NULL)
 			worker_attach(qmgr, destination);
 		else if (!job_give(qmgr, agent, destination))

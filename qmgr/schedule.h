@@ -76,6 +76,7 @@ struct transport {
 
 	struct list_node idle; /* agents with room, agents.c */
 	size_t           agents;
+	int64_t          wanted_ms;         /* when master was last asked for one; 0 = not */
 	int64_t          unserved_since_ms; /* no agent since then; 0 = there is one */
 	bool             was_served;        /* since this qmgr began */
 };
