@@ -57,11 +57,11 @@ def content_of(name):
 class Host(dakiya.Host):
     """A host whose queue, data and mailboxes lie in `disk`; configuration and log outside of it."""
 
-    def __init__(self, directory, disk, log_on_disk=False, libexec=None, **settings):
+    def __init__(self, directory, disk, log_on_disk=False, libexec=None, authority=None, **settings):
         self.disk = pathlib.Path(disk)
         self.log_on_disk = log_on_disk
         self.sink_address = dakiya.new_address()
-        super().__init__(directory, users=[*USERS, SENDER, POP3_USER], settings={
+        super().__init__(directory, users=[*USERS, SENDER, POP3_USER], authority=authority, settings={
             "smtpd_client_connection_count_limit": 0, "smtpd_client_event_limit_exceptions": "",
             "mail_max_userip_connections": 1000, "auth_allow_cleartext": "yes",
             "smtpd_peername_lookup": "no", "qmgr_segment_size": 1048576,
