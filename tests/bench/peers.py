@@ -1,5 +1,7 @@
 """Postfix and Dovecot as peers for comparison: unpacked, not installed, in their own namespace.
 
+Each is the leader of a session of its own, as ours is: where the kernel shares the processors out
+between sessions first (sched_autogroup_enabled), one in the load generator's would have another part.
 Each runs in a directory of its own, on loopback addresses and high ports, with its standard
 settings and the same durability as ours (fsync on, as both do by default).
 """
@@ -86,6 +88,7 @@ class Postfix:
     """A Postfix for example.test with virtual mailboxes, or relaying to relayhost."""
 
     name = "Postfix"
+    resolv_conf = None  # a file that it sees as /etc/resolv.conf
 
     def __init__(self, directory, address, users=(), relayhost="", certificate=None, key=None,
                  port=2525):
@@ -139,9 +142,13 @@ class Postfix:
         peer_run("postfix", "-c", self.config, "set-permissions", check=False)
 
     def start(self):
+        command = ["postfix", "-c", self.config, "start-fg"]
+        if self.resolv_conf:
+            command = ["sh", "-ec", 'mount --bind "$0" /etc/resolv.conf; exec "$@"',
+                       self.resolv_conf, *command]
         self.process = subprocess.Popen(
-            [PEER_SHELL, PACKAGES, "postfix", "-c", self.config, "start-fg"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            [PEER_SHELL, PACKAGES, *command], stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, start_new_session=True)
         dakiya.wait_for("Postfix to listen", lambda: dakiya.port_is_open(self.address, self.port))
         return self
 
@@ -216,7 +223,7 @@ service pop3 {{
     def start(self):
         self.process = subprocess.Popen(
             [PEER_SHELL, PACKAGES, "dovecot", "-F", "-c", self.directory / "dovecot.conf"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         dakiya.wait_for("Dovecot to listen", lambda: dakiya.port_is_open(self.address, self.port))
         return self
 
