@@ -9,11 +9,10 @@
 #include "lib/mail/header.h"
 #include "lib/queue/verp.h"
 
-#define ADDRESS_MOST    1000 /* bytes of an address */
-#define FULL_NAME_MOST  1000
-#define ENVID_MOST      100   /* RFC 3461 4.4 */
-#define ORCPT_MOST      500   /* RFC 3461 4.2 */
-#define RECIPIENTS_MOST 50000 /* of one message */
+#define ADDRESS_MOST   1000 /* bytes of an address */
+#define FULL_NAME_MOST 1000
+#define ENVID_MOST     100 /* RFC 3461 4.4 */
+#define ORCPT_MOST     500 /* RFC 3461 4.2 */
 #define RETURNED_TEXT                                                                              \
 	"Subject: A message that was left for the mail system\n\n"                                 \
 	"It is kept by the administrator of the mail system, in the directory corrupt/.\n"
@@ -215,7 +214,8 @@ add_recipient(struct submission *submission, const struct msg_recipient *recipie
 		                      .dsn_orcpt = recipient->dsn_orcpt,
 		                      .dsn_notify = recipient->dsn_notify };
 
-	if (submission->recipient_count++ >= RECIPIENTS_MOST)
+	submission->recipient_count++;
+	if (intake_is_full(submission->intake))
 		submission_fail(submission, SUBMIT_BAD_DATA, "too many recipients");
 	else if (!address_is_good(recipient->address))
 		submission_fail(submission, SUBMIT_BAD_DATA, "malformed recipient address");

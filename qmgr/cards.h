@@ -12,7 +12,8 @@
 #include "lib/base/mutex.h"
 #include "lib/ipc/messages.h"
 
-#define CARD_MOST 32768 /* bytes: a message with more recipients than that has no card */
+#define CARD_MOST     32768      /* bytes: a message with more recipients than that has no card */
+#define CARD_TOO_LONG UINT64_MAX /* the place of such a card: nobody need try again to make it */
 
 struct cards {
 	int          fd;   /* -1 = none */

@@ -28,6 +28,7 @@ struct row {
 	bool     is_on_hold;
 	bool     is_expired;
 	bool     has_new_card; /* the asker wrote one: noted when the next rows are asked for */
+	bool     is_too_long;  /* or it cannot have one */
 };
 
 #define ROWS_AT_ONCE 500

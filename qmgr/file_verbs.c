@@ -94,15 +94,14 @@ static void
 do_store(struct directories *directories, struct file_task *task)
 {
 	char       path[PLACE_PATH_MOST];
-	struct buf bytes = BUF(2 * (size_t)RECORD_PAYLOAD_MOST);
+	struct buf bytes = BUF(QUEUE_FILE_MOST);
 
 	tmp_path(path, task->id);
 	task->work_fd = openat(directories->queue_fd, path,
 	                       O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	bool is_good = task->work_fd >= 0 &&
 	               record_append(&bytes, RECORD_MESSAGE, 0, task->message) &&
-	               (task->result.length == 0 ||
-	                record_append(&bytes, RECORD_RESULT, 0, buf_slice(&task->result)));
+	               buf_append(&bytes, buf_slice(&task->result));
 	if (is_good && bytes.has_failed)
 		errno = ENOMEM;
 	if (!is_good || !write_at(task->work_fd, buf_slice(&bytes), 0)) {
@@ -110,7 +109,7 @@ do_store(struct directories *directories, struct file_task *task)
 		unlinkat(directories->queue_fd, path, 0);
 	} else {
 		set_mtime(task->work_fd, task->mtime_us);
-		task->valid_bytes = bytes.length;
+		task->new_bytes = bytes.length;
 	}
 	buf_free(&bytes);
 }
@@ -118,8 +117,7 @@ do_store(struct directories *directories, struct file_task *task)
 static void
 do_update(struct directories *directories, struct file_task *task)
 {
-	char       path[PLACE_PATH_MOST];
-	struct buf bytes = BUF(RECORD_PAYLOAD_MOST + 64);
+	char path[PLACE_PATH_MOST];
 
 	queue_file_path(path, task->place, task->id);
 	int fd = openat(directories->queue_fd, path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -128,21 +126,18 @@ do_update(struct directories *directories, struct file_task *task)
 		return;
 	}
 	if (task->result.length > 0) {
-		if (!record_append(&bytes, RECORD_RESULT, 0, buf_slice(&task->result)) ||
-		    !write_at(fd, buf_slice(&bytes), task->valid_bytes) ||
-		    ftruncate(fd, (off_t)(task->valid_bytes + bytes.length)) != 0) {
+		if (!write_at(fd, buf_slice(&task->result), task->valid_bytes) ||
+		    ftruncate(fd, (off_t)(task->valid_bytes + task->result.length)) != 0) {
 			task_fail(task, "write", path);
 			close(fd);
-			buf_free(&bytes);
 			return;
 		}
-		task->valid_bytes += bytes.length;
+		task->valid_bytes += task->result.length;
 		task->work_fd = fd; /* to be synced */
 	}
 	set_mtime(fd, task->mtime_us);
 	if (task->work_fd < 0)
 		close(fd);
-	buf_free(&bytes);
 }
 
 /* Another thread may move it from one place to the other meanwhile: looking thrice finds it. */
@@ -253,7 +248,7 @@ do_expire(struct directories *directories, struct file_task *task)
 		last.recipients = SLICE_EMPTY;
 		task->valid_bytes = file.valid_bytes;
 		if (msg_stored_result_encode(&encoding, &last) &&
-		    buf_append(&task->result, buf_slice(&encoding.fields)))
+		    record_append(&task->result, RECORD_RESULT, 0, buf_slice(&encoding.fields)))
 			do_update(directories, task);
 	}
 	free(task->bytes);
@@ -270,7 +265,8 @@ file_verb_begin(struct directories *directories, struct file_task *task)
 	case FILE_SPOOL: do_spool(directories, task); break;
 	case FILE_SPOOL_SYNC: do_spool_sync(directories, task); break;
 	case FILE_SPOOL_REMOVE: do_spool_remove(directories, task); break;
-	case FILE_STORE: do_store(directories, task); break;
+	case FILE_STORE:
+	case FILE_REWRITE: do_store(directories, task); break;
 	case FILE_UPDATE: do_update(directories, task); break;
 	case FILE_LOAD: do_load(directories, task); break;
 	case FILE_REMOVE: do_remove(directories, task); break;
@@ -294,18 +290,19 @@ file_verb_sync(struct directories *directories, struct file_task *task)
 	queue_file_path(to, task->place, task->id);
 	if (!task->is_synced && fsync(task->work_fd) != 0) {
 		task_fail(task, "sync the file of", task->id);
-		if (task->verb == FILE_STORE)
+		if (task->new_bytes > 0)
 			unlinkat(directories->queue_fd, from, 0);
 		return;
 	}
 	close(task->work_fd);
 	task->work_fd = -1;
-	if (task->verb != FILE_STORE)
+	if (task->new_bytes == 0)
 		return;
 	if (renameat(directories->queue_fd, from, directories->queue_fd, to) != 0) {
 		task_fail(task, "rename", from);
 		return;
 	}
+	task->valid_bytes = task->new_bytes;
 	directories->has_gained[directory_of(task->place, task->id)] = true;
 	if (task->has_stray && !name_remove(directories, task->id, other_place(task->place)))
 		task_fail(task, "remove an older file of", task->id);

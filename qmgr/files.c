@@ -77,8 +77,8 @@ directories_sync(struct files *files, bool changed[DIRECTORY_COUNT], struct erro
 static bool
 needs_directory(const struct file_task *task)
 {
-	return task->verb == FILE_STORE || task->verb == FILE_SPOOL_SYNC ||
-	       task->verb == FILE_BARRIER;
+	return task->verb == FILE_STORE || task->verb == FILE_REWRITE ||
+	       task->verb == FILE_SPOOL_SYNC || task->verb == FILE_BARRIER;
 }
 
 /* Keeps a removal that failed, to try it again; the first failure is logged. */
@@ -214,7 +214,8 @@ files_work(struct files *files, struct task_list *list)
 static bool
 is_heavy(const struct file_task *task)
 {
-	return task->verb == FILE_STORE || task->verb == FILE_UPDATE || task->verb == FILE_EXPIRE ||
+	return task->verb == FILE_STORE || task->verb == FILE_REWRITE ||
+	       task->verb == FILE_UPDATE || task->verb == FILE_EXPIRE ||
 	       task->verb == FILE_SPOOL_SYNC || task->verb == FILE_LOAD;
 }
 

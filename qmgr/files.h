@@ -17,9 +17,11 @@ enum file_verb {
 	FILE_SPOOL_REMOVE,
 	FILE_STORE,   /* a new file with message and result, durable; mtime */
 	FILE_UPDATE,  /* appends result at valid_bytes (nothing when empty); mtime */
-	FILE_LOAD,    /* gives bytes; looks in the other place, too, where a MOVE may be due */
-	FILE_REMOVE,  /* with its spool file */
-	FILE_MOVE,    /* from `place` to the other one; mtime */
+	FILE_REWRITE, /* STORE in the place of the file that is there, which stays when it fails */
+	FILE_LOAD,   /* gives bytes, valid_bytes; looks in the other place, too, where a MOVE may be
+	                due */
+	FILE_REMOVE, /* with its spool file */
+	FILE_MOVE,   /* from `place` to the other one; mtime */
 	FILE_CORRUPT, /* from `place` to corrupt/ */
 	FILE_EXPIRE,  /* appends a result that marks it to be returned; mtime */
 	FILE_BARRIER, /* what was removed before is gone for good; an error when some could not be
@@ -32,10 +34,11 @@ struct file_task {
 	char           id[QUEUE_ID_MOST];
 	enum place     place;
 	int64_t        mtime_us;    /* the next attempt */
-	struct slice   message;     /* STORE: payload, borrowed */
-	struct buf     result;      /* STORE, UPDATE: payload; empty = none */
-	uint64_t       valid_bytes; /* sound bytes of the file, in and out */
-	bool           has_spool;   /* REMOVE */
+	struct slice   message;     /* STORE, REWRITE: payload, borrowed */
+	struct buf     result;      /* STORE, REWRITE, UPDATE: records; empty = none */
+	uint64_t       valid_bytes; /* sound bytes of the file, in and out; REWRITE: of the one
+	                             * that has the name, also when it failed */
+	bool has_spool;             /* REMOVE */
 	/* STORE, REMOVE: one that failed before may have left a file, also in the other place.
 	 * After STORE: whether it may still be there. */
 	bool     has_stray;
@@ -49,9 +52,10 @@ struct file_task {
 	size_t       length;
 
 	/* the thread's own */
-	int  work_fd;
-	bool is_synced; /* what was written to it */
-	bool is_second; /* a removal that failed before */
+	int      work_fd;
+	uint64_t new_bytes; /* of a file in tmp/ that is to get the name; 0 = none */
+	bool     is_synced; /* what was written to it */
+	bool     is_second; /* a removal that failed before */
 };
 
 struct files;

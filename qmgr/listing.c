@@ -21,7 +21,7 @@
 
 #define PORTION        100 /* messages in one question to the scheduler */
 #define LIST_MOST      (20u << 20)
-#define FILE_MOST      (64u << 20)
+#define FILE_MOST      (1024u << 20)
 #define WINDOW_MOST    (1u << 20)
 #define CLERK_YIELD_MS 100
 #define TASKS_MOST     500 /* of the file thread: it has messages of its own to write, behind them */
@@ -271,6 +271,7 @@ row_read(struct files_visit *visit, struct row *row, struct msg_queue_entry *ent
 		row->card = before; /* its place is known when they are written */
 		row->card_bytes = (uint32_t)(visit->made.length - before);
 	} else {
+		row->has_new_card = row->is_too_long = true;
 		visit->made.has_failed = false;
 	}
 	return true;
@@ -311,7 +312,9 @@ cards_keep(struct files_visit *visit)
 	for (size_t i = 0; i < visit->rows.count; i++) {
 		struct row *row = &visit->rows.items[i];
 
-		if (row->has_new_card)
+		if (row->is_too_long)
+			row->card = CARD_TOO_LONG;
+		else if (row->has_new_card)
 			row->card = first == 0 ? 0 : first + row->card;
 	}
 	buf_clear(&visit->made);

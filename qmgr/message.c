@@ -10,9 +10,11 @@
 #include "lib/base/memory.h"
 #include "lib/queue/stored.h"
 
-#define ARENA_MOST   (64u << 20)
-#define RESULT_MOST  (16u << 20)
-#define CONTENT_PART 16 /* of all memory: never more of it than that for content */
+#define ARENA_MOST     (64u << 20)
+#define RECIPIENT_MOST 4096u /* bytes of the arena for each recipient */
+#define RESULT_MOST    (16u << 20)
+#define RESULT_ENOUGH  (8u << 20) /* a record takes twice as much; the rest goes into the next */
+#define CONTENT_PART   16         /* of all memory: never more of it than that for content */
 
 /* ---- the payload ---- */
 
@@ -48,13 +50,14 @@ message_create(struct qmgr *qmgr, char *block, struct slice payload)
 
 	if (message == NULL)
 		return NULL;
-	message->arena = ARENA(ARENA_MOST);
 	message->payload = payload;
 	message->payload_length = payload.length;
 	list_init(&message->in_touched);
 	list_init(&message->in_segment);
 	list_init(&message->lanes);
+	message->news = LANE_END;
 	bool is_open = payload_open(message, &message->count) && recipients_open(message);
+	message->arena = ARENA(ARENA_MOST + (size_t)message->count * RECIPIENT_MOST);
 	if (is_open)
 		message->sender = arena_copy(&message->arena, message->envelope.sender);
 	/* Without memory for it the sender would look like the null sender. */
@@ -246,33 +249,45 @@ message_apply(struct message *message, const struct msg_stored_result *result)
 	}
 }
 
-static bool
-is_in_result(const struct recipient *recipient, enum result_part part)
+/* The first recipient from that one on with something to tell; LANE_END = none. */
+static uint32_t
+result_from(const struct message *message, enum result_part part, uint32_t index)
 {
-	switch (part) {
-	case RESULT_CHANGED: return recipient->is_changed;
-	case RESULT_NEWS: return recipient->is_news;
-	case RESULT_ALL: break;
+	for (; index < message->count; index++) {
+		const struct recipient *recipient = &message->recipients[index];
+
+		if (part == RESULT_CHANGED
+		            ? recipient->is_changed
+		            : recipient->state != STORED_WAITING || recipient->outcome.length > 0)
+			return index;
 	}
-	return recipient->state != STORED_WAITING || recipient->outcome.length > 0;
+	return LANE_END;
+}
+
+uint32_t
+message_result_first(const struct message *message, enum result_part part)
+{
+	return part == RESULT_NEWS ? message->news : result_from(message, part, 0);
 }
 
 bool
-message_result(const struct message *message, enum result_part part, struct buf *out)
+message_result(const struct message *message, enum result_part part, uint32_t *next,
+               struct buf *out)
 {
 	struct buf          list = BUF(RESULT_MOST);
 	struct ipc_encoding encoding = { .fields = BUF(RESULT_MOST) };
 	uint32_t            flags = (message->is_warned ? STORED_FLAG_WARNED : 0) |
 	                 (message->is_expired ? STORED_FLAG_EXPIRED : 0);
 
-	for (uint32_t i = 0; i < message->count; i++) {
-		const struct recipient     *recipient = &message->recipients[i];
-		struct msg_stored_recipient one = { .recipient = i,
+	while (*next != LANE_END && list.length < RESULT_ENOUGH) {
+		const struct recipient     *recipient = &message->recipients[*next];
+		struct msg_stored_recipient one = { .recipient = *next,
 			                            .state = recipient->state,
 			                            .outcome = recipient->outcome };
 
-		if (is_in_result(recipient, part))
-			msg_stored_recipient_append(&list, &one);
+		msg_stored_recipient_append(&list, &one);
+		*next = part == RESULT_NEWS ? recipient->next_news
+		                            : result_from(message, part, *next + 1);
 	}
 	struct msg_stored_result result = { .queue_id = slice_from(message->id),
 		                            .attempts = message->attempts,
@@ -302,10 +317,29 @@ message_clear_changes(struct message *message)
 }
 
 void
-message_clear_news(struct message *message)
+message_add_news(struct message *message, uint32_t index)
 {
-	for (uint32_t i = 0; i < message->count; i++)
-		message->recipients[i].is_news = false;
+	struct recipient *recipient = &message->recipients[index];
+
+	recipient->is_changed = true;
+	if (recipient->is_news)
+		return;
+	recipient->is_news = true;
+	recipient->next_news = message->news;
+	message->news = index;
+}
+
+void
+message_clear_news(struct message *message, bool knows_all)
+{
+	while (message->news != LANE_END) {
+		struct recipient *recipient = &message->recipients[message->news];
+
+		recipient->is_news = false;
+		if (knows_all)
+			recipient->is_changed = false;
+		message->news = recipient->next_news;
+	}
 	message->has_news = message->is_outside = false;
 }
 

@@ -140,7 +140,7 @@ queue_file_read(int queue_fd, const char *path, char **bytes, size_t *length, st
 		error_set_errno(error, "read %s", path);
 		goto out;
 	}
-	if (!S_ISREG(info.st_mode) || info.st_size > 2 * (off_t)RECORD_PAYLOAD_MOST) {
+	if (!S_ISREG(info.st_mode) || info.st_size > (off_t)QUEUE_FILE_MOST) {
 		errno = EFBIG; /* no ENOENT of an earlier call: it has not vanished */
 		error_set_errno(error, "read %s", path);
 		goto out;

@@ -14,6 +14,7 @@ enum place { PLACE_DEFERRED, PLACE_HOLD };
 enum place other_place(enum place place);
 
 #define PLACE_PATH_MOST 64
+#define QUEUE_FILE_MOST (1024u << 20) /* a message, and what is known of its recipients */
 
 /* "deferred/A/ID", "hold/ID" */
 void queue_file_path(char path[PLACE_PATH_MOST], enum place place, const char *id);

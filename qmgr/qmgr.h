@@ -125,13 +125,14 @@ struct qmgr {
 struct recipient {
 	uint32_t          offset; /* of its record in the list */
 	uint32_t          next;   /* in a lane */
-	enum stored_state state;
-	bool              is_settled; /* this round has nothing more for it */
-	bool              is_changed; /* since it was last stored where the message lies */
-	bool              is_news;    /* since the journal was last told */
-	bool              is_noticed; /* a notice of it is being written */
-	struct slice      outcome;    /* the last one: a list of one msg_outcome; in the arena */
-	struct slice      mailbox;    /* mailbox workers; in the arena */
+	uint32_t          next_news;
+	enum stored_state state : 8;
+	bool              is_settled : 1; /* this round has nothing more for it */
+	bool              is_changed : 1; /* since it was last stored where the message lies */
+	bool              is_news : 1;    /* since the journal was last told */
+	bool              is_noticed : 1; /* a notice of it is being written */
+	struct slice      outcome; /* the last one: a list of one msg_outcome; in the arena */
+	struct slice      mailbox; /* mailbox workers; in the arena */
 	uint64_t          quota;
 	struct stages    *stages; /* local: what else there is to do in this round, or NULL */
 };
@@ -190,6 +191,7 @@ struct message {
 	struct recipient *recipients;
 	uint32_t          count;
 	uint32_t          unsettled; /* of this round */
+	uint32_t          news;      /* the first of those that are news; LANE_END = none */
 	uint32_t          jobs;      /* under way */
 	uint32_t          attempts;
 	struct list_node  lanes;
@@ -231,16 +233,26 @@ void message_trim(struct qmgr *qmgr, struct message *message);
 bool message_recipient(const struct message *message, uint32_t index, struct msg_recipient *out);
 /* Applies a stored RESULT. */
 void message_apply(struct message *message, const struct msg_stored_result *result);
-/* A stored_result payload of those recipients. */
+/* What a stored_result tells of. */
 enum result_part {
 	RESULT_ALL,     /* with something to tell */
 	RESULT_CHANGED, /* is_changed */
-	RESULT_NEWS,    /* is_news */
+	RESULT_NEWS,    /* is_news: costs nothing for the others, however many there are */
 };
-bool message_result(const struct message *message, enum result_part part, struct buf *out);
+/* Where message_result begins; LANE_END: it has no recipient to tell of. */
+uint32_t message_result_first(const struct message *message, enum result_part part);
+/*
+ * Appends a stored_result payload, of the recipients from *next on: as many as a record should
+ * hold. *next is LANE_END when none is left. False: no memory.
+ */
+bool message_result(const struct message *message, enum result_part part, uint32_t *next,
+                    struct buf *out);
 bool message_has_changes(const struct message *message);
 void message_clear_changes(struct message *message);
-void message_clear_news(struct message *message);
+/* Something new is known of the recipient. */
+void message_add_news(struct message *message, uint32_t index);
+/* The journal is told; knows_all: nobody else has to be. */
+void            message_clear_news(struct message *message, bool knows_all);
 struct message *message_find(struct qmgr *qmgr, struct slice id);
 /* It will be looked at (message_advance) before the loop waits again. */
 void message_touch(struct qmgr *qmgr, struct message *message);

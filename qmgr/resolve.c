@@ -15,9 +15,10 @@
 #include "lib/base/log.h"
 #include "lib/queue/filter.h"
 
-#define ARENA_MOST   (64u << 20)
-#define KEY_MOST     (128u << 10)
-#define THREADS_MOST 64
+#define ARENA_MOST     (64u << 20)
+#define RECIPIENT_MOST 4096u /* bytes of the arena for each recipient */
+#define KEY_MOST       (128u << 10)
+#define THREADS_MOST   64
 
 struct resolved {
 	uint32_t     index;
@@ -130,7 +131,7 @@ resolve_request(struct qmgr *qmgr, struct message *message)
 		free(request);
 		return false;
 	}
-	request->arena = ARENA(ARENA_MOST);
+	request->arena = ARENA(ARENA_MOST + (size_t)message->count * RECIPIENT_MOST);
 	request->task.done = resolved_done;
 	request->message = message;
 	for (uint32_t i = 0; i < message->count; i++)

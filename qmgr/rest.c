@@ -7,6 +7,9 @@
 
 #define EVICT_PAUSE_MS 10000
 #define EVICT_AT_ONCE  200
+#define RESULT_MOST    (16u << 20) /* in one record */
+#define REWRITE_LEAST  (64u * 1024)
+#define RESULT_BYTES   12 /* numbers and lengths of a msg_stored_recipient */
 
 /* ---- kept in memory, until it can be written ---- */
 
@@ -144,6 +147,23 @@ stored_done(struct qmgr *qmgr, struct task *task)
 	free(file);
 }
 
+/* Records of those recipients, for a file. */
+static bool
+results_append(const struct message *message, enum result_part part, struct buf *records)
+{
+	uint32_t next = message_result_first(message, part);
+	bool     is_good;
+
+	do {
+		struct buf payload = BUF(RESULT_MOST);
+
+		is_good = message_result(message, part, &next, &payload) &&
+		          record_append(records, RECORD_RESULT, 0, buf_slice(&payload));
+		buf_free(&payload);
+	} while (is_good && next != LANE_END);
+	return is_good;
+}
+
 /* Journal to file; is_round tells whether it goes on in memory. */
 static bool
 move_begin(struct qmgr *qmgr, struct message *message, enum place place)
@@ -152,7 +172,7 @@ move_begin(struct qmgr *qmgr, struct message *message, enum place place)
 	struct error      error = ERROR_NONE;
 
 	if (file == NULL || !message_load(qmgr, message, &error) ||
-	    !message_result(message, RESULT_ALL, &file->result)) {
+	    !results_append(message, RESULT_ALL, &file->result)) {
 		log_trouble("%s: cannot be moved to a file: %s", message->id,
 		            error.text[0] == '\0' ? "out of memory" : error.text);
 		if (file != NULL)
@@ -177,18 +197,20 @@ updated_done(struct qmgr *qmgr, struct task *task)
 {
 	struct file_task *file = (struct file_task *)(void *)task;
 	struct message   *message = file->context;
+	bool              is_move = file->verb == FILE_MOVE;
 
+	if (!is_move && (file->error.errno_value == 0 || file->verb == FILE_REWRITE))
+		message->valid_bytes = file->valid_bytes;
 	if (file->error.errno_value != 0) {
 		if (may_complain(qmgr))
 			log_warning("%s: %s", message->id, file->error.text);
 		/* Out of memory what this round delivered would be delivered once more. */
-		if (file->verb == FILE_UPDATE) {
+		if (!is_move) {
 			message->is_unsaved = true;
 			message_mark_changes(message);
 			qmgr->evict_after_ms = qmgr->now_ms + EVICT_PAUSE_MS;
 		}
-	} else if (file->verb == FILE_UPDATE) {
-		message->valid_bytes = file->valid_bytes;
+	} else if (!is_move) {
 		message->is_unsaved = false;
 		if (!message_has_changes(message))
 			segment_leave(qmgr, message);
@@ -209,6 +231,24 @@ updated_done(struct qmgr *qmgr, struct task *task)
 		message_unload(qmgr, message);
 }
 
+/*
+ * Each attempt leaves a result for every recipient in the file. When more than half of it is out of
+ * date, it is written anew: what is written in all stays within three times what there was to say.
+ */
+static enum file_verb
+update_verb(struct qmgr *qmgr, struct message *message)
+{
+	uint64_t     needed = message->payload_length;
+	struct error error = ERROR_NONE;
+
+	for (uint32_t i = 0; i < message->count; i++)
+		needed += message->recipients[i].outcome.length + RESULT_BYTES;
+	return message->valid_bytes > 2 * needed + REWRITE_LEAST &&
+	                       message_load(qmgr, message, &error)
+	               ? FILE_REWRITE
+	               : FILE_UPDATE;
+}
+
 static bool
 update_begin(struct qmgr *qmgr, struct message *message, enum file_verb verb)
 {
@@ -216,14 +256,18 @@ update_begin(struct qmgr *qmgr, struct message *message, enum file_verb verb)
 
 	if (file == NULL)
 		return false;
-	if (verb == FILE_UPDATE) {
-		if (!message_result(message, RESULT_CHANGED, &file->result)) {
+	if (verb != FILE_MOVE) {
+		enum result_part part = verb == FILE_REWRITE ? RESULT_ALL : RESULT_CHANGED;
+
+		if (!results_append(message, part, &file->result)) {
 			buf_free(&file->result);
 			free(file);
 			return false;
 		}
 		message_clear_changes(message);
 	}
+	if (verb == FILE_REWRITE)
+		file->message = message->payload;
 	file->place = message->place;
 	file->valid_bytes = message->valid_bytes;
 	file->mtime_us = message->next_attempt_us;
@@ -241,9 +285,13 @@ store_rest(struct qmgr *qmgr, struct message *message, enum place place)
 	if (message->backing == BACKED_JOURNAL) {
 		is_begun = move_begin(qmgr, message, place);
 	} else {
-		is_begun = update_begin(qmgr, message, FILE_UPDATE);
+		bool is_move = message->place != place;
+
+		/* A move would take the file that is about to be replaced. */
+		is_begun = update_begin(qmgr, message,
+		                        is_move ? FILE_UPDATE : update_verb(qmgr, message));
 		/* Without memory for it the end of the update sees that it is not there yet. */
-		if (is_begun && message->place != place)
+		if (is_begun && is_move)
 			(void)update_begin(qmgr, message, FILE_MOVE);
 	}
 	if (!is_begun)
@@ -268,7 +316,7 @@ store_put_back(struct qmgr *qmgr, struct message *message)
 void
 store_again(struct qmgr *qmgr, struct message *message)
 {
-	if (!update_begin(qmgr, message, FILE_UPDATE))
+	if (!update_begin(qmgr, message, update_verb(qmgr, message)))
 		message_keep(qmgr, message);
 }
 

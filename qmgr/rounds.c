@@ -211,7 +211,7 @@ round_expire(struct qmgr *qmgr, struct message *message)
 		recipient->state = failure_is_told(qmgr, message, notify_of(message, i))
 		                           ? STORED_FAILED
 		                           : STORED_DONE;
-		recipient->is_changed = recipient->is_news = true;
+		message_add_news(message, i);
 		message->has_news = true;
 	}
 }

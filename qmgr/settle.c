@@ -91,9 +91,10 @@ state_after(struct qmgr *qmgr, struct message *message, uint32_t index, uint32_t
 
 /* A notice was made, or could not be. */
 static void
-settle_notice(struct message *message, struct recipient *recipient,
-              const struct msg_outcome *outcome)
+settle_notice(struct message *message, uint32_t index, const struct msg_outcome *outcome)
 {
+	struct recipient *recipient = &message->recipients[index];
+
 	if (outcome->action == OUTCOME_DEFERRED) {
 		message->has_notice_trouble = true;
 		return;
@@ -106,7 +107,7 @@ settle_notice(struct message *message, struct recipient *recipient,
 	if (recipient->state == STORED_DONE) /* with its notice (settlement.c) */
 		return;
 	recipient->state = STORED_DONE;
-	recipient->is_changed = recipient->is_news = true;
+	message_add_news(message, index);
 	message->has_news = true;
 }
 
@@ -129,13 +130,13 @@ settle(struct qmgr *qmgr, struct message *message, uint32_t index,
 	message->unsettled--;
 	message_touch(qmgr, message);
 	if (message->notice != JOB_DELIVER) {
-		settle_notice(message, recipient, outcome);
+		settle_notice(message, index, outcome);
 		return;
 	}
 	struct msg_outcome final = outcome_soften(qmgr, outcome, status);
 	enum stored_state  state = state_after(qmgr, message, index, final.action);
 	recipient->state = state;
-	recipient->is_changed = recipient->is_news = true;
+	message_add_news(message, index);
 	if (state != STORED_WAITING)
 		message->has_news = true;
 	/* Mailbox workers recognise a repeat; another host does not. */

@@ -8,7 +8,8 @@
 
 #include "lib/base/log.h"
 
-#define RESULT_MOST (16u << 20)
+#define RESULT_MOST  (16u << 20)   /* in one record */
+#define RECORDS_MOST (1000u << 20) /* in one file */
 
 /* ---- tasks of the file thread, and records ---- */
 
@@ -36,7 +37,7 @@ file_task_new(struct qmgr *qmgr, enum file_verb verb, const char *id,
 	file->task.done = done == NULL ? file_task_ended : done;
 	file->verb = verb;
 	file->fd = file->work_fd = -1;
-	file->result = BUF(RESULT_MOST);
+	file->result = BUF(RECORDS_MOST);
 	memcpy(file->id, id, strlen(id) + 1);
 	return file;
 }
@@ -119,23 +120,26 @@ result_written(struct qmgr *qmgr, struct task *task)
 void
 store_result(struct qmgr *qmgr, struct message *message)
 {
-	struct owned_write *owned = owned_write_new(RECORD_RESULT);
+	uint32_t next = message_result_first(message, RESULT_NEWS);
 
-	if (owned == NULL || !message_result(message, RESULT_NEWS, &owned->payload)) {
-		/* A crash would deliver once more; the next result may succeed. */
-		if (owned != NULL)
-			owned_write_ended(qmgr, &owned->write.task);
-		message->has_news = false;
-		return;
-	}
-	owned->write.is_hurried = message->is_outside;
-	owned->write.task.done = result_written;
-	memcpy(owned->id, message->id, sizeof(owned->id));
-	owned_write_give(qmgr, owned);
-	message_clear_news(message);
+	do {
+		struct owned_write *owned = owned_write_new(RECORD_RESULT);
+
+		if (owned == NULL ||
+		    !message_result(message, RESULT_NEWS, &next, &owned->payload)) {
+			/* A crash would deliver once more; the next result may succeed. */
+			if (owned != NULL)
+				owned_write_ended(qmgr, &owned->write.task);
+			message->has_news = false;
+			return;
+		}
+		owned->write.is_hurried = message->is_outside;
+		owned->write.task.done = result_written;
+		memcpy(owned->id, message->id, sizeof(owned->id));
+		owned_write_give(qmgr, owned);
+	} while (next != LANE_END);
 	/* While it moves to a file these results must be told to the file as well. */
-	if (message->backing == BACKED_JOURNAL && !message->is_moving)
-		message_clear_changes(message);
+	message_clear_news(message, message->backing == BACKED_JOURNAL && !message->is_moving);
 }
 
 void

@@ -9,9 +9,12 @@
 #include "lib/mail/address.h"
 
 #define COMMIT_TIMEOUT_MS                                                                          \
-	(300 * INT64_C(1000))               /* half of what a client waits, RFC 5321 4.5.3.2.6 */
-#define RECIPIENTS_MOST (15u * 1024 * 1024) /* bytes: what fits a commit beside inline content */
-#define BUFFER_MOST     (64u * 1024 * 1024) /* the header's limit is header_block_size_limit */
+	(300 * INT64_C(1000))                /* half of what a client waits, RFC 5321 4.5.3.2.6 */
+#define RECIPIENTS_MOST (15u * 1024 * 1024)  /* bytes: what fits a commit beside inline content */
+#define GIVEN_MOST      (12u * 1024 * 1024)  /* of those before aliases are expanded */
+#define RECIPIENT_BYTES 20                   /* of each: numbers and lengths */
+#define ARENA_MOST      (128u * 1024 * 1024) /* so many of them, and what aliases make of them */
+#define BUFFER_MOST     (64u * 1024 * 1024)  /* the header's limit is header_block_size_limit */
 
 /*
  * The steps in their order. Limits of size are kept while content comes in (content.c); the trace
@@ -156,6 +159,7 @@ intake_begin(const struct intake_context *context, const struct msg_envelope *en
 	}
 	intake->context = context;
 	intake->envelope = *envelope;
+	intake->arena = ARENA(ARENA_MOST);
 	intake->content = BUF(BUFFER_MOST);
 	intake->spool_fd = -1;
 	if (!intake_make_id(context->queue, intake->id, error))
@@ -193,8 +197,18 @@ intake_id(const struct intake *intake)
 }
 
 bool
+intake_is_full(const struct intake *intake)
+{
+	return intake->given_bytes >= GIVEN_MOST;
+}
+
+bool
 intake_add_recipient(struct intake *intake, const struct msg_recipient *recipient)
 {
+	if (intake_is_full(intake))
+		return false;
+	intake->given_bytes += recipient->address.length + recipient->original.length +
+	                       recipient->dsn_orcpt.length + RECIPIENT_BYTES;
 	struct msg_recipient copy = { .address = arena_copy(&intake->arena, recipient->address),
 		                      .original = arena_copy(&intake->arena, recipient->original),
 		                      .dsn_orcpt = arena_copy(&intake->arena, recipient->dsn_orcpt),

@@ -38,8 +38,10 @@ struct intake *intake_begin(const struct intake_context *context,
                             const struct msg_envelope *envelope, struct error *error);
 const char    *intake_id(const struct intake *intake);
 /* Original and addresses as in msg_recipient; aliases are expanded at finish. Copied. False: no
- * room. */
+ * memory, or intake_is_full. */
 bool intake_add_recipient(struct intake *intake, const struct msg_recipient *recipient);
+/* Whether it has as many recipients as one message can have (200,000 of usual length). */
+bool intake_is_full(const struct intake *intake);
 /*
  * Received and other fields of ours with their CRLF, in front of the content; before the first
  * intake_write. Not calling it means none. False: no room.

@@ -29,6 +29,7 @@ struct intake {
 	struct slice                 full_name; /* the sender's, for a missing From */
 	struct arena                 arena;
 	ARRAY(struct msg_recipient) given;   /* as they were added */
+	size_t given_bytes;                  /* of them in the commit, without what aliases add */
 	ARRAY(struct msg_recipient) settled; /* after aliases, without duplicates */
 
 	struct buf       content;

@@ -14,6 +14,10 @@
 #define FILE_MOST   ((off_t)2 << 30) /* the largest segment that may be set, and more */
 #define FETCH_LEAST 8192
 
+/* Of a list in an entry, which has 16 MB: addresses alone may take 12 (lib/intake). */
+#define REASONS_MOST (1u << 20)
+#define WAYS_MOST    (3u << 20)
+
 bool
 queue_recipient_append(struct buf *list, const struct msg_recipient *recipient,
                        struct slice outcome)
@@ -22,8 +26,9 @@ queue_recipient_append(struct buf *list, const struct msg_recipient *recipient,
 	struct msg_queue_recipient one = { .address = recipient->address,
 		                           .original = recipient->original };
 
-	if (msg_outcome_next(&outcome, &last)) {
-		one.reason = last.reason;
+	if (list->length < WAYS_MOST && msg_outcome_next(&outcome, &last)) {
+		if (list->length < REASONS_MOST)
+			one.reason = last.reason;
 		one.transport = last.transport;
 		one.nexthop = last.nexthop;
 	}

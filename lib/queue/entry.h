@@ -7,7 +7,8 @@
 #include "lib/queue/control.h"
 #include "lib/queue/stored.h"
 
-/* One recipient with its last outcome (a list of one msg_outcome, or empty). */
+/* One recipient with its last outcome (a list of one msg_outcome, or empty); without reason and way
+ * when the list is so long that it would not fit into an entry. */
 bool queue_recipient_append(struct buf *list, const struct msg_recipient *recipient,
                             struct slice outcome);
 

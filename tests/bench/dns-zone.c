@@ -4,7 +4,8 @@
  *   dns-zone ADDRESS:PORT
  *
  * d12345.ANYTHING has an MX record mx.d12345.ANYTHING, and that has the address 127.66.23.145;
- * there is nothing else below it. Answers may be kept for a second, so every round of a bench asks anew.
+ * there is nothing else below it. Answers may be kept for a second, so every round of a bench asks
+ * anew.
  */
 #include <arpa/inet.h>
 #include <stdbool.h>

@@ -88,7 +88,6 @@ class Postfix:
     """A Postfix for example.test with virtual mailboxes, or relaying to relayhost."""
 
     name = "Postfix"
-    resolv_conf = None  # a file that it sees as /etc/resolv.conf
 
     def __init__(self, directory, address, users=(), relayhost="", certificate=None, key=None,
                  port=2525):
@@ -142,13 +141,9 @@ class Postfix:
         peer_run("postfix", "-c", self.config, "set-permissions", check=False)
 
     def start(self):
-        command = ["postfix", "-c", self.config, "start-fg"]
-        if self.resolv_conf:
-            command = ["sh", "-ec", 'mount --bind "$0" /etc/resolv.conf; exec "$@"',
-                       self.resolv_conf, *command]
         self.process = subprocess.Popen(
-            [PEER_SHELL, PACKAGES, *command], stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True)
+            [PEER_SHELL, PACKAGES, "postfix", "-c", self.config, "start-fg"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         dakiya.wait_for("Postfix to listen", lambda: dakiya.port_is_open(self.address, self.port))
         return self
 

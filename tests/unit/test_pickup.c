@@ -322,10 +322,10 @@ too_many_recipients_are_refused(void **state)
 	struct msg_recipient recipient = { .address = SLICE("b@x.org") };
 
 	(void)state;
-	for (int i = 0; i < 1000; i++)
+	for (int i = 0; i < 2000; i++)
 		msg_recipient_append(&list, &recipient);
 	give_begin("a@x.org");
-	for (int i = 0; i < 51; i++)
+	for (int i = 0; i < 250; i++)
 		GIVE(submit_recipients, .recipients = buf_slice(&list));
 	give_end(0);
 	check_result(SUBMIT_BAD_DATA, "too many recipients");

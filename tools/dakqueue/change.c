@@ -21,7 +21,7 @@
 #include "lib/queue/id.h"
 #include "tools/dakqueue/offline.h"
 
-#define FILE_MOST   (64u << 20)
+#define FILE_MOST   (1024u << 20)
 #define RESULT_MOST 4096 /* without recipients */
 #define LOCK_TRIES  20   /* of 0.1 s */
 #define PATH_SIZE   64

@@ -17,7 +17,7 @@
 #include "tools/dakqueue/offline.h"
 
 #define LIST_MOST (16u << 20)
-#define FILE_MOST (64u << 20)
+#define FILE_MOST (1024u << 20)
 
 /* ---- the journal ---- */
 
