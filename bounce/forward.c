@@ -82,14 +82,27 @@ copy_content(struct intake *intake, const struct agent_job *job, struct error *e
 	return ok;
 }
 
-/* Commits the message; *reply is what intake says. False with *error when it came not so far. */
+/* The recipient for whom something is sent on: that of the index in a job. */
+struct origin {
+	const struct agent_job *job;
+	uint32_t                index;
+};
+
+/*
+ * Commits the message, and with it the recipient's end, if that is all; *reply is what intake says.
+ * False with *error when it came not so far.
+ */
 static bool
-send_on(const struct intake_context *context, const struct agent_job *job,
+send_on(const struct intake_context *context, const struct origin *origin,
         const struct msg_forward *forward, struct arena *arena, char id[QUEUE_ID_MOST],
         struct smtp_reply *reply, struct error *error)
 {
-	struct msg_envelope envelope = job->envelope;
-	bool                keeps_dsn = forward->action != OUTCOME_DELIVERED;
+	const struct agent_job *job = origin->job;
+	struct msg_envelope     envelope = job->envelope;
+	bool                    keeps_dsn = forward->action != OUTCOME_DELIVERED;
+	struct buf              list = BUF(256);
+	struct intake_settles settles = { .job = job->message.job, .about = job->message.queue_id };
+	struct msg_settled_recipient settled = { .recipient = origin->index };
 
 	envelope.sender = forward->sender;
 	envelope.arrival_us = clock_wall_us();
@@ -106,6 +119,10 @@ send_on(const struct intake_context *context, const struct agent_job *job,
 	struct intake *intake = intake_begin(context, &envelope, error);
 	if (intake == NULL)
 		return false;
+	if (msg_settled_recipient_append(&list, &settled)) {
+		settles.recipients = buf_slice(&list);
+		intake_set_settles(intake, &settles);
+	}
 	memcpy(id, intake_id(intake), strlen(intake_id(intake)) + 1);
 	bool ok = set_trace(intake, context->parameters, forward, envelope.arrival_us / 1000000) &&
 	          add_recipients(intake, forward->recipients);
@@ -115,6 +132,7 @@ send_on(const struct intake_context *context, const struct agent_job *job,
 	if (ok)
 		*reply = intake_finish(intake, arena);
 	intake_end(&intake);
+	buf_free(&list);
 	return ok;
 }
 
@@ -154,11 +172,12 @@ forward_send(const struct intake_context *context, const struct agent_job *job,
 		                        .begin_us = job->begin_us,
 		                        .is_soft = job->message.is_soft };
 	struct msg_forward    forward;
+	struct origin         origin = { job, index };
 	char                  id[QUEUE_ID_MOST] = "", queue_id[QUEUE_ID_MOST] = "?";
 
 	if (!msg_forward_next(&list, &forward) || forward.action > OUTCOME_EXPANDED)
 		reply.text = SLICE("the queue sent nothing to send on");
-	else if (!send_on(context, job, &forward, &arena, id, &reply, &error))
+	else if (!send_on(context, &origin, &forward, &arena, id, &reply, &error))
 		reply.text = slice_from(error.text);
 	set_outcome(&forward, &reply, id, &arena, &outcome);
 	if (job->message.queue_id.length < sizeof(queue_id)) {

@@ -282,6 +282,8 @@ void settle(struct qmgr *qmgr, struct message *message, uint32_t index,
 /* The same with action, status and reason of our own, logged here. */
 void settle_here(struct qmgr *qmgr, struct message *message, uint32_t index,
                  const struct msg_outcome *outcome, const struct destination *way);
+/* Whether such an outcome leaves nothing to do, not even a notice. */
+bool settle_is_end(struct qmgr *qmgr, struct message *message, uint32_t index, uint32_t action);
 /*
  * Whether somebody is to hear of a failure: the sender, as NOTIFY says (0 = not given), or the
  * postmaster, as notify_classes says. bounce decides for each of them.
@@ -307,6 +309,8 @@ bool stages_go_on(struct qmgr *qmgr, struct message *message, uint32_t index,
  */
 bool stages_continue(struct qmgr *qmgr, struct message *message, uint32_t index,
                      struct msg_outcome *outcome);
+/* Whether nothing is left to do for it once that is sent on which bounce has in hand for it. */
+bool stages_forward_is_end(struct qmgr *qmgr, struct message *message, uint32_t index);
 
 /* ---- lanes (agents.c, rounds.c) ---- */
 

@@ -89,6 +89,12 @@ state_after(struct qmgr *qmgr, struct message *message, uint32_t index, uint32_t
 	return STORED_WAITING;
 }
 
+bool
+settle_is_end(struct qmgr *qmgr, struct message *message, uint32_t index, uint32_t action)
+{
+	return state_after(qmgr, message, index, action) == STORED_DONE;
+}
+
 /* A notice was made, or could not be. */
 static void
 settle_notice(struct message *message, uint32_t index, const struct msg_outcome *outcome)

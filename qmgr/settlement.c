@@ -1,9 +1,10 @@
 /*
- * settlement.c - a notice and the end of what it is about are written as one record.
+ * settlement.c - a notice and the end of what it is about are written as one record; so are a
+ * message that local sends on and the end of the recipient that it is for.
  *
- * Otherwise a power cut between the two would have the notice made again. bounce says which
- * recipients of the job in its hands its next commit tells of; qmgr puts that in front of the
- * notice in a RECORD_NOTICE, and notes it in memory when the record is safe.
+ * Otherwise a power cut between the two would have it made again. bounce says which recipients of
+ * the job in its hands its next commit tells of; qmgr puts that in front of the message in a
+ * RECORD_NOTICE, and notes it in memory when the record is safe.
  */
 #include <stdlib.h>
 
@@ -20,7 +21,7 @@ struct settlement {
 
 /* ---- who may ---- */
 
-/* The notice's job that a process of that pid holds; any other is none of its business. */
+/* The job of bounce that a process of that pid holds; any other is none of its business. */
 static struct job *
 job_of(struct qmgr *qmgr, int pid, const struct msg_intake_settles *settles)
 {
@@ -30,16 +31,20 @@ job_of(struct qmgr *qmgr, int pid, const struct msg_intake_settles *settles)
 		if (agent->pid != pid || pid == 0)
 			continue;
 		struct job *job = job_find(agent, settles->job);
-		if (job != NULL && job->kind != JOB_DELIVER && job->kind != JOB_FORWARD &&
+		if (job != NULL && job->kind != JOB_DELIVER &&
 		    slice_equal(slice_from(job->message->id), settles->about))
 			return job;
 	}
 	return NULL;
 }
 
-/* Fills in the recipients; false when one is not the job's, or is told of already. */
+/*
+ * Fills in the recipients; false when one is not the job's, or is told of already. One that has
+ * more to come when its message is sent on is left to the report: then nothing is settled.
+ */
 static bool
-recipients_take(struct settlement *settlement, const struct job *job, struct slice list)
+recipients_take(struct qmgr *qmgr, struct settlement *settlement, const struct job *job,
+                struct slice list)
 {
 	struct msg_settled_recipient one;
 
@@ -50,9 +55,11 @@ recipients_take(struct settlement *settlement, const struct job *job, struct sli
 		if (index == LANE_END || job->message->recipients[index].is_settled ||
 		    job->message->recipients[index].is_noticed)
 			return false;
+		if (job->kind == JOB_FORWARD && !stages_forward_is_end(qmgr, job->message, index))
+			continue;
 		settlement->recipients[settlement->count++] = index;
 	}
-	return list.data != NULL && settlement->count > 0;
+	return list.data != NULL && (settlement->count > 0 || job->kind == JOB_FORWARD);
 }
 
 /* ---- the record ---- */
@@ -123,7 +130,7 @@ settlement_new(struct qmgr *qmgr, const struct intake_link *link, struct slice n
 		return NULL;
 	settlement->about = job->message;
 	settlement->is_warning = job->kind == JOB_NOTICE_DELAY;
-	if (!recipients_take(settlement, job, settles.recipients) ||
+	if (!recipients_take(qmgr, settlement, job, settles.recipients) ||
 	    !prefix_append(settlement, prefix)) {
 		free(settlement);
 		return NULL;

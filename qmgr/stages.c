@@ -109,6 +109,18 @@ stages_go_on(struct qmgr *qmgr, struct message *message, uint32_t index,
 }
 
 bool
+stages_forward_is_end(struct qmgr *qmgr, struct message *message, uint32_t index)
+{
+	const struct stages *stages = message->recipients[index].stages;
+	struct slice         list = stages == NULL ? SLICE_EMPTY : stages->forward;
+	struct msg_forward   forward;
+
+	return msg_forward_next(&list, &forward) && stages->fault.length == 0 &&
+	       !(stages->passes && stages->next != NULL) &&
+	       settle_is_end(qmgr, message, index, forward.action);
+}
+
+bool
 stages_continue(struct qmgr *qmgr, struct message *message, uint32_t index,
                 struct msg_outcome *outcome)
 {
