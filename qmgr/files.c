@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
@@ -26,7 +27,8 @@ struct files {
 	atomic_size_t       pending;
 	atomic_bool         is_stopping;
 	struct mailbox_sync sync;
-	struct directories  directories; /* the thread's own, as what follows */
+	bool                owes_sync; /* before the thread ends; its own, as what follows */
+	struct directories  directories;
 	/* Removals that failed: what they left would be delivered again after a restart. */
 	struct task_list again;
 	int64_t          again_ms;
@@ -138,6 +140,16 @@ is_small_write(const struct file_task *task)
 }
 
 /*
+ * Thousands of results may wait to be written when the system stops. Nobody goes on upon these, and
+ * what must not be repeated is in the journal, too: one sync at the end is enough.
+ */
+static bool
+may_sync_later(const struct files *files)
+{
+	return atomic_load(&files->is_stopping) && files->sync.may_syncfs;
+}
+
+/*
  * Many small files at once, where that is as good; otherwise writing begins for all, so that the
  * first sync does not wait for its file alone. The syncs of each tell of what failed.
  */
@@ -148,12 +160,15 @@ syncs_begin(struct files *files, struct task_list *list)
 
 	for (struct task *task = list->first; task != NULL; task = task->next)
 		count += is_small_write((struct file_task *)(void *)task);
-	bool is_synced = may_sync_whole(files) &&
+	bool is_synced = !may_sync_later(files) && may_sync_whole(files) &&
 	                 mailbox_sync_whole(&files->sync, files->config.queue_fd, count);
 	for (struct task *task = list->first; task != NULL; task = task->next) {
 		struct file_task *one = (struct file_task *)(void *)task;
 
 		one->is_synced = is_synced && is_small_write(one);
+		if (one->verb == FILE_UPDATE && one->work_fd >= 0 && !one->is_synced)
+			one->is_synced = may_sync_later(files);
+		files->owes_sync |= one->is_synced && !is_synced;
 		if (!one->is_synced && one->work_fd >= 0 && list->first->next != NULL)
 			(void)sync_file_range(one->work_fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 	}
@@ -269,6 +284,8 @@ files_run(void *argument)
 	files->again_ms = 0; /* there is no later */
 	removals_take(files, &list);
 	files_work(files, &list);
+	if (files->owes_sync && syncfs(files->config.queue_fd) != 0)
+		log_warning("sync the results of deferred messages: %m");
 	return NULL;
 }
 
