@@ -61,7 +61,7 @@ refuse_party(struct check *check, const struct party *party, int64_t code, const
 	return verdict;
 }
 
-static enum verdict
+enum verdict
 lookup_failed(struct check *check, struct slice address, const struct error *error)
 {
 	log_warning("lookup of %.*s: %s", SLICE_ARGS(address), error->text);
@@ -259,13 +259,23 @@ check_reject_unlisted_sender(struct check *check, const struct entry *entry)
 
 /* ---- destinations ---- */
 
-/* Found: ours to take. A local part with routing in it ("user%other", "a!b") is not relayed on. */
-static enum lookup
-is_authorised_destination(struct check *check, struct error *error)
+bool
+address_has_routing(struct slice address)
+{
+	struct slice domain = domain_of(address);
+	struct slice local = slice_first(address, address.length - domain.length);
+
+	if (local.length > 0)
+		local.length--; /* the last '@' */
+	return slice_contains_byte(local, '@') || slice_contains_byte(local, '%') ||
+	       slice_contains_byte(local, '!');
+}
+
+enum lookup
+recipient_is_ours(struct check *check, struct error *error)
 {
 	struct slice address = check->question->recipient->address;
 	struct slice domain = domain_of(address);
-	struct slice local = slice_first(address, address.length - domain.length);
 	struct slice given = check->question->recipient_as_given;
 	/* <postmaster> is for this host even where $myorigin is another one (RFC 5321 4.5.1). */
 	bool is_postmaster = slice_equal_fold(given, SLICE("postmaster"));
@@ -276,15 +286,10 @@ is_authorised_destination(struct check *check, struct error *error)
 	enum lookup found = route_classify(check->session->room->intake.router,
 	                                   is_postmaster ? SLICE_EMPTY : domain, &class, error);
 
-	if (local.length > 0)
-		local.length--; /* the last '@' */
 	if (found != LOOKUP_FOUND)
 		return found;
-	if (class == ROUTE_DEFAULT)
-		return LOOKUP_NOT_FOUND;
-	bool has_routing = slice_contains_byte(local, '@') || slice_contains_byte(local, '%') ||
-	                   slice_contains_byte(local, '!');
-	return has_routing ? LOOKUP_NOT_FOUND : LOOKUP_FOUND;
+	return class == ROUTE_DEFAULT || address_has_routing(address) ? LOOKUP_NOT_FOUND
+	                                                              : LOOKUP_FOUND;
 }
 
 static enum verdict
@@ -295,7 +300,7 @@ require_authorised(struct check *check, int64_t code, const char *status)
 
 	if (!recipient_party(check, &party))
 		return VERDICT_DUNNO;
-	switch (is_authorised_destination(check, &error)) {
+	switch (recipient_is_ours(check, &error)) {
 	case LOOKUP_FOUND: return VERDICT_DUNNO;
 	case LOOKUP_TRY_LATER: return lookup_failed(check, party.address, &error);
 	case LOOKUP_NOT_FOUND: break;
@@ -334,7 +339,7 @@ check_permit_auth_destination(struct check *check, const struct entry *entry)
 	(void)entry;
 	if (check->question->recipient == NULL)
 		return VERDICT_DUNNO;
-	switch (is_authorised_destination(check, &error)) {
+	switch (recipient_is_ours(check, &error)) {
 	case LOOKUP_FOUND: return VERDICT_PERMIT;
 	case LOOKUP_NOT_FOUND: return VERDICT_DUNNO;
 	case LOOKUP_TRY_LATER: break;

@@ -92,6 +92,11 @@ enum verdict access_result(struct check *check, const char *table, struct slice 
                            struct slice subject, const char *class);
 /* addresses.c, for the parameters smtpd_reject_unlisted_* */
 check_function check_reject_unlisted_recipient, check_reject_unlisted_sender;
+/* A table or DNS has no answer now: logged, and the client comes again. */
+enum verdict lookup_failed(struct check *check, struct slice address, const struct error *error);
+/* Found: ours to take. A local part with routing in it ("user%other", "a!b") is not relayed on. */
+enum lookup recipient_is_ours(struct check *check, struct error *error);
+bool        address_has_routing(struct slice address);
 
 #define RESTRICTION(name, needs, argument) check_function check_##name;
 #define RESTRICTION_MISSING(name, argument)

@@ -24,6 +24,7 @@ static const char *const readable[] = {
 	"$smtpd_authorized_xforward_hosts",
 	"$smtpd_authorized_verp_clients",
 	"$smtpd_client_event_limit_exceptions",
+	"$permit_mx_backup_networks",
 	"$smtpd_forbid_bare_newline_exclusions",
 	"$smtpd_restriction_classes",
 	"$config_directory",

@@ -42,6 +42,8 @@ open_match_lists(struct room *room, struct error *error)
 		  MATCH_ADDRESSES, "smtpd_sasl_exceptions_networks" },
 		{ &room->sasl_filter, parameters->smtpd_sasl_mechanism_filter, MATCH_STRINGS,
 		  "smtpd_sasl_mechanism_filter" },
+		{ &room->mx_backup_networks, parameters->permit_mx_backup_networks, MATCH_ADDRESSES,
+		  "permit_mx_backup_networks" },
 	};
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
@@ -182,6 +184,7 @@ room_destroy(struct room **pointer)
 	table_list_close(&room->login_maps);
 	table_list_close(&room->command_filter);
 	table_list_close(&room->discard_maps);
+	match_list_close(&room->mx_backup_networks);
 	match_list_close(&room->sasl_filter);
 	match_list_close(&room->sasl_exceptions);
 	match_list_close(&room->event_exceptions);

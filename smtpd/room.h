@@ -52,6 +52,7 @@ struct room {
 	struct match_list       *flush_domains; /* fast_flush_domains */
 	struct match_list       *sasl_exceptions;
 	struct match_list       *sasl_filter;
+	struct match_list       *mx_backup_networks;
 	struct table_list       *discard_maps;
 	struct table_list       *command_filter; /* smtpd_command_filter */
 	struct milter_list      *milters;        /* NULL: none, see milters.c */

@@ -195,6 +195,21 @@ pass_certificates(struct walk *walk)
 	return STEP_ON;
 }
 
+/* Whoever has a domain can name this host among its mail exchangers. */
+static enum step
+pass_backup(struct walk *walk)
+{
+	struct buf networks = BUF(SETTINGS_TEXT_MOST);
+
+	if (!check_expanded(walk->settings, "permit_mx_backup_networks", &networks) ||
+	    slice_is_empty(slice_trim(buf_slice(&networks))))
+		add_way(walk, "permit_mx_backup admits mail for every domain that names this host "
+		              "among its mail exchangers; permit_mx_backup_networks says whose "
+		              "domains are meant");
+	buf_free(&networks);
+	return STEP_ON;
+}
+
 /* ---- tables ---- */
 
 struct entries {
@@ -391,6 +406,8 @@ step_of_word(struct walk *walk, struct slice word)
 
 	if (slice_equal_fold(word, SLICE("permit_tls_all_clientcerts")))
 		return pass_certificates(walk);
+	if (slice_equal_fold(word, SLICE("permit_mx_backup")))
+		return pass_backup(walk);
 	if (slice_equal_fold(word, SLICE("permit_mynetworks"))) {
 		struct buf found = BUF(1000);
 		bool       is_all = list_has(walk->settings, "mynetworks", is_all_networks, &found);

@@ -53,6 +53,9 @@ void           router_destroy(struct router **router);
 enum lookup route_classify(struct router *router, struct slice domain, enum route_class *class,
                            struct error *error);
 
+/* Whether a network address (presentation form) is one of this host's, or of proxy_interfaces. */
+enum lookup route_is_own_address(struct router *router, struct slice address, struct error *error);
+
 /*
  * Whether the address exists, for reject_unlisted_recipient. LOOKUP_FOUND also when the class
  * keeps no list, or canonical_maps or virtual_alias_maps know it. LOOKUP_NOT_FOUND: *reason is the

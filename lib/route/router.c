@@ -419,6 +419,12 @@ own_literal(struct router *router, struct slice literal, struct error *error)
 }
 
 enum lookup
+route_is_own_address(struct router *router, struct slice address, struct error *error)
+{
+	return match_list_client(router->own_addresses, SLICE_EMPTY, address, error);
+}
+
+enum lookup
 route_classify(struct router *router, struct slice domain, enum route_class *class,
                struct error *error)
 {

@@ -5,7 +5,8 @@
 /* links: smtpd/access.c smtpd/answer.c smtpd/blocklists.c smtpd/checks.c smtpd/client.c */
 /* links: smtpd/commands.c smtpd/content.c smtpd/dispatch.c smtpd/limits.c smtpd/login.c */
 /* links: smtpd/policy.c smtpd/restrictions.c smtpd/room.c smtpd/secure.c smtpd/session.c */
-/* links: smtpd/addresses.c smtpd/domains.c smtpd/milters.c smtpd/proxy.c smtpd/etrn.c */
+/* links: smtpd/addresses.c smtpd/backup.c smtpd/domains.c smtpd/milters.c */
+/* links: smtpd/proxy.c smtpd/etrn.c */
 /* links: smtpd/compile.c smtpd/notify.c smtpd/transaction.c smtpd/xclient.c smtpd/xforward.c */
 #include <assert.h>
 #include <fcntl.h>

@@ -332,6 +332,13 @@ static const struct {
 	{ "slow.test", DNS_MX, DNS_TRY_LATER, { "", 0 }, { "", 0 } },
 	{ "slow.test", DNS_A, DNS_TRY_LATER, { "", 0 }, { "", 0 } },
 	{ "slow.test", DNS_AAAA, DNS_TRY_LATER, { "", 0 }, { "", 0 } },
+	/* 192.0.2.250 is this host */
+	{ "backup.test", DNS_MX, DNS_FOUND, { "mx.good.test", 12 }, { "", 0 } },
+	{ "backup.test", DNS_MX, DNS_FOUND, { "mx.example.test", 15 }, { "", 0 } },
+	{ "mx.example.test", DNS_A, DNS_FOUND, { "", 0 }, { "\xc0\x00\x02\xfa", 4 } },
+	{ "strange.test", DNS_MX, DNS_FOUND, { "client.test", 11 }, { "", 0 } },
+	{ "strange.test", DNS_MX, DNS_FOUND, { "mx.example.test", 15 }, { "", 0 } },
+	{ "lost.test", DNS_MX, DNS_FOUND, { "slow.test", 9 }, { "", 0 } },
 	{ "66.2.0.192.bl.test", DNS_A, DNS_FOUND, { "", 0 }, { "\x7f\x00\x00\x02", 4 } },
 	{ "66.2.0.192.bl.test", DNS_TXT, DNS_FOUND, { "", 0 }, { "listed by hand", 14 } },
 	{ "bad.test.rhs.test", DNS_A, DNS_FOUND, { "", 0 }, { "\x7f\x00\x00\x02", 4 } },
@@ -344,6 +351,10 @@ dns_query(struct dns_client *client, struct slice name, enum dns_type type, int6
 	(void)client;
 	(void)timeout_ms;
 	*answer = (struct dns_answer){ .count = 0 };
+	answer->records = arena_alloc_array(arena, sizeof(fake_zone) / sizeof(fake_zone[0]),
+	                                    sizeof(*answer->records));
+	if (answer->records == NULL)
+		return DNS_TRY_LATER;
 	for (size_t i = 0; i < sizeof(fake_zone) / sizeof(fake_zone[0]); i++) {
 		if (fake_zone[i].type != type ||
 		    !slice_equal_fold(name, slice_from(fake_zone[i].name)))
@@ -352,15 +363,13 @@ dns_query(struct dns_client *client, struct slice name, enum dns_type type, int6
 			error_set(error, "timed out");
 			return fake_zone[i].status;
 		}
-		answer->records = arena_alloc(arena, sizeof(*answer->records));
-		if (answer->records == NULL)
-			return DNS_TRY_LATER;
-		answer->records[0] = (struct dns_record){ .target = fake_zone[i].target,
-			                                  .data = fake_zone[i].data };
-		answer->count = 1;
-		return DNS_FOUND;
+		answer->records[answer->count] =
+			(struct dns_record){ .preference = (uint32_t)answer->count,
+			                     .target = fake_zone[i].target,
+			                     .data = fake_zone[i].data };
+		answer->count++;
 	}
-	return DNS_NO_DATA;
+	return answer->count > 0 ? DNS_FOUND : DNS_NO_DATA;
 }
 
 /* 192.0.2.1 is client.test; .2 has a name that does not confirm; .3 is slow; others have none. */

@@ -66,6 +66,9 @@ each_list_is_followed_to_its_end(void **state)
 		  RELAY_NONE, "smtpd_relay_restrictions: " STOP },
 		{ "smtpd_relay_restrictions = permit_tls_all_clientcerts " STOP "\n", RELAY_NONE,
 		  "smtpd_relay_restrictions: " STOP },
+		{ "permit_mx_backup_networks = 192.0.2.0/24\n"
+		  "smtpd_relay_restrictions = permit_mx_backup, " STOP "\n",
+		  RELAY_NONE, "smtpd_relay_restrictions: " STOP },
 		{ "smtpd_relay_restrictions = check_relay_domains\n", RELAY_NONE,
 		  "smtpd_relay_restrictions: reject_unauth_destination" },
 		/* each stranger */
@@ -123,6 +126,10 @@ each_list_is_followed_to_its_end(void **state)
 		  RELAY_SOME,
 		  "smtpd_relay_restrictions: permit_tls_all_clientcerts admits whoever has a "
 		  "certificate from an authority in smtpd_tls_CAfile or smtpd_tls_CApath" },
+		{ "smtpd_relay_restrictions = permit_mx_backup, " STOP "\n", RELAY_SOME,
+		  "smtpd_relay_restrictions: permit_mx_backup admits mail for every domain that "
+		  "names this host among its mail exchangers; permit_mx_backup_networks says whose "
+		  "domains are meant" },
 		{ "smtpd_relay_restrictions = check_policy_service unix:private/policy, " STOP "\n",
 		  RELAY_SOME,
 		  "smtpd_relay_restrictions: whoever the policy service unix:private/policy "
