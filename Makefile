@@ -31,7 +31,7 @@ else
 CPPFLAGS += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
 endif
 
-DAEMONS := master smtpd qmgr smtp local bounce pickup pipe spawn authd pop3d resolver
+DAEMONS := master smtpd qmgr smtp local bounce pickup pipe spawn authd pop3d resolver verify
 DAEMONS := $(foreach d,$(DAEMONS),$(if $(wildcard $(d)/main.c),$(d)))
 TOOLS   := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/*/main.c))))
 

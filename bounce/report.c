@@ -60,7 +60,8 @@ action_of(const struct notice *notice, const struct notice_recipient *entry)
 	case JOB_NOTICE_DELAY: return "delayed";
 	case JOB_NOTICE_SUCCESS:
 	case JOB_DELIVER:
-	case JOB_FORWARD: break;
+	case JOB_FORWARD:
+	case JOB_VERIFY: break;
 	}
 	if (entry->outcome.action == OUTCOME_EXPANDED)
 		return "expanded";

@@ -84,6 +84,20 @@ make_parents(const char *path, struct error *error)
 	return is_ok;
 }
 
+/* For verify, which runs as mail_owner: data_directory itself is not his, credentials are in it. */
+static bool
+make_verify_directory(struct master *master, struct error *error)
+{
+	const char *data = master->generation->configuration.parameters.data_directory;
+	struct buf  path = BUF(4096);
+	bool        is_made = buf_append_format(&path, "%s/verify", data) &&
+	               make_directory(buf_text(&path), 0700, master->mail_owner.uid,
+	                              master->mail_owner.gid, !master->is_unprivileged, error);
+
+	buf_free(&path);
+	return is_made;
+}
+
 bool
 prepare_directories(struct master *master, struct error *error)
 {
@@ -99,6 +113,8 @@ prepare_directories(struct master *master, struct error *error)
 	if (chdir(parameters->queue_directory) < 0)
 		return error_set_errno(error, "enter queue_directory %s",
 		                       parameters->queue_directory);
+	if (!make_verify_directory(master, error))
+		return false;
 	for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++) {
 		uid_t uid = directories[i].is_owned ? master->mail_owner.uid : 0;
 

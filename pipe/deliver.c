@@ -234,7 +234,8 @@ outcomes_add(struct pipe_delivery *delivery, struct buf *outcomes)
 		                          .active_us = job->message.active_us,
 		                          .begin_us = job->begin_us,
 		                          .done_us = clock_wall_us(),
-		                          .is_soft = job->message.is_soft };
+		                          .is_soft = job->message.is_soft,
+		                          .is_verify = job->message.kind == JOB_VERIFY };
 	char                    queue_id[QUEUE_ID_MOST];
 
 	snprintf(queue_id, sizeof(queue_id), "%.*s",
@@ -265,10 +266,14 @@ pipe_deliver(struct pipe_room *room, struct agent_job *job, struct buf *outcomes
 		arena_reset(&delivery.arena);
 		return;
 	}
-	check_size(&delivery);
-	check_options(&delivery);
-	check_loops(&delivery);
-	run_all(&delivery);
+	if (job->message.kind == JOB_VERIFY) {
+		settle_rest(&delivery, OUTCOME_DELIVERED, "2.0.0", "delivers to command");
+	} else {
+		check_size(&delivery);
+		check_options(&delivery);
+		check_loops(&delivery);
+		run_all(&delivery);
+	}
 	outcomes_add(&delivery, outcomes);
 	arena_reset(&delivery.arena);
 }

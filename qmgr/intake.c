@@ -65,10 +65,10 @@ spool_abandon(struct qmgr *qmgr, struct slice id)
 		spool_forget(qmgr, spool);
 }
 
-static void
-link_release(struct intake_link *link)
+void
+intake_release(struct intake_link *link)
 {
-	if (!link->link.is_closed || link->pending > 0)
+	if (!link->link.is_closed || link->pending > 0 || link->probes > 0)
 		return;
 	buf_free(&link->settles);
 	free(link);
@@ -87,7 +87,7 @@ intake_close(struct qmgr *qmgr, struct intake_link *link)
 	for (size_t i = 0; i < sweep.found.count; i++)
 		spool_forget(qmgr, sweep.found.items[i]);
 	ARRAY_FREE(&sweep.found);
-	link_release(link);
+	intake_release(link);
 }
 
 /* ---- answers ---- */
@@ -143,14 +143,14 @@ intake_committed(struct qmgr *qmgr, struct message *message)
 		message->is_refused = true;
 		if (!message->is_resolving)
 			message_free(qmgr, message);
-		link_release(link);
+		intake_release(link);
 		return;
 	}
 	message->offset = message->commit_write.offset + payload_offset(message);
 	segment_enter(qmgr, message, message->commit_write.epoch);
 	recent_note(&qmgr->recent, slice_from(link->service), message->id);
 	answer(qmgr, link, slice_from(message->id), INTAKE_OK, SLICE_EMPTY);
-	link_release(link);
+	intake_release(link);
 	message_log_active(message);
 	if ((message->envelope.flags & ENVELOPE_HOLD) != 0)
 		message->wants_hold = true;
@@ -352,7 +352,7 @@ spool_created(struct qmgr *qmgr, struct task *task)
 	if (file->fd >= 0)
 		close(file->fd); /* the answer holds a copy */
 	free(file);
-	link_release(link);
+	intake_release(link);
 }
 
 static bool
@@ -421,7 +421,7 @@ link_take_sent(struct qmgr *qmgr, struct intake_link *link)
 	link->pending--;
 	if (!link->link.is_closed)
 		return true;
-	link_release(link);
+	intake_release(link);
 	return false;
 }
 
@@ -502,6 +502,7 @@ take_frame(struct qmgr *qmgr, struct intake_link *link, struct ipc_frame *frame)
 	case MSG_intake_abandon: return take_abandon(qmgr, frame);
 	case MSG_intake_settles: return take_settles(link, frame);
 	case MSG_intake_known: return take_known(qmgr, link, frame);
+	case MSG_intake_probe: return probe_take(qmgr, link, frame);
 	default: return false;
 	}
 }

@@ -116,7 +116,7 @@ job_send(struct qmgr *qmgr, struct agent_link *agent, const struct job *job, str
 		is_sent = recipient_append(&list, job, job->recipients[i]);
 	frame.job = job->number;
 	frame.queue_id = slice_from(message->id);
-	frame.kind = job->kind;
+	frame.kind = job->kind == JOB_DELIVER && message->is_verify ? JOB_VERIFY : job->kind;
 	if (!job->destination->is_worker)
 		frame.nexthop = job->destination->nexthop;
 	frame.envelope = message->commit.envelope;
@@ -131,7 +131,7 @@ job_send(struct qmgr *qmgr, struct agent_link *agent, const struct job *job, str
 	/* Nobody can have delivered it without our knowing. */
 	frame.is_fresh =
 		message->is_taken_here && !message->is_retried && message->agent_deaths == 0;
-	frame.is_soft = qmgr->parameters->soft_bounce;
+	frame.is_soft = qmgr->parameters->soft_bounce && !message->is_verify;
 	frame.patience_ms = destination_patience(job->destination);
 	frame.content = message->commit.content;
 	if (is_sent && message->is_spooled) {

@@ -33,7 +33,10 @@ qmgr_prepare(struct daemon_context *context, struct error *error)
 	qmgr->context = context;
 	qmgr->parameters = context->parameters;
 	qmgr->router = router_create(context->snapshot, error);
-	if (qmgr->router == NULL || !open_users(qmgr, error)) {
+	if (qmgr->router != NULL)
+		qmgr->probe_router =
+			router_create_for_probes(context->snapshot, qmgr->router, error);
+	if (qmgr->probe_router == NULL || !open_users(qmgr, error)) {
 		free(qmgr);
 		return false;
 	}
@@ -64,6 +67,7 @@ qmgr_run(struct daemon_context *context)
  * the owners of alias tables (passwd). */
 static const char *const readable[] = { "$queue_directory",
 	                                ROUTER_READABLE,
+	                                PROBE_ROUTER_READABLE,
 	                                "$authorized_mailq_users",
 	                                "$authorized_flush_users",
 	                                "$config_directory",

@@ -72,6 +72,7 @@ message_create(struct qmgr *qmgr, char *block, struct slice payload)
 	memcpy(message->id, message->commit.queue_id.data, message->commit.queue_id.length);
 	message->size = message->envelope.size;
 	message->is_spooled = message->commit.is_spooled;
+	message->is_verify = (message->envelope.flags & ENVELOPE_VERIFY) != 0;
 	message->block = block;
 	qmgr->content_bytes += payload.length;
 	qmgr->recipients += message->count;

@@ -62,6 +62,9 @@ struct qmgr {
 	struct resolvers *resolvers;
 	struct control   *control;
 	struct router    *router;
+	/* As address_verify_* say; may be the same. */
+	struct router *probe_router;
+	size_t         probes;
 	/* authorized_mailq_users, authorized_flush_users: for the control threads */
 	struct match_list *mailq_users, *flush_users;
 	struct cards       cards;    /* likewise */
@@ -151,7 +154,7 @@ struct stages {
 };
 
 enum backing {
-	BACKED_NOT,     /* being taken in */
+	BACKED_NOT,     /* being taken in, or a probe */
 	BACKED_JOURNAL, /* in the segment `epoch` */
 	BACKED_FILE,    /* in `place` */
 };
@@ -211,12 +214,14 @@ struct message {
 	bool              is_refused;  /* intake: not taken after all, freed when nobody reads it */
 	bool              has_news;    /* results that are not in the journal yet */
 	bool              is_outside;  /* of those, one that no repeat can be recognised by */
+	bool              is_verify;   /* recipients are asked for, nothing is delivered */
 	bool              is_unsaved;  /* results that could not be written to its file yet */
 	unsigned          agent_deaths;
 	enum job_kind     notice;    /* the notices under way; JOB_DELIVER = none */
 	struct resolve_task *routes; /* found, waiting for the commit */
 
 	/* intake */
+	struct intake_link  *prober; /* a probe (probe.c): who wants to know; NULL = a message */
 	struct journal_write commit_write;
 	struct intake_link  *intake;
 	struct settlement
@@ -460,6 +465,7 @@ struct intake_link {
 	char        service[64];
 	bool        has_greeted;
 	size_t      pending; /* commits and spools without an answer */
+	size_t      probes;  /* likewise */
 	int         pid;     /* who connected; 0 = unknown */
 	struct buf  settles; /* payload of the intake_settles that came before a commit */
 };
@@ -471,6 +477,15 @@ void intake_close(struct qmgr *qmgr, struct intake_link *link);
  * sender sees its send fail and may repeat it to the next qmgr.
  */
 void intake_finish(struct qmgr *qmgr, struct intake_link *link);
+/* Frees it when it is closed and nothing refers to it. */
+void intake_release(struct intake_link *link);
+
+/* ---- probe.c ---- */
+
+/* False: malformed. */
+bool probe_take(struct qmgr *qmgr, struct intake_link *link, struct ipc_frame *frame);
+/* Its round may be over: then the answer is sent, and it is gone. */
+void probe_advance(struct qmgr *qmgr, struct message *probe);
 
 struct job {
 	struct list_node    in_agent;

@@ -62,8 +62,9 @@ route_override(struct slice filter, struct route *route)
 }
 
 static void
-resolve_one(struct router *router, struct resolve_task *request, struct resolved *item)
+resolve_one(struct resolvers *resolvers, struct resolve_task *request, struct resolved *item)
 {
+	struct router       *router = resolvers->qmgr->router;
 	struct message      *message = request->message;
 	struct msg_recipient recipient;
 	struct error         error = ERROR_NONE;
@@ -72,6 +73,8 @@ resolve_one(struct router *router, struct resolve_task *request, struct resolved
 	item->reason = "out of memory";
 	if (!message_recipient(message, item->index, &recipient))
 		return;
+	if (message->prober != NULL)
+		router = resolvers->qmgr->probe_router;
 	item->answer = route_resolve(router, message->envelope.sender, recipient.address,
 	                             &request->arena, &item->route, &error);
 	if (item->answer != LOOKUP_FOUND) {
@@ -94,7 +97,7 @@ resolver_run(void *argument)
 		struct resolve_task *request = (struct resolve_task *)(void *)task;
 
 		for (uint32_t i = 0; i < request->count; i++)
-			resolve_one(resolvers->qmgr->router, request, &request->items[i]);
+			resolve_one(resolvers, request, &request->items[i]);
 		handoff_give_one(&resolvers->qmgr->inbox, task);
 	}
 	return NULL;
@@ -302,12 +305,36 @@ recipient_put_back(struct qmgr *qmgr, struct message *message, struct recipient 
 	message_touch(qmgr, message);
 }
 
+/*
+ * A mailbox or an alias is there, since a route leads to it: no worker needs to be started to say
+ * so. False: another host or a command has to be asked.
+ */
+static bool
+settle_verified(struct qmgr *qmgr, struct message *message, uint32_t index,
+                const struct route *route)
+{
+	struct msg_outcome outcome = { .action = OUTCOME_DELIVERED,
+		                       .status = SLICE("2.0.0"),
+		                       .reason = SLICE("delivers to mailbox"),
+		                       .relay = route->transport };
+	struct slice       list = route->local;
+	struct msg_local   local;
+
+	if (route->mailbox.length == 0 && list.length == 0)
+		return false;
+	if (list.length > 0 && msg_local_next(&list, &local) && local.kind == LOCAL_ALIAS)
+		outcome.reason = SLICE("delivers to alias");
+	settle_here(qmgr, message, index, &outcome, NULL);
+	return true;
+}
+
 void
 route_apply(struct qmgr *qmgr, struct message *message, uint32_t index, const struct route *route)
 {
 	struct recipient *recipient = &message->recipients[index];
 
 	if (settle_by_transport(qmgr, message, index, route) ||
+	    (message->is_verify && settle_verified(qmgr, message, index, route)) ||
 	    is_suspended(qmgr, message, index, route))
 		return;
 	struct destination *destination = destination_of(qmgr, route);

@@ -91,7 +91,7 @@ round_begin(struct qmgr *qmgr, struct message *message)
 void
 round_schedule(struct qmgr *qmgr, struct message *message)
 {
-	if (message->backing == BACKED_NOT || message->routes == NULL)
+	if ((message->backing == BACKED_NOT && message->prober == NULL) || message->routes == NULL)
 		return;
 	resolve_apply(qmgr, message);
 	message_trim(qmgr, message);
@@ -316,6 +316,10 @@ message_hold(struct qmgr *qmgr, struct message *message)
 void
 message_advance(struct qmgr *qmgr, struct message *message)
 {
+	if (message->prober != NULL) {
+		probe_advance(qmgr, message);
+		return;
+	}
 	if (message->backing == BACKED_NOT || message->is_resolving)
 		return;
 	if (message->has_news && (message->jobs > 0 || message->unsettled > 0))

@@ -6,13 +6,15 @@
 #include "lib/base/log.h"
 #include "lib/conf/notice_template.h"
 
-/* With soft_bounce every failure is a matter of time: 5.x.y becomes 4.x.y. */
+/* With soft_bounce every failure is a matter of time: 5.x.y becomes 4.x.y; not what is only asked.
+ */
 static struct msg_outcome
-outcome_soften(const struct qmgr *qmgr, const struct msg_outcome *outcome, char status[16])
+outcome_soften(const struct qmgr *qmgr, bool is_verify, const struct msg_outcome *outcome,
+               char status[16])
 {
 	struct msg_outcome soft = *outcome;
 
-	if (!qmgr->parameters->soft_bounce || outcome->action != OUTCOME_FAILED)
+	if (!qmgr->parameters->soft_bounce || outcome->action != OUTCOME_FAILED || is_verify)
 		return soft;
 	soft.action = OUTCOME_DEFERRED;
 	if (outcome->status.length > 0 && outcome->status.length < 16 &&
@@ -139,7 +141,7 @@ settle(struct qmgr *qmgr, struct message *message, uint32_t index,
 		settle_notice(message, index, outcome);
 		return;
 	}
-	struct msg_outcome final = outcome_soften(qmgr, outcome, status);
+	struct msg_outcome final = outcome_soften(qmgr, message->is_verify, outcome, status);
 	enum stored_state  state = state_after(qmgr, message, index, final.action);
 	recipient->state = state;
 	message_add_news(message, index);
@@ -155,7 +157,9 @@ settle(struct qmgr *qmgr, struct message *message, uint32_t index,
 		final.transport = slice_from(way->transport->name);
 		final.nexthop = way->is_worker ? SLICE_EMPTY : way->nexthop;
 	}
-	recipient->outcome = state == STORED_DONE ? SLICE_EMPTY : message_outcome(message, &final);
+	recipient->outcome = state == STORED_DONE && message->prober == NULL
+	                             ? SLICE_EMPTY
+	                             : message_outcome(message, &final);
 }
 
 /* As Postfix's error(8) and discard(8), which do there what needs no agent here. */
@@ -185,7 +189,9 @@ settle_here(struct qmgr *qmgr, struct message *message, uint32_t index,
 		                           .active_us = message->active_us,
 		                           .begin_us = qmgr->now_us,
 		                           .done_us = qmgr->now_us,
-		                           .is_soft = qmgr->parameters->soft_bounce };
+		                           .is_soft = qmgr->parameters->soft_bounce &&
+		                                      !message->is_verify,
+		                           .is_verify = message->is_verify };
 
 	if (message->recipients[index].is_settled)
 		return;

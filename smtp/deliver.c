@@ -55,6 +55,12 @@ delivery_end(struct delivery *delivery)
 }
 
 bool
+delivery_is_verify(const struct delivery *delivery)
+{
+	return delivery->job->message.kind == JOB_VERIFY;
+}
+
+bool
 delivery_is_notice(const struct delivery *delivery)
 {
 	const struct msg_envelope *envelope = &delivery->job->envelope;

@@ -329,6 +329,7 @@ struct delivery_recipient {
 	enum recipient_state     state;
 	struct verdict           verdict;
 	bool                     is_answered; /* by the host in use */
+	const char              *reply;       /* to RCPT, when it is all that is asked */
 	const char              *relay;       /* as in the log */
 	const char              *remote_mta;  /* "" = none */
 	int64_t                  connected_us;
@@ -370,6 +371,8 @@ bool     delivery_content(const struct delivery *delivery, uint64_t offset, size
  * the content in the queue stays as it is. False: *verdict (a lookup failed, a bad rule).
  */
 bool delivery_rewrite(struct delivery *delivery, struct verdict *verdict);
+/* Nothing is delivered: recipients are asked for. */
+bool delivery_is_verify(const struct delivery *delivery);
 /* A notice of ours or another's: it has no sender, or that of double bounces. */
 bool delivery_is_notice(const struct delivery *delivery);
 /* Recipients that are still to do, and the same verdict for all of them. */

@@ -28,6 +28,16 @@ struct transaction {
 	bool             has_go;  /* 354 */
 };
 
+/* Recipients are asked for, and smtp_address_verify_target has the answer at RCPT. */
+static bool
+is_over_at_rcpt(const struct transaction *transaction)
+{
+	const char *target = transaction->session->agent->parameters->smtp_address_verify_target;
+
+	return delivery_is_verify(transaction->delivery) &&
+	       slice_equal(slice_from(target), SLICE("rcpt"));
+}
+
 /* ---- commands ---- */
 
 static bool
@@ -38,7 +48,7 @@ append_mail(struct buf *line, const struct transaction *transaction)
 
 	if (!compose_path(line, "MAIL FROM:", transaction->delivery->sender))
 		return false;
-	if ((offers & OFFER_SIZE) != 0) {
+	if ((offers & OFFER_SIZE) != 0 && !delivery_is_verify(transaction->delivery)) {
 		buf_append_text(line, " SIZE=");
 		buf_append_u64(line, delivery_size(transaction->delivery));
 	}
@@ -258,7 +268,8 @@ collect(struct transaction *transaction)
 
 /* ---- the envelope ---- */
 
-/* Item 0 is MAIL, 1 .. count the recipients, count + 1 DATA. */
+/* Item 0 is MAIL, 1 .. count the recipients, count + 1 DATA, which is left out when an answer to
+ * RCPT is all that is wanted. */
 static enum step
 step_of(const struct transaction *transaction, size_t item)
 {
@@ -298,6 +309,8 @@ take_rcpt_reply(struct transaction *transaction, struct delivery_recipient *reci
 		transaction->accepted++;
 		if (!transaction->mail_refused)
 			recipient->state = RECIPIENT_ACCEPTED;
+		if (delivery_is_verify(transaction->delivery))
+			recipient->reply = reply_text(transaction->session->words, reply);
 		return;
 	}
 	if (transaction->mail_refused)
@@ -323,6 +336,11 @@ take_reply(struct transaction *transaction, size_t item, struct smtp_reply *repl
 		}
 		transaction->mail_refused = true;
 		transaction->is_over = true;
+		/* What they think of the sender of probes says nothing of the recipient. */
+		if (reply->code / 100 == 5 && delivery_is_verify(transaction->delivery)) {
+			reply->code -= 100;
+			reply->status.class = 0;
+		}
 		refuse_all(transaction, RECIPIENT_TODO,
 		           verdict_of_reply(session, STEP_MAIL, reply));
 		return;
@@ -348,7 +366,8 @@ static bool
 exchange_envelope(struct transaction *transaction)
 {
 	struct session   *session = transaction->session;
-	size_t            total = transaction->count + 2, sent = 0;
+	bool              has_data = !is_over_at_rcpt(transaction);
+	size_t            total = transaction->count + 1 + has_data, sent = 0;
 	size_t            window = (session->offers & OFFER_PIPELINING) != 0 ? WINDOW_MOST : 1;
 	struct smtp_reply reply;
 	struct verdict    verdict;
@@ -425,6 +444,29 @@ take_results(struct transaction *transaction)
 	session->needs_reset = false;
 }
 
+/* Nothing is to be delivered: who was accepted is deliverable, and the transaction ends here. */
+static void
+end_verify(struct transaction *transaction)
+{
+	struct session *session = transaction->session;
+
+	for (size_t i = 0; i < transaction->count; i++) {
+		struct delivery_recipient *recipient = member(transaction, i);
+
+		if (recipient->state != RECIPIENT_ACCEPTED)
+			continue;
+		refuse(transaction, recipient,
+		       (struct verdict){ .action = OUTCOME_DELIVERED,
+		                         .status = "2.1.5",
+		                         .reason = recipient->reply,
+		                         .diagnostic = recipient->reply });
+		recipient->state = RECIPIENT_DONE;
+	}
+	/* After 354 whatever we say would be content; hanging up ends it. */
+	if (transaction->has_go)
+		session->is_dead = true;
+}
+
 void
 transaction_run(struct session *session, struct delivery *delivery)
 {
@@ -450,6 +492,10 @@ transaction_run(struct session *session, struct delivery *delivery)
 		lose_all(&transaction, verdict_make(session->words, OUTCOME_DEFERRED, "4.4.2",
 		                                    "host %s closed the session in a transaction",
 		                                    session->host.place));
+		return;
+	}
+	if (is_over_at_rcpt(&transaction) || (delivery_is_verify(delivery) && transaction.has_go)) {
+		end_verify(&transaction);
 		return;
 	}
 	if (!transaction.has_go)

@@ -117,6 +117,7 @@ log_and_append(struct delivery *delivery, const struct agent_job *job, struct bu
 			.connected_us = recipient->connected_us,
 			.done_us = done_us,
 			.is_soft = job->message.is_soft,
+			.is_verify = delivery_is_verify(delivery),
 		};
 
 		status_filter_apply(delivery->agent->statuses, delivery->queue_id, &delivery->arena,

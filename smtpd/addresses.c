@@ -10,15 +10,7 @@
 
 /* ---- sender and recipient ---- */
 
-/* One of the two addresses, with its words. */
-struct party {
-	struct slice address, as_given;
-	const char *class;
-	const char *not_found_status, *null_mx_status, *unlisted_status;
-	int64_t     null_mx_code;
-};
-
-static bool
+bool
 sender_party(const struct check *check, struct party *party)
 {
 	*party = (struct party){ check->question->sender,
@@ -31,7 +23,7 @@ sender_party(const struct check *check, struct party *party)
 	return check->question->has_sender && party->address.length > 0;
 }
 
-static bool
+bool
 recipient_party(const struct check *check, struct party *party)
 {
 	if (check->question->recipient == NULL)
@@ -46,7 +38,7 @@ recipient_party(const struct check *check, struct party *party)
 	return true;
 }
 
-static enum verdict
+enum verdict
 refuse_party(struct check *check, const struct party *party, int64_t code, const char *status,
              const char *why)
 {

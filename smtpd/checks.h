@@ -92,6 +92,19 @@ enum verdict access_result(struct check *check, const char *table, struct slice 
                            struct slice subject, const char *class);
 /* addresses.c, for the parameters smtpd_reject_unlisted_* */
 check_function check_reject_unlisted_recipient, check_reject_unlisted_sender;
+/* One of the two addresses, with its words. */
+struct party {
+	struct slice address, as_given;
+	const char *class;
+	const char *not_found_status, *null_mx_status, *unlisted_status;
+	int64_t     null_mx_code;
+};
+/* False: the question has no such address, or it is the null sender. */
+bool sender_party(const struct check *check, struct party *party);
+bool recipient_party(const struct check *check, struct party *party);
+/* "<address>: class rejected: why" */
+enum verdict refuse_party(struct check *check, const struct party *party, int64_t code,
+                          const char *status, const char *why);
 /* A table or DNS has no answer now: logged, and the client comes again. */
 enum verdict lookup_failed(struct check *check, struct slice address, const struct error *error);
 /* Found: ours to take. A local part with routing in it ("user%other", "a!b") is not relayed on. */

@@ -10,6 +10,7 @@
 #define INTAKE_SOCKET   "private/intake"
 #define AUTH_SOCKET     "private/auth"
 #define RESOLVER_SOCKET "private/resolver"
+#define VERIFY_SOCKET   "private/verify"
 
 struct list_to_open {
 	struct match_list **list;
@@ -90,7 +91,7 @@ open_tls(struct room *room, const struct daemon_context *context, struct error *
 }
 
 static bool
-open_others(struct room *room, struct error *error)
+open_others(struct room *room, const struct daemon_context *context, struct error *error)
 {
 	room->intake.snapshot = room->snapshot;
 	room->intake.parameters = room->parameters;
@@ -103,9 +104,11 @@ open_others(struct room *room, struct error *error)
 		return false;
 	room->auth = auth_client_create(AUTH_SOCKET);
 	room->dns = dns_client_create(RESOLVER_SOCKET);
+	/* The other threads serve everybody else while probes are waited for. */
+	room->verify = verify_client_create(VERIFY_SOCKET, (context->thread_limit + 1) / 2);
 	room->limits = limits_create(room->parameters);
-	if (room->intake.queue == NULL || room->auth == NULL || room->dns == NULL ||
-	    room->limits == NULL)
+	if (room->verify == NULL || room->intake.queue == NULL || room->auth == NULL ||
+	    room->dns == NULL || room->limits == NULL)
 		return error_set(error, "out of memory");
 	room->restrictions = restrictions_create(room->snapshot, error);
 	return room->restrictions != NULL;
@@ -146,7 +149,7 @@ room_create(const struct daemon_context *context, struct error *error)
 	room->is_auth_enabled = room->parameters->smtpd_sasl_auth_enable;
 	room->session_limit = room_session_limit(context);
 	if (!open_match_lists(room, error) || !open_tables(room, error) ||
-	    !open_tls(room, context, error) || !open_others(room, error))
+	    !open_tls(room, context, error) || !open_others(room, context, error))
 		room_destroy(&room);
 	return room;
 }
@@ -171,6 +174,7 @@ room_destroy(struct room **pointer)
 	restrictions_destroy(&room->restrictions);
 	limits_destroy(&room->limits);
 	dns_client_destroy(&room->dns);
+	verify_client_destroy(&room->verify);
 	auth_client_destroy(&room->auth);
 	auth_turns_destroy(&room->turns);
 	router_destroy(&room->intake.router);

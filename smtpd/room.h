@@ -14,6 +14,7 @@
 #include "lib/intake/transcript.h"
 #include "lib/io/endpoint.h"
 #include "lib/milter/milter.h"
+#include "lib/queue/verify.h"
 #include "lib/route/route.h"
 #include "lib/sasl/auth.h"
 #include "lib/sasl/turns.h"
@@ -32,6 +33,7 @@ struct room {
 	struct auth_client      *auth;
 	struct auth_turns        turns;
 	struct dns_client       *dns;
+	struct verify_client    *verify;
 	struct restrictions     *restrictions;
 	struct limits           *limits;
 	struct memory           *memory;         /* new mail waits while it is short, */

@@ -80,20 +80,37 @@ asks_for_logins(const struct values *values)
 	return value != NULL && !slice_equal(slice_trim(slice_from(value->text)), SLICE("no"));
 }
 
-/* Names come from the resolver and passwords from authd, whoever wrote master.cf. */
+/* Some list has reject_unverified_sender or reject_unverified_recipient, or a class has. */
+static bool
+verifies_addresses(const struct values *values)
+{
+	for (size_t i = 0; i < values->list.count; i++)
+		if (slice_find(slice_from(values->list.items[i]->text),
+		               SLICE("reject_unverified_")) != SLICE_NOT_FOUND)
+			return true;
+	return false;
+}
+
+/* Names come from the resolver and passwords from authd, whoever wrote master.cf; and who is to
+ * verify addresses is there when that is wanted. */
 static void
 add_needed_services(struct configuration *configuration, struct report *report)
 {
 	struct master_file *master = &configuration->master;
 	bool needs_authd = has_program(master, "pop3d") || asks_for_logins(&configuration->values);
+	bool needs_verify = verifies_addresses(&configuration->values);
 
-	for (size_t i = 0; i < master->services.count; i++)
+	for (size_t i = 0; i < master->services.count; i++) {
 		needs_authd |= asks_for_logins(&master->services.items[i].overrides);
+		needs_verify |= verifies_addresses(&master->services.items[i].overrides);
+	}
 	if (!has_program(master, "resolver") &&
 	    (has_program(master, "smtpd") || has_program(master, "smtp")))
 		master_file_add(master, "resolver unix - - n - 1 resolver", report);
 	if (!has_program(master, "authd") && needs_authd)
 		master_file_add(master, "authd unix - - n - 10 authd", report);
+	if (!has_program(master, "verify") && needs_verify)
+		master_file_add(master, "verify unix - - n - 1 verify", report);
 }
 
 bool

@@ -34,6 +34,7 @@ const struct program programs[] = {
 	  .takes_arguments = true, .sockets = { "private/%s" }, .remark = "its user does not exist" },
 	OURS("authd",    "authd",     STAGE_SERVER, false, false, NULL,     "private/auth"),
 	OURS("resolver", "resolver",  STAGE_SERVER, false, true, NULL,      "private/resolver"),
+	OURS("verify",   "verify",    STAGE_SERVER, false, true, "verify",  "private/verify"),
 	OURS("qmgr",     "qmgr",      STAGE_QUEUE, false, true,  NULL,
 	     "private/intake", "private/jobs", "public/queue"),
 
@@ -54,7 +55,6 @@ const struct program programs[] = {
 	NOT_NEEDED("discard",         "qmgr discards by itself"),
 	NOT_NEEDED("dnsblog",         "the resolver asks"),
 
-	MISSING("verify",     "addresses are not verified by probes yet"),
 	MISSING("postscreen", "smtpd takes connections itself"),
 	MISSING("qmqpd",      "QMQP is not spoken"),
 };

@@ -266,6 +266,16 @@ readable_add(const char *directory, void *context)
 		openings->has_failed = true;
 }
 
+static void
+writable_add(const char *directory, void *context)
+{
+	struct openings *openings = context;
+	char            *copy = strdup(directory);
+
+	if (copy == NULL || !ARRAY_PUSH(&openings->writable, copy))
+		openings->has_failed = true;
+}
+
 static bool
 is_directory(const char *path)
 {
@@ -329,7 +339,10 @@ openings_find(struct daemon_core *core, struct openings *openings, struct error 
 	for (; names != NULL && *names != NULL; names++) {
 		const char *text = **names == '$' ? snapshot_value(snapshot, *names + 1) : *names;
 
-		if (text != NULL && !ARRAY_PUSH(&openings->writable, text))
+		/* A parameter may name a table: its directory is meant. */
+		if (text != NULL && **names == '$' && text[0] != '/')
+			table_each_directory(text, writable_add, openings);
+		else if (text != NULL && !ARRAY_PUSH(&openings->writable, text))
 			openings->has_failed = true;
 	}
 	return !openings->has_failed || error_set(error, "out of memory");

@@ -13,6 +13,8 @@ enum envelope_flag {
 	ENVELOPE_REQUIRETLS = 1 << 5,
 	ENVELOPE_INTERNAL = 1 << 6,
 	ENVELOPE_VERP = 1 << 7, /* a sender for each recipient; the upper 16 bits: see verp.h */
+	ENVELOPE_VERIFY =
+		1 << 8, /* JOB_VERIFY: its recipients are asked for, nothing is delivered */
 };
 
 enum dsn_notify {

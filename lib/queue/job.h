@@ -29,6 +29,9 @@ enum job_kind {
 	JOB_NOTICE_DELAY,
 	JOB_NOTICE_SUCCESS,
 	JOB_FORWARD, /* to bounce: recipients carry what local wants to be sent on */
+	/* Nothing is delivered, there may be no content: the outcomes say what would be
+	 * (OUTCOME_DELIVERED, _FAILED, _DEFERRED). */
+	JOB_VERIFY,
 };
 
 enum outcome_action {
@@ -125,7 +128,8 @@ struct delivery_times {
 	int64_t begin_us;              /* the agent took the job */
 	int64_t connected_us;          /* connection set up; 0 = no set-up */
 	int64_t done_us;
-	bool    is_soft; /* soft_bounce: a failure is a delay, which the log says */
+	bool    is_soft;   /* soft_bounce: a failure is a delay, which the log says */
+	bool    is_verify; /* JOB_VERIFY: status=deliverable or undeliverable */
 };
 /* connection_use: how many deliveries this connection has seen; 0 or 1 is not logged. */
 void job_log_outcome(const char *queue_id, const struct msg_job_recipient *recipient,

@@ -26,8 +26,11 @@ append_seconds(struct buf *out, int64_t us)
 }
 
 static const char *
-status_word(uint32_t action)
+status_word(uint32_t action, bool is_verify)
 {
+	if (is_verify)
+		return action == OUTCOME_FAILED || action == OUTCOME_DEFERRED ? "undeliverable"
+		                                                              : "deliverable";
 	switch ((enum outcome_action)action) {
 	case OUTCOME_DELIVERED:
 	case OUTCOME_RELAYED:
@@ -86,7 +89,8 @@ job_outcome_append(struct buf *out, const struct msg_job_recipient *recipient,
 	else
 		buf_append(out, outcome->status);
 	buf_append_text(out, ", status=");
-	buf_append_text(out, is_softened ? "SOFTBOUNCE" : status_word(outcome->action));
+	buf_append_text(out, is_softened ? "SOFTBOUNCE"
+	                                 : status_word(outcome->action, times->is_verify));
 	buf_append_text(out, " (");
 	buf_append(out, outcome->reason);
 	return buf_append_byte(out, ')');

@@ -253,13 +253,17 @@ complete_error_text(struct resolution *resolution)
 	return LOOKUP_FOUND;
 }
 
-/* What must never be returned to anybody ends at double_bounce_sender@our-domain. */
+/* What must never be returned to anybody ends at double_bounce_sender@our-domain; and at the sender
+ * of probes. */
 static enum lookup
 is_for_double_bounce(struct resolution *resolution, bool *is_double_bounce)
 {
 	const struct parameters *parameters = resolution->router->parameters;
 
-	*is_double_bounce = false;
+	*is_double_bounce = route_is_probe_sender(parameters, resolution->recipient.whole,
+	                                          clock_wall_us() / 1000000);
+	if (*is_double_bounce)
+		return LOOKUP_FOUND;
 	if (!slice_equal_fold(resolution->recipient.parts.local,
 	                      slice_from(parameters->double_bounce_sender)))
 		return LOOKUP_FOUND;

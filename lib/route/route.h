@@ -34,6 +34,11 @@ enum route_class {
 		"$local_user_maps", "$mailbox_transport_maps", "$mailbox_command_maps",            \
 		"$fallback_transport_maps"
 
+/* The same for router_create_for_probes, beside that. */
+#define PROBE_ROUTER_READABLE                                                                      \
+	"$address_verify_transport_maps", "$address_verify_sender_dependent_relayhost_maps",       \
+		"$address_verify_sender_dependent_default_transport_maps"
+
 struct router;
 /* Opens the tables that the parameters name; NULL and *error when one cannot be. */
 struct router *router_create(const struct snapshot *snapshot, struct error *error);
@@ -43,6 +48,12 @@ struct router *router_create(const struct snapshot *snapshot, struct error *erro
  */
 struct router *router_create_generic(const struct snapshot *snapshot, const char *specs,
                                      struct error *error);
+/*
+ * How probes of addresses go: address_verify_local_transport takes the place of local_transport,
+ * and so on. The usual one itself when none of them says anything else.
+ */
+struct router *router_create_for_probes(const struct snapshot *snapshot, struct router *usual,
+                                        struct error *error);
 void           router_destroy(struct router **router);
 
 /*
@@ -120,6 +131,17 @@ enum lookup route_bcc(struct router *router, enum route_role role, struct slice 
 /* The address as it leaves; LOOKUP_NOT_FOUND: unchanged. */
 enum lookup route_generic(struct router *router, struct slice address, struct arena *arena,
                           struct slice *result, struct error *error);
+
+/* ---- the sender of probes (address_verify_sender) ---- */
+
+/*
+ * The reverse-path of a probe sent now; empty = the null sender. With address_verify_sender_ttl its
+ * local part changes in each of these times.
+ */
+bool route_probe_sender(const struct parameters *parameters, int64_t now_s, struct buf *sender);
+/* Whether it is one of now, or of the time before or after: mail to it is taken, and discarded. */
+bool route_is_probe_sender(const struct parameters *parameters, struct slice address,
+                           int64_t now_s);
 
 /* msg_local.kind. */
 enum local_kind {

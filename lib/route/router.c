@@ -294,13 +294,10 @@ router_allocate(const struct snapshot *snapshot, struct error *error)
 	return router;
 }
 
-struct router *
-router_create(const struct snapshot *snapshot, struct error *error)
+/* Opens everything; takes the router over when that fails. */
+static struct router *
+router_open(struct router *router, struct error *error)
 {
-	struct router *router = router_allocate(snapshot, error);
-
-	if (router == NULL)
-		return NULL;
 	router->transport_matches_parents =
 		slice_list_has(slice_from(router->parameters->parent_domain_matches_subdomains),
 	                       SLICE("transport_maps"));
@@ -314,6 +311,67 @@ router_create(const struct snapshot *snapshot, struct error *error)
 	    !open_masquerade(router, error))
 		router_destroy(&router);
 	return router;
+}
+
+struct router *
+router_create(const struct snapshot *snapshot, struct error *error)
+{
+	struct router *router = router_allocate(snapshot, error);
+
+	return router == NULL ? NULL : router_open(router, error);
+}
+
+#define PROBE_ROW(parameter)                                                                       \
+	{                                                                                          \
+		offsetof(struct parameters, address_verify_##parameter),                           \
+			offsetof(struct parameters, parameter)                                     \
+	}
+
+/* Copies what stands for probes over what stands for mail; false when that changes nothing. */
+static bool
+parameters_for_probes(struct parameters *parameters)
+{
+	static const struct {
+		size_t from, to;
+	} rows[] = {
+		PROBE_ROW(local_transport),
+		PROBE_ROW(virtual_transport),
+		PROBE_ROW(relay_transport),
+		PROBE_ROW(default_transport),
+		PROBE_ROW(relayhost),
+		PROBE_ROW(transport_maps),
+		PROBE_ROW(sender_dependent_relayhost_maps),
+		PROBE_ROW(sender_dependent_default_transport_maps),
+	};
+	bool differs = false;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const char *from = text_at(parameters, rows[i].from);
+
+		differs |= strcmp(from, text_at(parameters, rows[i].to)) != 0;
+		memcpy((char *)parameters + rows[i].to, &from, sizeof(from));
+	}
+	return differs;
+}
+
+struct router *
+router_create_for_probes(const struct snapshot *snapshot, struct router *usual, struct error *error)
+{
+	struct parameters *own = malloc(sizeof(*own));
+	struct router     *router = own == NULL ? NULL : router_allocate(snapshot, error);
+
+	if (router == NULL) {
+		free(own);
+		error_set(error, "out of memory for the routing tables");
+		return NULL;
+	}
+	*own = *router->parameters;
+	router->parameters = router->own_parameters = own;
+	if (!parameters_for_probes(own)) {
+		router_destroy(&router);
+		return usual;
+	}
+	return router_open(router, error);
 }
 
 struct router *
@@ -355,6 +413,7 @@ router_destroy(struct router **router)
 	match_list_close(&gone->networks);
 	match_list_close(&gone->masquerade_exceptions);
 	table_list_close(&gone->rewrite_clients);
+	free(gone->own_parameters);
 	free(gone);
 	*router = NULL;
 }

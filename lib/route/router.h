@@ -65,6 +65,7 @@ enum router_propagation {
 
 struct router {
 	const struct parameters *parameters;
+	struct parameters       *own_parameters; /* those for probes; NULL = the snapshot's */
 	struct match_list       *domains[DOMAINS_COUNT];
 	struct table_list       *tables[TABLE_COUNT];
 	struct match_list       *own_addresses; /* inet_interfaces and proxy_interfaces */

@@ -330,11 +330,10 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		  "client "
 		  "would look like the proxy, and be trusted like it; take it out to do "
 		  "without\n" },
-		{ "virtual_transport = dovecot\n", SERVICES "dovecot unix - n n - - verify\n",
-		  "./master.cf:6: warning: verify is not used here: addresses are not verified by "
-		  "probes yet\n"
+		{ "virtual_transport = dovecot\n", SERVICES "dovecot unix - n n - - qmqpd\n",
+		  "./master.cf:6: warning: qmqpd is not used here: QMQP is not spoken\n"
 		  "./main.cf:9: error: virtual_transport: service dovecot (line 6 of master.cf) is "
-		  "not run: addresses are not verified by probes yet\n" },
+		  "not run: QMQP is not spoken\n" },
 		{ "default_transport = slow:\n", SERVICES,
 		  "./main.cf:9: error: default_transport: there is no service \"slow\" in "
 		  "master.cf\n" },

@@ -15,7 +15,7 @@
 /* links: smtpd/commands.c smtpd/content.c smtpd/dispatch.c smtpd/limits.c smtpd/login.c */
 /* links: smtpd/policy.c smtpd/restrictions.c smtpd/room.c smtpd/secure.c smtpd/session.c */
 /* links: smtpd/addresses.c smtpd/backup.c smtpd/domains.c smtpd/milters.c */
-/* links: smtpd/proxy.c smtpd/etrn.c */
+/* links: smtpd/proxy.c smtpd/etrn.c smtpd/verified.c */
 /* links: smtpd/compile.c smtpd/notify.c smtpd/transaction.c smtpd/xclient.c smtpd/xforward.c */
 #include <dirent.h>
 #include <fcntl.h>
