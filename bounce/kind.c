@@ -25,6 +25,8 @@ static const struct notice_kind kinds[] = {
 	  "sender delay notification", "Delayed Message", NULL },
 	{ JOB_NOTICE_SUCCESS, FOR_SENDER, DSN_NOTIFY_SUCCESS, NOTICE_TEMPLATE_SUCCESS,
 	  "sender delivery status notification", "Message", NULL },
+	{ JOB_NOTICE_REPORT, FOR_SENDER, 0, NOTICE_TEMPLATE_VERIFY,
+	  "sender delivery status notification", "Message", NULL },
 };
 #define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -102,6 +104,9 @@ wants_notice(const struct notice *notice, const struct notice_recipient *entry)
 
 	if (notice->kind->audience != FOR_SENDER)
 		return true;
+	/* He asked, whatever NOTIFY says; but not of copies. */
+	if (notice->kind->kind == JOB_NOTICE_REPORT)
+		return (notify & DSN_NOTIFY_NEVER) == 0;
 	if (asked == DSN_NOTIFY_SUCCESS) {
 		/* The next host may have taken over the duty to report (RFC 3461 5.2.2). */
 		if ((notify & DSN_NOTIFY_SUCCESS) != 0)

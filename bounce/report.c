@@ -55,7 +55,17 @@ append_message_fields(const struct notice *notice, struct buf *out)
 static const char *
 action_of(const struct notice *notice, const struct notice_recipient *entry)
 {
+	bool is_failure = entry->outcome.action == OUTCOME_FAILED;
+	bool is_delay = entry->outcome.action == OUTCOME_DEFERRED;
+
 	switch (notice->kind->kind) {
+	case JOB_NOTICE_REPORT:
+		/* No words of RFC 3464, so that no program takes it for a bounce. */
+		if ((notice->job->envelope.flags & ENVELOPE_VERIFY) != 0)
+			return is_failure || is_delay ? "undeliverable" : "deliverable";
+		if (is_failure || is_delay)
+			return is_failure ? "failed" : "delayed";
+		break;
 	case JOB_NOTICE_FAILURE: return "failed";
 	case JOB_NOTICE_DELAY: return "delayed";
 	case JOB_NOTICE_SUCCESS:

@@ -131,8 +131,12 @@ notice_append_reason(const struct notice *notice, const struct notice_recipient 
 {
 	struct slice relay = entry->outcome.relay;
 
-	if (notice->kind->kind == JOB_NOTICE_SUCCESS && relay.length > 0 &&
-	    !slice_equal(relay, SLICE("none")))
+	bool is_good = notice->kind->kind == JOB_NOTICE_SUCCESS ||
+	               (notice->kind->kind == JOB_NOTICE_REPORT &&
+	                entry->outcome.action != OUTCOME_FAILED &&
+	                entry->outcome.action != OUTCOME_DEFERRED);
+
+	if (is_good && relay.length > 0 && !slice_equal(relay, SLICE("none")))
 		buf_append_format(
 			out, "delivery via %.*s: ", SLICE_ARGS(slice_first(relay, DSN_VALUE_MOST)));
 	return buf_append(out, slice_first(entry->outcome.reason, DSN_VALUE_MOST));

@@ -106,14 +106,15 @@ trace_set(struct submission *submission, int64_t now_s)
 	return is_set;
 }
 
-/* content_filter; or the way back, for what was refused. NULL: no room. */
+/* content_filter, which has nothing to say of addresses; or the way back, for what was refused.
+ * NULL: no room. */
 static const char *
-filter_of(struct submission *submission)
+filter_of(struct submission *submission, bool is_verify)
 {
 	struct buf text = BUF(2000);
 
 	if (submission->refusal == NULL)
-		return submission->context->parameters->content_filter;
+		return is_verify ? "" : submission->context->parameters->content_filter;
 	buf_append_text(&text, "error:5.7.1 ");
 	buf_append_printable(&text, slice_first(slice_from(submission->refusal), 500));
 	const char *filter = arena_text(&submission->arena, buf_slice(&text));
@@ -137,7 +138,8 @@ static void
 begin(struct submission *submission, const struct msg_submit_begin *message)
 {
 	struct error error = ERROR_NONE;
-	const char  *filter = filter_of(submission);
+	bool         is_verify = (message->flags & ENVELOPE_VERIFY) != 0;
+	const char  *filter = filter_of(submission, is_verify);
 	struct slice delimiters =
 		slice_from(submission->context->parameters->default_verp_delimiters);
 	struct msg_envelope envelope = { .sender = sender_complete(submission, message->sender),

@@ -240,6 +240,7 @@ message_apply(struct message *message, const struct msg_stored_result *result)
 	message->attempts = result->attempts;
 	message->is_warned = (result->flags & STORED_FLAG_WARNED) != 0;
 	message->is_expired = (result->flags & STORED_FLAG_EXPIRED) != 0;
+	message->is_reported = (result->flags & STORED_FLAG_REPORTED) != 0;
 	while (msg_stored_recipient_next(&list, &one)) {
 		if (one.recipient >= message->count || one.state > STORED_DELIVERED)
 			continue;
@@ -278,7 +279,8 @@ message_result(const struct message *message, enum result_part part, uint32_t *n
 	struct buf          list = BUF(RESULT_MOST);
 	struct ipc_encoding encoding = { .fields = BUF(RESULT_MOST) };
 	uint32_t            flags = (message->is_warned ? STORED_FLAG_WARNED : 0) |
-	                 (message->is_expired ? STORED_FLAG_EXPIRED : 0);
+	                 (message->is_expired ? STORED_FLAG_EXPIRED : 0) |
+	                 (message->is_reported ? STORED_FLAG_REPORTED : 0);
 
 	while (*next != LANE_END && list.length < RESULT_ENOUGH) {
 		const struct recipient     *recipient = &message->recipients[*next];

@@ -215,6 +215,7 @@ struct message {
 	bool              has_news;    /* results that are not in the journal yet */
 	bool              is_outside;  /* of those, one that no repeat can be recognised by */
 	bool              is_verify;   /* recipients are asked for, nothing is delivered */
+	bool              is_reported; /* ENVELOPE_REPORT: that is done */
 	bool              is_unsaved;  /* results that could not be written to its file yet */
 	unsigned          agent_deaths;
 	enum job_kind     notice;    /* the notices under way; JOB_DELIVER = none */
@@ -294,6 +295,10 @@ bool settle_is_end(struct qmgr *qmgr, struct message *message, uint32_t index, u
  * postmaster, as notify_classes says. bounce decides for each of them.
  */
 bool failure_is_told(const struct qmgr *qmgr, const struct message *message, uint32_t notify);
+/* Its sender is to be told what became of the first attempt. */
+bool wants_report(const struct message *message);
+/* That report is the end of this recipient: there is nothing else to do, or to tell. */
+bool report_is_last(struct qmgr *qmgr, struct message *message, uint32_t index);
 /* Settles everything that waits at a destination as deferred. */
 void destination_defer_all(struct qmgr *qmgr, struct destination *destination, struct slice status,
                            struct slice reason);

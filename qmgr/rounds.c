@@ -153,10 +153,29 @@ delay_is_told(const struct qmgr *qmgr, const struct message *message, uint32_t i
 	       notice_class_is_set(qmgr->parameters->notify_classes, "delay");
 }
 
-/* Gives bounce a job for all recipients in that state; false when there is none. */
+/* Whether that notice tells of the recipient. */
 static bool
-notice_begin(struct qmgr *qmgr, struct message *message, enum job_kind kind,
-             enum stored_state state)
+is_told(struct qmgr *qmgr, const struct message *message, uint32_t index, enum job_kind kind)
+{
+	const struct recipient *recipient = &message->recipients[index];
+
+	switch (kind) {
+	case JOB_NOTICE_FAILURE: return recipient->state == STORED_FAILED;
+	case JOB_NOTICE_SUCCESS: return recipient->state == STORED_DELIVERED;
+	case JOB_NOTICE_DELAY:
+		return recipient->state == STORED_WAITING && delay_is_told(qmgr, message, index);
+	case JOB_NOTICE_REPORT:
+		return recipient->state != STORED_DONE && recipient->outcome.length > 0;
+	case JOB_DELIVER:
+	case JOB_FORWARD:
+	case JOB_VERIFY: break;
+	}
+	return false;
+}
+
+/* Gives bounce a job for all recipients that the notice tells of; false when there is none. */
+static bool
+notice_begin(struct qmgr *qmgr, struct message *message, enum job_kind kind)
 {
 	struct transport   *transport = schedule_transport(&qmgr->schedule, SLICE("bounce"));
 	struct destination *bounce =
@@ -167,8 +186,7 @@ notice_begin(struct qmgr *qmgr, struct message *message, enum job_kind kind,
 	for (uint32_t i = 0; i < message->count; i++) {
 		struct recipient *recipient = &message->recipients[i];
 
-		if (recipient->state != state ||
-		    (kind == JOB_NOTICE_DELAY && !delay_is_told(qmgr, message, i)))
+		if (!is_told(qmgr, message, i, kind))
 			continue;
 		if (bounce == NULL || !lane_add(qmgr, message, i, bounce, kind)) {
 			message->has_notice_trouble = true;
@@ -286,14 +304,14 @@ round_end(struct qmgr *qmgr, struct message *message)
 		return;
 	}
 	if (!message->has_notice_trouble) {
-		if (count.failed > 0 &&
-		    notice_begin(qmgr, message, JOB_NOTICE_FAILURE, STORED_FAILED))
+		if (wants_report(message) && notice_begin(qmgr, message, JOB_NOTICE_REPORT))
 			return;
-		if (count.delivered > 0 &&
-		    notice_begin(qmgr, message, JOB_NOTICE_SUCCESS, STORED_DELIVERED))
+		if (count.failed > 0 && notice_begin(qmgr, message, JOB_NOTICE_FAILURE))
+			return;
+		if (count.delivered > 0 && notice_begin(qmgr, message, JOB_NOTICE_SUCCESS))
 			return;
 		if (count.waiting > 0 && is_warning_due(qmgr, message) &&
-		    notice_begin(qmgr, message, JOB_NOTICE_DELAY, STORED_WAITING))
+		    notice_begin(qmgr, message, JOB_NOTICE_DELAY))
 			return;
 	}
 	round_defer(qmgr, message);

@@ -59,12 +59,24 @@ is_clearing_told(const struct qmgr *qmgr, const struct message *message)
 	return qmgr->parameters->confirm_delay_cleared && message->is_warned;
 }
 
+bool
+wants_report(const struct message *message)
+{
+	return (message->envelope.flags & ENVELOPE_REPORT) != 0 && !message->is_reported &&
+	       message->sender.length > 0;
+}
+
 /* The state that a delivery's outcome leads to. */
 static enum stored_state
 state_after(struct qmgr *qmgr, struct message *message, uint32_t index, uint32_t action)
 {
 	uint32_t notify;
 
+	/* Whatever it was, there is no second attempt. */
+	if (message->is_verify)
+		return wants_report(message) ? STORED_DELIVERED : STORED_DONE;
+	if (wants_report(message) && action != OUTCOME_FAILED && action != OUTCOME_DEFERRED)
+		return STORED_DELIVERED;
 	switch ((enum outcome_action)action) {
 	case OUTCOME_RELAYED_DSN: /* who asked for success hears from there */
 		if (!is_clearing_told(qmgr, message))
@@ -97,9 +109,19 @@ settle_is_end(struct qmgr *qmgr, struct message *message, uint32_t index, uint32
 	return state_after(qmgr, message, index, action) == STORED_DONE;
 }
 
+/* Success that somebody asked for has a notice of its own, behind the report. */
+bool
+report_is_last(struct qmgr *qmgr, struct message *message, uint32_t index)
+{
+	return message->is_verify ||
+	       (message->recipients[index].state == STORED_DELIVERED &&
+	        (recipient_notify(qmgr, message, index) & DSN_NOTIFY_SUCCESS) == 0);
+}
+
 /* A notice was made, or could not be. */
 static void
-settle_notice(struct message *message, uint32_t index, const struct msg_outcome *outcome)
+settle_notice(struct qmgr *qmgr, struct message *message, uint32_t index,
+              const struct msg_outcome *outcome)
 {
 	struct recipient *recipient = &message->recipients[index];
 
@@ -114,6 +136,12 @@ settle_notice(struct message *message, uint32_t index, const struct msg_outcome 
 	}
 	if (recipient->state == STORED_DONE) /* with its notice (settlement.c) */
 		return;
+	if (message->notice == JOB_NOTICE_REPORT) {
+		message->is_reported = true;
+		message->is_put_back = false;
+		if (!report_is_last(qmgr, message, index))
+			return;
+	}
 	recipient->state = STORED_DONE;
 	message_add_news(message, index);
 	message->has_news = true;
@@ -138,7 +166,7 @@ settle(struct qmgr *qmgr, struct message *message, uint32_t index,
 	message->unsettled--;
 	message_touch(qmgr, message);
 	if (message->notice != JOB_DELIVER) {
-		settle_notice(message, index, outcome);
+		settle_notice(qmgr, message, index, outcome);
 		return;
 	}
 	struct msg_outcome final = outcome_soften(qmgr, message->is_verify, outcome, status);

@@ -14,7 +14,7 @@
 
 struct settlement {
 	struct message *about; /* stays in memory: its io is counted */
-	bool            is_warning;
+	enum job_kind   kind;  /* of the notice */
 	uint32_t        count;
 	uint32_t        recipients[];
 };
@@ -64,9 +64,18 @@ recipients_take(struct qmgr *qmgr, struct settlement *settlement, const struct j
 
 /* ---- the record ---- */
 
+/* Whether the notice is all that was left to do for that recipient. */
+static bool
+is_end(struct qmgr *qmgr, const struct settlement *settlement, uint32_t recipient)
+{
+	return settlement->kind != JOB_NOTICE_DELAY &&
+	       (settlement->kind != JOB_NOTICE_REPORT ||
+	        report_is_last(qmgr, settlement->about, recipient));
+}
+
 /* What is known of the message once the notice is there. */
 static bool
-result_append(const struct settlement *settlement, struct buf *out)
+result_append(struct qmgr *qmgr, const struct settlement *settlement, struct buf *out)
 {
 	const struct message    *about = settlement->about;
 	struct ipc_encoding      encoding = { .fields = BUF(PREFIX_MOST) };
@@ -74,14 +83,18 @@ result_append(const struct settlement *settlement, struct buf *out)
 	struct msg_stored_result result = { .queue_id = slice_from(about->id),
 		                            .attempts = about->attempts };
 
-	if (about->is_warned || settlement->is_warning)
+	if (about->is_warned || settlement->kind == JOB_NOTICE_DELAY)
 		result.flags |= STORED_FLAG_WARNED;
+	if (about->is_reported || settlement->kind == JOB_NOTICE_REPORT)
+		result.flags |= STORED_FLAG_REPORTED;
 	if (about->is_expired)
 		result.flags |= STORED_FLAG_EXPIRED;
-	for (uint32_t i = 0; !settlement->is_warning && i < settlement->count; i++) {
+	for (uint32_t i = 0; i < settlement->count; i++) {
 		struct msg_stored_recipient one = { .recipient = settlement->recipients[i],
 			                            .state = STORED_DONE };
 
+		if (!is_end(qmgr, settlement, one.recipient))
+			continue;
 		msg_stored_recipient_append(&list, &one);
 	}
 	result.recipients = buf_slice(&list);
@@ -93,12 +106,12 @@ result_append(const struct settlement *settlement, struct buf *out)
 }
 
 static bool
-prefix_append(const struct settlement *settlement, struct buf *out)
+prefix_append(struct qmgr *qmgr, const struct settlement *settlement, struct buf *out)
 {
 	struct ipc_encoding      encoding = { .fields = BUF(PREFIX_MOST) };
 	struct buf               result = BUF(PREFIX_MOST);
 	struct msg_stored_notice notice = { 0 };
-	bool                     is_good = result_append(settlement, &result);
+	bool                     is_good = result_append(qmgr, settlement, &result);
 
 	notice.result = buf_slice(&result);
 	is_good = is_good && msg_stored_notice_encode(&encoding, &notice) &&
@@ -129,9 +142,9 @@ settlement_new(struct qmgr *qmgr, const struct intake_link *link, struct slice n
 	if (settlement == NULL)
 		return NULL;
 	settlement->about = job->message;
-	settlement->is_warning = job->kind == JOB_NOTICE_DELAY;
+	settlement->kind = job->kind;
 	if (!recipients_take(qmgr, settlement, job, settles.recipients) ||
-	    !prefix_append(settlement, prefix)) {
+	    !prefix_append(qmgr, settlement, prefix)) {
 		free(settlement);
 		return NULL;
 	}
@@ -151,9 +164,9 @@ settlement_begin(struct message *notice, struct settlement *settlement)
 
 /* Told of: also when the job's report, or its agent's end, said meanwhile that it was not. */
 static void
-recipient_close(struct message *about, struct recipient *recipient, bool is_warning)
+recipient_close(struct message *about, struct recipient *recipient, bool is_last)
 {
-	if (!is_warning) {
+	if (is_last) {
 		recipient->state = STORED_DONE;
 		recipient->outcome = SLICE_EMPTY;
 		recipient->is_changed = true;
@@ -175,14 +188,16 @@ settlement_end(struct qmgr *qmgr, struct message *notice, bool is_written)
 	struct message *about = settlement->about;
 	about->io--;
 	for (uint32_t i = 0; i < settlement->count; i++) {
-		struct recipient *recipient = &about->recipients[settlement->recipients[i]];
+		uint32_t          index = settlement->recipients[i];
+		struct recipient *recipient = &about->recipients[index];
 
 		recipient->is_noticed = false;
 		if (is_written)
-			recipient_close(about, recipient, settlement->is_warning);
+			recipient_close(about, recipient, is_end(qmgr, settlement, index));
 	}
 	if (is_written) {
-		about->is_warned |= settlement->is_warning;
+		about->is_warned |= settlement->kind == JOB_NOTICE_DELAY;
+		about->is_reported |= settlement->kind == JOB_NOTICE_REPORT;
 		if (about->backing == BACKED_FILE)
 			segment_pin(qmgr, about, notice->commit_write.epoch);
 	}

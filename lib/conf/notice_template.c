@@ -40,8 +40,9 @@ static const struct {
 		"verify_template", "Mail Delivery Status Report", "",
 		"This is the mail system at host $myhostname.\n"
 		"\n"
-		"This is what you asked for: whether mail for the addresses below could be\n"
-		"delivered. No message was sent.\n",
+		"This is the report that you asked for: what became of your message at the\n"
+		"first attempt or, if you only asked whether it could be delivered, what\n"
+		"would have become of it.\n",
 	},
 };
 

@@ -19,7 +19,7 @@ enum notice_template_kind {
 	NOTICE_TEMPLATE_FAILURE,
 	NOTICE_TEMPLATE_DELAY,
 	NOTICE_TEMPLATE_SUCCESS,
-	NOTICE_TEMPLATE_VERIFY, /* LIMIT: no notice uses it until addresses are verified by mail */
+	NOTICE_TEMPLATE_VERIFY, /* the report of sendmail -bv and -v */
 	NOTICE_TEMPLATE_COUNT,
 };
 

@@ -49,7 +49,8 @@ step_add_copies(struct intake *intake)
 	struct slice always = slice_trim(slice_from(intake->context->parameters->always_bcc));
 	size_t       count = intake->given.count;
 
-	if ((intake->envelope.flags & (ENVELOPE_IS_NOTICE | ENVELOPE_INTERNAL)) != 0 ||
+	if ((intake->envelope.flags & (ENVELOPE_IS_NOTICE | ENVELOPE_INTERNAL | ENVELOPE_VERIFY)) !=
+	            0 ||
 	    intake_has_no_mappings(intake))
 		return true;
 	if (!add_copy_by_table(intake, ROUTE_ENVELOPE_SENDER, intake->envelope.sender))

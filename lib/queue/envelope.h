@@ -13,8 +13,9 @@ enum envelope_flag {
 	ENVELOPE_REQUIRETLS = 1 << 5,
 	ENVELOPE_INTERNAL = 1 << 6,
 	ENVELOPE_VERP = 1 << 7, /* a sender for each recipient; the upper 16 bits: see verp.h */
-	ENVELOPE_VERIFY =
-		1 << 8, /* JOB_VERIFY: its recipients are asked for, nothing is delivered */
+	/* JOB_VERIFY: recipients are asked for, nothing is delivered. */
+	ENVELOPE_VERIFY = 1 << 8,
+	ENVELOPE_REPORT = 1 << 9, /* the sender is told what became of the first attempt */
 };
 
 enum dsn_notify {

@@ -32,6 +32,7 @@ enum job_kind {
 	/* Nothing is delivered, there may be no content: the outcomes say what would be
 	 * (OUTCOME_DELIVERED, _FAILED, _DEFERRED). */
 	JOB_VERIFY,
+	JOB_NOTICE_REPORT, /* to bounce: what became of all recipients at the first attempt */
 };
 
 enum outcome_action {

@@ -43,8 +43,9 @@ enum stored_state {
 };
 
 enum stored_flag {
-	STORED_FLAG_WARNED = 1 << 0,  /* a delay notice was sent */
-	STORED_FLAG_EXPIRED = 1 << 1, /* an admin ended its lifetime */
+	STORED_FLAG_WARNED = 1 << 0,   /* a delay notice was sent */
+	STORED_FLAG_EXPIRED = 1 << 1,  /* an admin ended its lifetime */
+	STORED_FLAG_REPORTED = 1 << 2, /* ENVELOPE_REPORT: that is done */
 };
 
 /* Bytes on disk of a record with that payload. */

@@ -17,7 +17,8 @@ enum submit_status {
 
 /* Flags of the envelope that a user may set. */
 #define SUBMIT_FLAGS                                                                               \
-	(ENVELOPE_8BIT | ENVELOPE_SMTPUTF8 | ENVELOPE_REQUIRETLS | ENVELOPE_VERP | 0xffff0000u)
+	(ENVELOPE_8BIT | ENVELOPE_SMTPUTF8 | ENVELOPE_REQUIRETLS | ENVELOPE_VERP |                 \
+	 ENVELOPE_VERIFY | ENVELOPE_REPORT | 0xffff0000u)
 
 /* Sockets and directories below queue_directory. */
 #define SUBMIT_SOCKET    "public/pickup"

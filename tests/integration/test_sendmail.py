@@ -263,9 +263,10 @@ def test_a_limit_of_the_callers_is_an_error(up):
     (["two words"], 65, "malformed recipient address: two words"),
     (["good@example.test", "bad@"], 65, "malformed recipient address: bad@"),
     (["-f", "two words", "good@example.test"], 65, "malformed sender address"),
-    (["-bv", "alice@example.test"], 69, "-bv"),
     (["-XV+", "alice@example.test"], 64, "VERP"),
     (["-XV@=", "-f", "alice@example.test", "alice@example.test"], 65, "verp_delimiter_filter"),
+    (["-bv"], 64, "Recipient addresses must be specified"),
+    (["-bv", "-t"], 64, "-bv reads no message"),
     (["-C", "/nonexistent", "alice@example.test"], 78, "/nonexistent/main.cf cannot be read"),
 ])
 def test_what_cannot_be_sent(up, words, code, says):

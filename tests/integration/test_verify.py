@@ -1,4 +1,6 @@
 """Address verification: a server that answers RCPT with 250, 450, 550 or not at all; the cache."""
+import email
+import email.policy
 import re
 import shutil
 import smtplib
@@ -28,6 +30,9 @@ def answer_rcpt(session, argument):
         session.say("250 2.1.5 Ok")
 
 
+# sendmail -bv and -v need no service verify: their reports come by mail.
+REPORTS = {"smtpd_recipient_restrictions": "", "myorigin": "example.test"}
+
 SETTINGS = {
     "mynetworks": "127.0.0.0/8",
     "smtpd_recipient_restrictions": "reject_unverified_recipient",
@@ -47,7 +52,8 @@ def pair(make_host):
     def make(peer_options=None, **settings):
         address = dakiya.new_address()
         peers.append(Peer(address, RCPT=answer_rcpt, **(peer_options or {})))
-        host = make_host(users=["alice"], settings=SETTINGS | settings, dns_records=[
+        host = make_host(users=["alice", "bob"], settings=SETTINGS | settings,
+                         extra_services="pickup unix n - n 60 1 pickup\n", dns_records=[
             "peer.test. 300 IN MX 10 mx.peer.test.", f"mx.peer.test. 300 IN A {address}"])
         return host.start(), peers[-1]
 
@@ -222,3 +228,90 @@ def test_swaks_is_told_the_reason(pair):
                           capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 24, done.stdout  # no recipient was accepted
     assert "<** 550 5.1.1 <bad@peer.test>: Recipient address rejected: undeliverable" in done.stdout
+
+
+# ---- sendmail -bv and -v ----
+
+def sendmail(host, *words, stdin=""):
+    done = dakiya.run(dakiya.BUILD / "bin/sendmail", "-C", host.config, "-f",
+                      "alice@example.test", *words, stdin=stdin)
+    return done.stdout
+
+
+def wait_notice(host, subject, count=1):
+    """The reports with that subject, each as its recipients' fields and the whole message."""
+    def find():
+        found = [email.message_from_bytes(text, policy=email.policy.default)
+                 for text in host.messages("alice")]
+        return [one for one in found if one["Subject"] == subject]
+
+    try:
+        dakiya.wait_for(subject, lambda: len(find()) >= count, 40)
+    except AssertionError:
+        raise AssertionError(host.log()[-5000:]) from None
+    return [({str(group["Final-Recipient"]).partition("; ")[2]: group
+              for group in one.get_payload(1).get_payload()[1:]}, one) for one in find()]
+
+
+def test_bv_reports_what_would_become_of_mail_and_sends_none(pair):
+    host, peer = pair(**REPORTS, virtual_alias_maps="inline:{ { two@example.test = "
+                      "good@peer.test, bob@example.test } }")
+    assert sendmail(host, "-bv", "good@peer.test", "bad@peer.test", "later@peer.test",
+                    "nobody@example.test", "bob@example.test", "two@example.test") == (
+        "Mail Delivery Status Report will be mailed to <alice@example.test>.\n")
+    [(fields, report)] = wait_notice(host, "Mail Delivery Status Report")
+    assert {name: (group["Action"], group["Status"]) for name, group in fields.items()} == {
+        "good@peer.test": ("deliverable", "2.1.5"),
+        "bad@peer.test": ("undeliverable", "5.1.1"),
+        "later@peer.test": ("undeliverable", "4.2.1"),
+        "nobody@example.test": ("undeliverable", "5.1.1"),
+        "bob@example.test": ("deliverable", "2.0.0"),
+    }
+    assert report["Auto-Submitted"] == "auto-replied"
+    assert report.get_content_type() == "multipart/report"
+    assert re.search(r"<good@peer\.test>: delivery via mx\.peer\.test\[.*\]:2525: 250 2\.1\.5\s+Ok",
+                     report.get_payload(0).get_content())
+    assert "Subject: probe" in report.get_payload(2).get_content()
+    # That is all: nothing was delivered, nothing bounces, nothing waits.
+    host.wait_queue_empty()
+    assert not peer.messages and not host.messages("bob") and len(host.messages("alice")) == 1
+    assert not re.search(r"status=(bounced|deferred)|non-delivery", host.log())
+
+
+def test_v_delivers_and_reports_the_first_attempt_once(pair):
+    host, peer = pair(**REPORTS)
+    shown = sendmail(host, "-v", "good@peer.test", "bad@peer.test", "later@peer.test",
+                     "bob@example.test", stdin="Subject: news\n\nHello.\n")
+    assert shown == "Mail Delivery Status Report will be mailed to <alice@example.test>.\n"
+    [(fields, report)] = wait_notice(host, "Mail Delivery Status Report")
+    assert {name: (group["Action"], group["Status"]) for name, group in fields.items()} == {
+        "good@peer.test": ("relayed", "2.0.0"),
+        "bad@peer.test": ("failed", "5.1.1"),
+        "later@peer.test": ("delayed", "4.2.1"),
+        "bob@example.test": ("delivered", "2.0.0"),
+    }
+    assert "Subject: news" in report.get_payload(2).get_content()
+    # The bounce is as ever, and later attempts are not reported.
+    [(failed, _)] = wait_notice(host, "Undelivered Mail Returned to Sender")
+    assert list(failed) == ["bad@peer.test"]
+    assert len(host.wait_messages("bob")) == len(peer.messages) == 1
+    [entry] = dakiya.wait_for("it waits", lambda: [
+        one for one in host.queue_list() if one["queue_name"] == "deferred"])
+    assert [one["address"] for one in entry["recipients"]] == ["later@peer.test"]
+    host.stop()
+    host.start()
+    host.tool("dakqueue", "flush")
+    dakiya.wait_for("another attempt", lambda: count_rcpt(peer, "later") >= 2)
+    host.wait_log(r"(?s)later@peer\.test.* status=deferred.*later@peer\.test.* status=deferred")
+    assert len(wait_notice(host, "Mail Delivery Status Report")) == 1
+    assert len(host.messages("alice")) == 2
+
+
+def test_success_is_told_twice_to_who_asked_for_both(pair):
+    host, peer = pair(**REPORTS)
+    sendmail(host, "-v", "-N", "success", "good@peer.test", stdin="Subject: news\n\nHello.\n")
+    for subject in ("Mail Delivery Status Report", "Successful Mail Delivery Report"):
+        [(fields, _)] = wait_notice(host, subject)
+        assert list(fields) == ["good@peer.test"]
+    host.wait_queue_empty()
+    assert len(peer.messages) == 1 and len(host.messages("alice")) == 2

@@ -2,7 +2,7 @@
 /* links: master/certificates.c master/sni.c */
 /* links: master/supervise.c master/process.c master/listener.c master/generation.c */
 /* links: master/prepare.c master/logfile.c master/control.c master/status.c */
-/* links: master/notify.c master/loop.c master/demand.c */
+/* links: master/notify.c master/loop.c master/shelf.c master/demand.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

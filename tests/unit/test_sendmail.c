@@ -254,7 +254,8 @@ each_mode_has_its_letter(void **state)
 		{ "-q15m", EX_OK, MODE_FLUSH },    { "-bd -q15m", EX_OK, MODE_DAEMON },
 		{ "-bl", EX_OK, MODE_DAEMON },     { "-qIabc123", EX_OK, MODE_FLUSH },
 		{ "-qRx.org", EX_OK, MODE_FLUSH }, { "-qSx.org", EX_UNAVAILABLE, MODE_FLUSH },
-		{ "-qZ", EX_USAGE, MODE_FLUSH },   { "-bv a@x.org", EX_UNAVAILABLE, MODE_MAIL },
+		{ "-qZ", EX_USAGE, MODE_FLUSH },   { "-bv a@x.org", EX_OK, MODE_MAIL },
+		{ "-bv -t", EX_USAGE, MODE_MAIL }, { "-v a@x.org", EX_OK, MODE_MAIL },
 		{ "-bz", EX_USAGE, MODE_MAIL },    { "-bh", EX_OK, MODE_NOTHING },
 	};
 

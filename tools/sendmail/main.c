@@ -28,11 +28,14 @@
 static const char help[] =
 	"usage: sendmail [options] [recipient ...] <message\n"
 	"       sendmail -t [options] [recipient ...] <message   recipients from the header, too\n"
+	"       sendmail -bv [options] recipient ...             reports on them by mail, no "
+	"message\n"
 	"       sendmail -bs                                     SMTP on standard input\n"
 	"       sendmail -bp | -bi | -q                          mailq, newaliases, flush the "
 	"queue\n"
 	"options: -f SENDER -F FULLNAME -i -N never|success,failure,delay -R full|hdrs -V ENVID\n"
-	"         -B 7BIT|8BITMIME -C DIRECTORY -O name=value; others of Sendmail's are ignored.\n"
+	"         -v -B 7BIT|8BITMIME -C DIRECTORY -O name=value; others of Sendmail's are "
+	"ignored.\n"
 	"See sendmail(1).\n";
 static const char postdrop_help[] =
 	"postdrop is not needed here: sendmail(1) leaves a message in the maildrop directory "
@@ -343,7 +346,12 @@ letter_send(struct tool *tool, struct letter *letter)
 	struct answer answer;
 
 	letter_submit(tool, letter, &answer);
-	return answer.code == EX_OK ? EX_OK : complain(tool, answer.code, "%s", answer.reason);
+	if (answer.code != EX_OK)
+		return complain(tool, answer.code, "%s", answer.reason);
+	if ((letter->flags & ENVELOPE_REPORT) != 0 && letter->sender.length > 0)
+		printf("Mail Delivery Status Report will be mailed to <%.*s>.\n",
+		       SLICE_ARGS(letter->sender));
+	return EX_OK;
 }
 
 static int
@@ -357,7 +365,8 @@ mail_run(struct tool *tool, struct letter *letter)
 	if (code == EX_OK && !reads)
 		code = recipients_find(tool, letter, &header);
 	if (code == EX_OK)
-		code = message_read(tool, letter, reads, &header);
+		code = tool->options.is_verify ? message_make_probe(tool, letter)
+		                               : message_read(tool, letter, reads, &header);
 	if (code == EX_OK && reads)
 		code = recipients_find(tool, letter, &header);
 	if (code == EX_OK)

@@ -180,6 +180,20 @@ input_read(struct input *input)
 }
 
 int
+message_make_probe(struct tool *tool, struct letter *letter)
+{
+	struct slice content = SLICE("Subject: probe\n\n");
+
+	letter->fd = message_file(tool);
+	if (letter->fd < 0)
+		return EX_OSERR;
+	letter->size = content.length;
+	return message_write(letter->fd, content)
+	               ? EX_OK
+	               : complain(tool, EX_TEMPFAIL, "no room for the message: error %d", errno);
+}
+
+int
 message_read(struct tool *tool, struct letter *letter, bool wants_header, struct buf *header)
 {
 	struct input input = { .tool = tool,

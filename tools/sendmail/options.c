@@ -28,11 +28,12 @@ take_mode(struct tool *tool, const char *value)
 		      { 'D', MODE_DAEMON },  { 'a', MODE_MAIL },   { 'h', MODE_NOTHING },
 		      { 'H', MODE_NOTHING } };
 
-	if (strcmp(value, "v") == 0)
-		return complain(
-			tool, EX_UNAVAILABLE,
-			"-bv: addresses are not verified by test mail here; \"dakmap -q\" asks "
-			"a table, \"dakqueue\" tells what became of a message");
+	if (strcmp(value, "v") == 0) {
+		tool->options.mode = MODE_MAIL;
+		tool->options.is_verify = true;
+		tool->options.flags |= ENVELOPE_VERIFY | ENVELOPE_REPORT;
+		return EX_OK;
+	}
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
 		if (value[0] != modes[i].letter || value[1] != '\0')
 			continue;
@@ -221,6 +222,14 @@ take_old(struct tool *tool, const char *value)
 }
 
 static int
+take_report(struct tool *tool, const char *value)
+{
+	(void)value;
+	tool->options.flags |= ENVELOPE_REPORT;
+	return EX_OK;
+}
+
+static int
 take_nothing(struct tool *tool, const char *value)
 {
 	(void)tool;
@@ -247,7 +256,7 @@ static const struct {
 	{ 'o', ARGUMENT, take_old },         { 'p', ARGUMENT, take_nothing },
 	{ 'q', ARGUMENT_CLOSE, take_queue }, { 'r', ARGUMENT, take_sender },
 	{ 's', NO_ARGUMENT, take_nothing },  { 't', NO_ARGUMENT, take_recipients },
-	{ 'v', NO_ARGUMENT, take_nothing },  { 'x', NO_ARGUMENT, take_nothing },
+	{ 'v', NO_ARGUMENT, take_report },   { 'x', NO_ARGUMENT, take_nothing },
 };
 #define ROW_COUNT (sizeof(rows) / sizeof(rows[0]))
 
@@ -301,6 +310,8 @@ options_read(struct tool *tool, int argc, char **argv)
 		if (code != EX_OK)
 			return code;
 	}
+	if (options->is_verify && options->reads_recipients)
+		return complain(tool, EX_USAGE, "-bv reads no message, so there is no -t with it");
 	for (size_t i = 0; i < options->recipient_count; i++)
 		if (options->recipients[i][0] == '-')
 			return complain(tool, EX_USAGE, "a recipient must not begin with \"-\": %s",

@@ -33,6 +33,7 @@ struct options {
 	const char *full_name;        /* NULL = from the environment or the password database */
 	bool        reads_recipients; /* -t */
 	bool        ignores_dots;     /* -i */
+	bool        is_verify;        /* -bv: nothing is read, nothing is sent */
 	unsigned    flags;            /* SUBMIT_FLAGS */
 	uint32_t    dsn_notify, dsn_ret;
 	const char *dsn_envid;
@@ -95,6 +96,8 @@ struct letter { /* a message on its way to pickup */
 };
 /* Reads standard input into letter->fd; *header is its header when wanted. A sysexits code. */
 int message_read(struct tool *tool, struct letter *letter, bool wants_header, struct buf *header);
+/* -bv: the message that stands for one, for the report's header. A sysexits code. */
+int message_make_probe(struct tool *tool, struct letter *letter);
 /* A file without a name for content; -1 after a complaint. */
 int  message_file(struct tool *tool);
 bool message_write(int fd, struct slice bytes);
