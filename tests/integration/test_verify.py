@@ -104,6 +104,9 @@ def test_each_answer_of_a_server_has_its_reply(pair):
 
 def test_what_is_here_needs_no_other_host(pair):
     host, peer = pair()
+    checked = host.tool("dakiya", "check", check=False)
+    assert "verify" not in (checked.stdout + checked.stderr).replace(
+        "reject_unverified_recipient asks", ""), checked.stdout
     assert rcpt(host, "alice@example.test", "x@peer.test") == "250 2.1.5 Ok"
     # An alias of several addresses is not looked into; one of a single address is that address.
     assert rcpt(host, "several@example.test") == "250 2.1.5 Ok"
@@ -193,8 +196,10 @@ def test_probes_may_go_another_way_up_to_data_from_another_sender(pair):
                       relayhost="[127.66.0.1]:1", address_verify_relayhost="",
                       address_verify_sender="probe@example.test",
                       address_verify_sender_ttl="1h",
-                      smtp_address_verify_target="data")
+                      smtp_address_verify_target="data",
+                      smtp_generic_maps="inline:{ { x@peer.test = y@peer.test } }")
     assert "550 5.7.1 Not this one (in reply to DATA command)" in rcpt(host, "x@peer.test")
+    assert "RCPT TO:<y@peer.test>" in peer.commands
     sender = next(re.search("<(.*)>", line).group(1) for line in peer.commands
                   if line.startswith("MAIL"))
     assert re.fullmatch(r"probe[0-9B-Z]+@example\.test", sender)

@@ -866,6 +866,90 @@ a_pattern_makes_no_command_of_a_strange_name(void **state)
 	host_close(&host);
 }
 
+/* ---- probes ---- */
+
+static const char *
+probe_way(struct host *host, struct router *router, const char *recipient)
+{
+	struct route route;
+
+	assert_int_equal(route_resolve(router, SLICE_EMPTY, slice_from(recipient), &host->arena,
+	                               &route, &host->error),
+	                 LOOKUP_FOUND);
+	const char *way = arena_format(&host->arena, "%.*s:%.*s", SLICE_ARGS(route.transport),
+	                               SLICE_ARGS(route.nexthop));
+	assert_non_null(way);
+	return way;
+}
+
+static void
+probes_go_as_mail_unless_told_otherwise(void **state)
+{
+	struct host host;
+
+	(void)state;
+	host_open(&host, "relayhost = [hub.example]\n");
+	struct router *probes = router_create_for_probes(host.snapshot, host.router, &host.error);
+	assert_ptr_equal(probes, host.router);
+	host_close(&host);
+
+	host_open(&host, "relayhost = [hub.example]\naddress_verify_relayhost =\n"
+	                 "address_verify_transport_maps = inline:{ relay.example=lmtp:[in]:24 }\n");
+	probes = router_create_for_probes(host.snapshot, host.router, &host.error);
+	assert_non_null(probes);
+	assert_ptr_not_equal(probes, host.router);
+	assert_string_equal(probe_way(&host, probes, "x@far.example"), "smtp:far.example");
+	assert_string_equal(probe_way(&host, host.router, "x@far.example"), "smtp:[hub.example]");
+	assert_string_equal(probe_way(&host, probes, "x@relay.example"), "lmtp:[in]:24");
+	assert_string_equal(probe_way(&host, host.router, "x@relay.example"),
+	                    "relay:[hub.example]");
+	router_destroy(&probes);
+	host_close(&host);
+}
+
+static void
+the_sender_of_probes_changes_and_is_known_for_a_while(void **state)
+{
+	struct host              host;
+	struct buf               sender = BUF(1000);
+	const struct parameters *parameters;
+	const int64_t            now_s = 1800000000;
+
+	(void)state;
+	host_open(&host, "myorigin = here.example\n");
+	parameters = snapshot_parameters(host.snapshot);
+	assert_true(route_probe_sender(parameters, now_s, &sender));
+	assert_string_equal(buf_text(&sender), "double-bounce@here.example");
+	assert_true(route_is_probe_sender(parameters, SLICE("Double-Bounce@Here.example"), now_s));
+	assert_false(route_is_probe_sender(parameters, SLICE("double-bounce@far.example"), now_s));
+	assert_false(
+		route_is_probe_sender(parameters, SLICE("double-bouncex@here.example"), now_s));
+	assert_false(route_is_probe_sender(parameters, SLICE("double@here.example"), now_s));
+	assert_false(route_is_probe_sender(parameters, SLICE("double-bounce"), now_s));
+	host_close(&host);
+
+	host_open(&host, "address_verify_sender = probe@p.example\n"
+	                 "address_verify_sender_ttl = 1000s\n");
+	parameters = snapshot_parameters(host.snapshot);
+	buf_clear(&sender);
+	assert_true(route_probe_sender(parameters, now_s, &sender));
+	assert_int_equal(sender.length, strlen("probeXXXXX@p.example"));
+	assert_true(route_is_probe_sender(parameters, buf_slice(&sender), now_s - 1000));
+	assert_true(route_is_probe_sender(parameters, buf_slice(&sender), now_s));
+	assert_true(route_is_probe_sender(parameters, buf_slice(&sender), now_s + 1999));
+	assert_false(route_is_probe_sender(parameters, buf_slice(&sender), now_s + 2000));
+	assert_false(route_is_probe_sender(parameters, SLICE("probe@p.example"), now_s));
+	host_close(&host);
+
+	host_open(&host, "address_verify_sender = <>\n");
+	buf_clear(&sender);
+	assert_true(route_probe_sender(snapshot_parameters(host.snapshot), now_s, &sender));
+	assert_int_equal(sender.length, 0);
+	assert_false(route_is_probe_sender(snapshot_parameters(host.snapshot), SLICE("@x"), now_s));
+	host_close(&host);
+	buf_free(&sender);
+}
+
 int
 main(void)
 {
@@ -894,6 +978,8 @@ main(void)
 		cmocka_unit_test(unknown_names_fall_to_fallback_then_luser_relay),
 		cmocka_unit_test(aliases_wait_without_somebody_to_run_as),
 		cmocka_unit_test(a_pattern_makes_no_command_of_a_strange_name),
+		cmocka_unit_test(probes_go_as_mail_unless_told_otherwise),
+		cmocka_unit_test(the_sender_of_probes_changes_and_is_known_for_a_while),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
