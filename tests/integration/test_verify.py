@@ -1,8 +1,10 @@
 """Address verification: a server that answers RCPT with 250, 450, 550 or not at all; the cache."""
 import email
 import email.policy
+import os
 import re
 import shutil
+import signal
 import smtplib
 import subprocess
 import threading
@@ -119,6 +121,26 @@ def test_what_is_here_needs_no_other_host(pair):
     assert len(host.wait_messages("alice")) == 1
 
 
+def test_lmtp_is_asked_and_commands_take_everything(make_host):
+    address = dakiya.new_address()
+    peer = Peer(address, RCPT=answer_rcpt, lmtp=True)
+    owner = (f"{dakiya.VMAIL_UID}:{dakiya.VMAIL_GID}" if os.geteuid() == 0
+             else f"{os.getuid()}:{os.getgid()}")
+    host = make_host(users=["alice"], settings=SETTINGS | {
+        "transport_maps": f"inline:{{ box.test=lmtp:inet:[{address}]:2525, list.test=list: }}"},
+        extra_services=f"list unix - n n - 1 pipe user={owner} argv=/bin/false\n").start()
+    try:
+        assert rcpt(host, "good@box.test") == "250 2.1.5 Ok"
+        assert rcpt(host, "bad@box.test").startswith("550 5.1.1 <bad@box.test>: Recipient address "
+                                                     "rejected: undeliverable address: host ")
+        assert rcpt(host, "any@list.test") == "250 2.1.5 Ok"
+        host.wait_log(r"to=<any@list\.test>, relay=list, .* status=deliverable "
+                      r"\(delivers to command\)")
+        assert not peer.messages and "DATA" not in peer.commands
+    finally:
+        peer.close()
+
+
 def test_senders_are_verified_and_the_reason_may_be_ours(pair):
     host, peer = pair(smtpd_sender_restrictions="reject_unverified_sender",
                       smtpd_recipient_restrictions="",
@@ -154,7 +176,7 @@ def test_many_who_ask_share_one_probe_and_what_it_found(pair):
     assert count_rcpt(peer) == 3
 
 
-@pytest.mark.parametrize("kind", ["btree", "hash", "cdb", "lmdb"])
+@pytest.mark.parametrize("kind", ["btree", "lmdb"])
 def test_what_is_known_survives_a_restart(pair, kind):
     host, peer = pair(address_verify_map=f"{kind}:$data_directory/verify/cache")
     assert rcpt(host, "good@peer.test") == "250 2.1.5 Ok"
@@ -165,7 +187,7 @@ def test_what_is_known_survives_a_restart(pair, kind):
     assert rcpt(host, "bad@peer.test") == first
     assert count_rcpt(peer) == 2
     shown = dakiya.run(dakiya.BUILD / "bin/postmap", "-s",
-                       f"{kind}:{host.data}/verify/cache", check=kind != "cdb").stdout
+                       f"{kind}:{host.data}/verify/cache").stdout
     assert re.search(r"^bad@peer\.test\s+2:\d+:\d+:host mx\.peer\.test", shown, re.M)
     assert re.search(r"^good@peer\.test\s+0:\d+:\d+:250 2\.1\.5 Ok$", shown, re.M)
 
@@ -175,7 +197,7 @@ def test_a_killed_verify_or_queue_manager_is_missed_for_a_moment_only(pair):
     assert rcpt(host, "good@peer.test") == "250 2.1.5 Ok"
     for program in ("qmgr", "verify"):
         for pid in host.processes()[program]:
-            dakiya.os.kill(pid, dakiya.signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
         dakiya.wait_for("an answer", lambda: rcpt(host, f"good-{program}@peer.test")  # noqa: B023
                         == "250 2.1.5 Ok")
     assert not peer.messages
