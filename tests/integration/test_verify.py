@@ -24,7 +24,8 @@ def answer_rcpt(session, argument):
     elif "later" in argument:
         session.say("450 4.2.1 Come again")
     elif "silent" in argument:
-        time.sleep(60)
+        session.peer.is_over.wait(60)
+        raise ConnectionError("nobody asks any more")
     elif "slow" in argument:
         time.sleep(1)
         session.say("250 2.1.5 Ok")
@@ -54,6 +55,7 @@ def pair(make_host):
     def make(peer_options=None, **settings):
         address = dakiya.new_address()
         peers.append(Peer(address, RCPT=answer_rcpt, **(peer_options or {})))
+        peers[-1].is_over = threading.Event()
         host = make_host(users=["alice", "bob"], settings=SETTINGS | settings,
                          extra_services="pickup unix n - n 60 1 pickup\n", dns_records=[
             "peer.test. 300 IN MX 10 mx.peer.test.", f"mx.peer.test. 300 IN A {address}"])
@@ -61,6 +63,7 @@ def pair(make_host):
 
     yield make
     for peer in peers:
+        peer.is_over.set()
         peer.close()
 
 
