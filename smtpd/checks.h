@@ -112,12 +112,10 @@ enum lookup recipient_is_ours(struct check *check, struct error *error);
 bool        address_has_routing(struct slice address);
 
 #define RESTRICTION(name, needs, argument) check_function check_##name;
-#define RESTRICTION_MISSING(name, argument)
 #define RESTRICTION_ALIAS(old, name)
 #define RESTRICTION_GONE(name, instead)
 #include "lib/conf/restrictions.def"
 #undef RESTRICTION
-#undef RESTRICTION_MISSING
 #undef RESTRICTION_ALIAS
 #undef RESTRICTION_GONE
 

@@ -10,13 +10,11 @@
 #include "smtpd/lists.h"
 
 static const struct restriction_row restriction_rows[] = {
-#define RESTRICTION(name, needs, argument)  { #name, NEEDS_##needs, WITH_##argument, check_##name },
-#define RESTRICTION_MISSING(name, argument) { #name, NEEDS_CLIENT, WITH_##argument, NULL },
+#define RESTRICTION(name, needs, argument) { #name, NEEDS_##needs, WITH_##argument, check_##name },
 #define RESTRICTION_ALIAS(old, name)
 #define RESTRICTION_GONE(name, instead)
 #include "lib/conf/restrictions.def"
 #undef RESTRICTION
-#undef RESTRICTION_MISSING
 #undef RESTRICTION_ALIAS
 #undef RESTRICTION_GONE
 };
@@ -25,12 +23,10 @@ static const struct {
 	const char *old, *name;
 } restriction_aliases[] = {
 #define RESTRICTION(name, needs, argument)
-#define RESTRICTION_MISSING(name, argument)
 #define RESTRICTION_ALIAS(old, name) { #old, #name },
 #define RESTRICTION_GONE(name, instead)
 #include "lib/conf/restrictions.def"
 #undef RESTRICTION
-#undef RESTRICTION_MISSING
 #undef RESTRICTION_ALIAS
 #undef RESTRICTION_GONE
 };
@@ -267,8 +263,6 @@ compile_entry(struct restrictions *restrictions, struct entry_list *list, const 
 			error_set(error, "unknown restriction: %.*s", SLICE_ARGS(item));
 		return entry->list != NULL;
 	}
-	if (row->function == NULL)
-		return error_set(error, "%s is not supported yet", row->name);
 	entry->name = row->name;
 	entry->function = row->function;
 	return compile_argument(restrictions, row, rest, entry, error);

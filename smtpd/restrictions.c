@@ -212,7 +212,7 @@ evaluate_names(struct check *check, struct slice names)
 			check->is_warning = was_warning;
 			continue;
 		}
-		bool is_good = row != NULL && row->function != NULL;
+		bool is_good = row != NULL;
 		if (is_good && row->argument != WITH_NONE) {
 			/* Tables are open already, or they cannot be: the doors are closed. */
 			is_good = restriction_next_item(&names, &argument) &&

@@ -73,7 +73,7 @@ check_costly(const struct settings *settings, const char *list, const char *file
 		is_warning = slice_equal_fold(word, SLICE("warn_if_reject"));
 		if (takes_dns_list(row) && restriction_next_word(&rest, &argument) && !was_warning)
 			check_zone(list, row, argument, file, line, report);
-		if (row == NULL || was_warning || row->is_missing)
+		if (row == NULL || was_warning)
 			continue;
 		const char *name = row->instead != NULL ? row->instead : row->name;
 		is_ours |= slice_equal(slice_from(name), SLICE("reject_unauth_destination")) ||

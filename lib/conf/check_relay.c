@@ -441,7 +441,7 @@ walk_word(struct walk *walk, struct slice word, struct slice *rest)
 		(void)restriction_next_word(rest, &argument);
 	if (row != NULL && row->argument == RESTRICTION_TAKES_TABLE)
 		return walk_table(walk, word, argument);
-	if (row != NULL && row->argument == RESTRICTION_TAKES_SERVICE && !row->is_missing)
+	if (row != NULL && row->argument == RESTRICTION_TAKES_SERVICE)
 		add_way(walk, "whoever the policy service %.*s permits",
 		        SLICE_ARGS(slice_first(argument, 200)));
 	if (row != NULL && row->instead != NULL)

@@ -99,11 +99,7 @@ check_list(const struct list_check *check, struct slice text)
 				complain_unknown(check, word);
 			continue;
 		}
-		if (row->is_missing)
-			complain(check, word,
-			         "is not there yet: without it the list would let "
-			         "through what you want to stop; take it out to do without");
-		else if (row->gone != NULL)
+		if (row->gone != NULL)
 			report_add(check->report, PROBLEM_ERROR, check->file, check->line,
 			           "%s: there is no %s any more: write %s", check->name, row->name,
 			           row->gone);

@@ -19,9 +19,8 @@ enum restriction_argument {
 struct restriction_name {
 	const char               *name;
 	enum restriction_argument argument;
-	bool                      is_missing; /* Postfix has it, smtpd not yet */
-	const char               *instead;    /* the new spelling of an old one, or NULL */
-	const char               *gone;       /* what to write in place of it, or NULL */
+	const char               *instead; /* the new spelling of an old one, or NULL */
+	const char               *gone;    /* what to write in place of it, or NULL */
 };
 
 /* NULL when there is no such restriction. */

@@ -200,11 +200,6 @@ each_mistake_is_told_with_place_and_suggestion(void **state)
 		{ "smtpd_client_restrictions = reject_rbl_client\n", SERVICES,
 		  "./main.cf:9: error: smtpd_client_restrictions: reject_rbl_client needs a domain "
 		  "behind it\n" },
-		{ "smtpd_etrn_restrictions = check_etrn_access inline:{a=OK}\n", SERVICES,
-		  "./main.cf:9: error: smtpd_etrn_restrictions: check_etrn_access is not there "
-		  "yet: "
-		  "without it the list would let through what you want to stop; take it out to do "
-		  "without\n" },
 		{ "smtpd_restriction_classes = strict, lost\nstrict = reject_non_fqdn_sendr\n"
 		  "smtpd_sender_restrictions = strict inline:{a=reject} warn_if_reject reject\n",
 		  SERVICES,
