@@ -190,8 +190,11 @@ apply_local_data(struct applying *applying, struct error *error)
 		memcpy(record, entry.data, entry.length);
 		record[entry.length] = '\0';
 		int result = ub_ctx_data_add(applying->context, record);
+		/* Its answer to what it cannot read is that memory is out. */
 		if (result != 0)
-			return error_set(error, "%.200s: %s", record, ub_strerror(result));
+			return error_set(error, "%.200s: %s", record,
+			                 result == UB_NOMEM ? "not a DNS record"
+			                                    : ub_strerror(result));
 	}
 	return !is_bad || error_set(error, "a } is missing");
 }

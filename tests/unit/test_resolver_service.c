@@ -248,7 +248,8 @@ bad_settings_name_their_parameter(void **state)
 	static const char *const rows[][2] = {
 		{ "resolver_forwarders = dns.example.org\n", "resolver_forwarders: " },
 		{ "resolver_stub_zones = { example.test }\n", "resolver_stub_zones: " },
-		{ "resolver_local_data = { example.test. MX }\n", "resolver_local_data: " },
+		{ "resolver_local_data = { example.test. MX }\n",
+		  "resolver_local_data: example.test. MX: not a DNS record" },
 		{ "resolver_local_data = { example.test. A 192.0.2.1\n", "resolver_local_data: " },
 		{ "resolver_root_hints = /nonexistent\n", "resolver_root_hints: " },
 	};
