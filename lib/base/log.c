@@ -192,7 +192,8 @@ gate_open_locked(void)
 	if (second == log_gate.second)
 		return 0;
 	log_gate.second = second;
-	log_gate.written = log_gate.left_out = 0;
+	log_gate.written = 0;
+	log_gate.left_out = 0;
 	return left_out;
 }
 

@@ -63,7 +63,7 @@ class Filter(Peer):
 def filtered():
     address = dakiya.new_address()
     directory = dakiya.new_directory("proxy")
-    host = dakiya.Host(directory, users=["alice", "bob"], settings={
+    host = dakiya.Host(directory, users=["alice", "bob", "hold"], settings={
         "smtpd_proxy_timeout": "1s", "message_size_limit": "2000000"})
     at = f"{address}:10024"
     host.extra_services = f"""{host.address}:{LIVE} inet n - n - - smtpd
@@ -226,7 +226,6 @@ def test_chunks_reach_the_filter_as_content(parts):
 def test_what_an_access_table_asks_for_is_not_lost_in_silence(parts):
     host, peer = parts
     taken = len(peer.messages)
-    host.add_user("hold")
     assert talk(host, LIVE, ["hold@example.test"], message())[-1] == \
         "451 4.3.5 Server configuration error"
     host.wait_log(r"warning: access tables ask for HOLD, which smtpd_proxy_filter makes impossible")
