@@ -228,7 +228,8 @@ memory_open(const char *root)
 
 	if (memory != NULL) {
 		memory->usage_fd = memory->stat_fd = memory->swap_fd = -1;
-		memory->limit = memory->left = INT64_MAX;
+		memory->limit = INT64_MAX;
+		memory->left = INT64_MAX;
 	}
 	if (memory != NULL && text != NULL)
 		limit_find(memory, root, text);
