@@ -170,7 +170,7 @@ act_on_waiting(struct qmgr *qmgr, struct waiting *waiting, enum queue_action act
 		return waiting->is_fetched ||
 		       backlog_requeue(&qmgr->backlog, waiting, qmgr->now_us);
 	case QUEUE_ACT_DELETE:
-		if (!file_act(qmgr, waiting, FILE_REMOVE, 0))
+		if (!scan_note_gone(qmgr, waiting->id) || !file_act(qmgr, waiting, FILE_REMOVE, 0))
 			return false;
 		log_info_as("postsuper", "%s: removed", waiting->id);
 		backlog_remove(&qmgr->backlog, waiting);

@@ -112,6 +112,7 @@ struct qmgr {
 	bool          is_scanning;       /* scan_thread is to be joined */
 	bool          is_scan_over;      /* its last word has come */
 	int64_t       scan_again_ms;     /* when, if it is wanted */
+	struct hash   gone;              /* removed before that: the scan may have their names */
 	bool          is_scan_flushed;   /* all was flushed before that: also what comes then */
 	int64_t       next_tick_ms;
 	int64_t       evict_after_ms;    /* moving to files failed: not before */
@@ -529,6 +530,11 @@ void agents_tick(struct qmgr *qmgr);
 
 /* From time to time: reads the directories once more when that did not go well. */
 void scan_again(struct qmgr *qmgr);
+/*
+ * That message's file is about to be removed: the scan may have read its name before, and another
+ * thread would read the file before it is gone. False: no memory, and it must not be removed yet.
+ */
+bool scan_note_gone(struct qmgr *qmgr, const char *id);
 
 /* ---- start.c ---- */
 

@@ -35,6 +35,12 @@ struct scan_task {
 
 /* ---- in the scheduler ---- */
 
+bool
+scan_note_gone(struct qmgr *qmgr, const char *id)
+{
+	return qmgr->is_scan_over || hash_put(&qmgr->gone, slice_from(id), qmgr, NULL);
+}
+
 static void
 scanned_done(struct qmgr *qmgr, struct task *task)
 {
@@ -43,8 +49,9 @@ scanned_done(struct qmgr *qmgr, struct task *task)
 	for (size_t i = 0; i < scan->count; i++) {
 		struct slice id = slice_from(scan->items[i].id);
 
-		/* What came or moved there meanwhile is known better. */
-		if (message_find(qmgr, id) != NULL || backlog_find(&qmgr->backlog, id) != NULL)
+		/* What came, moved there or ended meanwhile is known better. */
+		if (message_find(qmgr, id) != NULL || backlog_find(&qmgr->backlog, id) != NULL ||
+		    hash_get(&qmgr->gone, id) != NULL)
 			continue;
 		bool            is_flushed = qmgr->is_scan_flushed && !scan->is_on_hold;
 		int64_t         due_us = is_flushed ? qmgr->now_us : scan->items[i].due_us;
@@ -56,6 +63,7 @@ scanned_done(struct qmgr *qmgr, struct task *task)
 			waiting->is_flushed = is_flushed;
 	}
 	if (scan->is_last) {
+		hash_free(&qmgr->gone, NULL);
 		qmgr->is_scan_over = true;
 		qmgr->wants_scan |= scan->has_failed;
 		qmgr->is_scanned = true; /* as far as it can be: listings do not wait longer */

@@ -237,6 +237,7 @@ qmgr_close(struct qmgr *qmgr)
 	files_stop(&qmgr->files);
 	journal_stop(&qmgr->journal);
 	recent_free(&qmgr->recent);
+	hash_free(&qmgr->gone, NULL);
 	suspensions_free(&qmgr->suspensions);
 	close(qmgr->lock_fd);
 }

@@ -204,7 +204,8 @@ store_finish(struct qmgr *qmgr, struct message *message, const char *program)
 
 	if (in_file) {
 		file = file_task_new(qmgr, FILE_REMOVE, message->id, removed_done);
-		gone = done_write_new(message->id, RECORD_GONE);
+		gone = scan_note_gone(qmgr, message->id) ? done_write_new(message->id, RECORD_GONE)
+		                                         : NULL;
 	}
 	if (in_journal)
 		done = done_write_new(message->id, RECORD_DONE);
