@@ -28,7 +28,9 @@ struct layout {
 	const char *marker; /* of its line in /proc/self/cgroup, between the first two colons */
 	const char *limit;
 	const char *usage;
-	const char *file_words[2]; /* of memory.stat: the page cache */
+	/* Of memory.stat, what the kernel gives back: the page cache, and what it knows of files.
+	 */
+	const char *free_words[3];
 	const char *swap_limit;
 	const char *swap_usage;
 };
@@ -37,7 +39,7 @@ static const struct layout layouts[] = {
 	  "",
 	  "memory.max",
 	  "memory.current",
-	  { "\ninactive_file ", "\nactive_file " },
+	  { "\ninactive_file ", "\nactive_file ", "\nslab_reclaimable " },
 	  "memory.swap.max",
 	  "memory.swap.current" },
 	{ "/sys/fs/cgroup/memory",
@@ -292,10 +294,10 @@ group_left(const struct memory *memory)
 	if (left >= PLENTY * memory_reserve(memory) ||
 	    !text_read(memory->stat_fd, text, sizeof(text)))
 		return left;
-	for (size_t i = 0; i < 2; i++) {
-		int64_t cache = number_behind(text, memory->layout->file_words[i]);
+	for (size_t i = 0; i < 3 && memory->layout->free_words[i] != NULL; i++) {
+		int64_t bytes = number_behind(text, memory->layout->free_words[i]);
 
-		left += cache > 0 ? cache : 0;
+		left += bytes > 0 ? bytes : 0;
 	}
 	return left;
 }

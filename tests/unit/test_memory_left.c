@@ -73,7 +73,7 @@ place_remove(void **state)
 }
 
 static void
-version_2_counts_cached_files_as_free(void **state)
+version_2_counts_what_the_kernel_caches_as_free(void **state)
 {
 	const struct place *place = *state;
 
@@ -82,7 +82,7 @@ version_2_counts_cached_files_as_free(void **state)
 	put(place, "/sys/fs/cgroup/mail.slice/mail/memory.current", "31457280\n");
 	put(place, "/sys/fs/cgroup/mail.slice/mail/memory.stat",
 	    "anon 20000000\nfile 6291456\nshmem 1\ninactive_anon 7\nactive_anon 9\n"
-	    "inactive_file 4194304\nactive_file 1048576\nslab 77\n");
+	    "inactive_file 4194304\nactive_file 1000000\nslab_reclaimable 48576\nslab 77\n");
 	struct memory *memory = memory_open(place->root);
 	assert_int_equal(memory_limit(memory), 32 * MIB);
 	assert_true(memory_is_little(memory));
@@ -202,7 +202,7 @@ main(void)
 {
 #define IN_PLACE(test) cmocka_unit_test_setup_teardown(test, place_make, place_remove)
 	const struct CMUnitTest tests[] = {
-		IN_PLACE(version_2_counts_cached_files_as_free),
+		IN_PLACE(version_2_counts_what_the_kernel_caches_as_free),
 		IN_PLACE(the_lowest_limit_above_us_counts),
 		IN_PLACE(version_1_is_read_as_well),
 		IN_PLACE(swap_that_the_group_may_use_counts),
