@@ -11,8 +11,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/mutex.h"
-#include "lib/io/file.h"
-#include "lib/ipc/channel.h"
+#include "lib/queue/links.h"
 
 #define HELLO_TIMEOUT_MS 5000
 #define HELLO_AGAIN_MS   200   /* the same, while qmgr is known to be silent */
@@ -20,28 +19,19 @@
 #define ASK_TIMEOUT_MS   30000
 #define SPOOL_TIMEOUT_MS 60000
 #define HELD_MOST        16 /* messages of HELD_CONTENT_MOST in memory: 4 MB */
-#define IDLE_MOST        64 /* channels kept open while nobody uses them */
-#define IDLE_PART        64 /* and no more than this part of all descriptors */
-
-struct intake_link {
-	struct intake_link *next;
-	struct ipc_channel  channel;
-};
 
 struct intake_client {
 	char *path;
 	char *service;
 
-	size_t idle_most;
+	struct queue_links links;
 
-	struct mutex        lock; /* guards everything below */
-	struct intake_link *idle;
-	size_t              idle_count;
-	size_t              held_count;      /* see intake_hold_content */
-	int64_t             silent_until_ms; /* qmgr did not answer a hello; 0 = it did */
-	bool                has_instance;
-	uint64_t            instance;
-	int64_t             last_us; /* of the newest id: never twice the same */
+	struct mutex lock;            /* guards everything below */
+	size_t       held_count;      /* see intake_hold_content */
+	int64_t      silent_until_ms; /* qmgr did not answer a hello; 0 = it did */
+	bool         has_instance;
+	uint64_t     instance;
+	int64_t      last_us; /* of the newest id: never twice the same */
 };
 
 struct intake_client *
@@ -51,13 +41,10 @@ intake_client_create(const char *path, const char *service)
 
 	if (client == NULL)
 		return NULL;
-	/* qmgr has a descriptor for each, too, and more clients than this one. */
-	client->idle_most = file_descriptors_most() / IDLE_PART;
-	if (client->idle_most > IDLE_MOST)
-		client->idle_most = IDLE_MOST;
 	mutex_init(&client->lock);
 	client->path = strdup(path);
 	client->service = strdup(service);
+	links_init(&client->links, client->path);
 	if (client->path == NULL || client->service == NULL)
 		intake_client_destroy(&client);
 	return client;
@@ -81,13 +68,6 @@ intake_release_content(struct intake_client *client)
 	mutex_unlock(&client->lock);
 }
 
-static void
-link_free(struct intake_link *link)
-{
-	ipc_channel_close(&link->channel);
-	free(link);
-}
-
 void
 intake_client_destroy(struct intake_client **client)
 {
@@ -95,12 +75,7 @@ intake_client_destroy(struct intake_client **client)
 
 	if (gone == NULL)
 		return;
-	while (gone->idle != NULL) {
-		struct intake_link *link = gone->idle;
-
-		gone->idle = link->next;
-		link_free(link);
-	}
+	links_free(&gone->links);
 	mutex_destroy(&gone->lock);
 	free(gone->path);
 	free(gone->service);
@@ -109,40 +84,6 @@ intake_client_destroy(struct intake_client **client)
 }
 
 /* ---- channels ---- */
-
-static struct intake_link *
-idle_take(struct intake_client *client)
-{
-	mutex_lock(&client->lock);
-	struct intake_link *link = client->idle;
-	if (link != NULL) {
-		client->idle = link->next;
-		client->idle_count--;
-	}
-	mutex_unlock(&client->lock);
-	return link;
-}
-
-/* Gives a link back; closed when it is broken or enough are idle. */
-static void
-link_release(struct intake_client *client, struct intake_link *link)
-{
-	bool is_kept = !link->channel.is_broken;
-
-	if (is_kept) {
-		ipc_channel_trim(&link->channel);
-		mutex_lock(&client->lock);
-		is_kept = client->idle_count < client->idle_most;
-		if (is_kept) {
-			link->next = client->idle;
-			client->idle = link;
-			client->idle_count++;
-		}
-		mutex_unlock(&client->lock);
-	}
-	if (!is_kept)
-		link_free(link);
-}
 
 /*
  * How long qmgr may take to answer a hello. When it cannot be started (no process, say) connections
@@ -174,7 +115,7 @@ hello_ended(struct intake_client *client, enum ipc_result result)
 
 /* Says hello on a fresh connection; the first instance number is kept for all ids. */
 static bool
-link_greet(struct intake_client *client, struct intake_link *link, struct error *error)
+link_greet(struct intake_client *client, struct queue_link *link, struct error *error)
 {
 	struct msg_intake_hello   hello = { .service = slice_from(client->service) };
 	struct msg_intake_welcome welcome;
@@ -201,39 +142,27 @@ link_greet(struct intake_client *client, struct intake_link *link, struct error 
 	return true;
 }
 
-static struct intake_link *
+static struct queue_link *
 link_open(struct intake_client *client, struct error *error)
 {
-	struct intake_link *link = calloc(1, sizeof(*link));
+	struct queue_link *link = links_open(&client->links, error);
 
-	if (link == NULL) {
-		error_set(error, "connect to %s: out of memory", client->path);
+	if (link == NULL)
 		return NULL;
-	}
-	link->channel.fd = -1;
-	if (!ipc_channel_connect(&link->channel, client->path, error)) {
-		free(link);
-		return NULL;
-	}
 	if (!link_greet(client, link, error)) {
-		link_free(link);
+		link_close(link);
 		return NULL;
 	}
 	return link;
 }
 
 /* An idle link that is still alive, or a new one. */
-static struct intake_link *
+static struct queue_link *
 link_take(struct intake_client *client, struct error *error)
 {
-	struct intake_link *link;
+	struct queue_link *link = links_take_idle(&client->links);
 
-	while ((link = idle_take(client)) != NULL) {
-		if (ipc_fill(&link->channel) == IPC_OK && !ipc_has_input(&link->channel))
-			return link;
-		link_free(link);
-	}
-	return link_open(client, error);
+	return link != NULL ? link : link_open(client, error);
 }
 
 /* ---- ids ---- */
@@ -247,11 +176,11 @@ intake_make_id(struct intake_client *client, char id[QUEUE_ID_MOST], struct erro
 	bool has_instance = client->has_instance;
 	mutex_unlock(&client->lock);
 	if (!has_instance) {
-		struct intake_link *link = link_take(client, error);
+		struct queue_link *link = link_take(client, error);
 
 		if (link == NULL)
 			return false;
-		link_release(client, link);
+		links_give_back(&client->links, link);
 	}
 	mutex_lock(&client->lock);
 	if (now_us <= client->last_us)
@@ -294,7 +223,7 @@ intake_open_spool(struct intake_client *client, const char *id, uint64_t size, i
 {
 	struct msg_intake_spool ask = { .queue_id = slice_from(id), .size = size };
 	struct ipc_frame        frame;
-	struct intake_link     *link = link_take(client, error);
+	struct queue_link      *link = link_take(client, error);
 	int64_t                 deadline_ms = clock_monotonic_ms() + SPOOL_TIMEOUT_MS;
 
 	if (link == NULL)
@@ -309,7 +238,7 @@ intake_open_spool(struct intake_client *client, const char *id, uint64_t size, i
 	} else {
 		error_set(error, "%s: %s", client->path, ipc_result_text(result));
 	}
-	link_release(client, link);
+	links_give_back(&client->links, link);
 	return status;
 }
 
@@ -317,14 +246,14 @@ void
 intake_abandon_spool(struct intake_client *client, const char *id)
 {
 	struct msg_intake_abandon abandon = { .queue_id = slice_from(id) };
-	struct intake_link       *link = link_take(client, NULL);
+	struct queue_link        *link = link_take(client, NULL);
 
 	if (link == NULL)
 		return; /* qmgr is gone and has forgotten it */
 	if (ipc_send(&link->channel, intake_abandon, &abandon,
 	             clock_monotonic_ms() + SPOOL_TIMEOUT_MS) != IPC_OK)
 		link->channel.is_broken = true;
-	link_release(client, link);
+	links_give_back(&client->links, link);
 }
 
 /* ---- commit ---- */
@@ -352,7 +281,7 @@ intake_ask_known(struct intake_client *client, const char *id, struct error *err
 {
 	struct msg_intake_known ask = { .queue_id = slice_from(id) };
 	struct ipc_frame        frame;
-	struct intake_link     *link = link_take(client, error);
+	struct queue_link      *link = link_take(client, error);
 	int64_t                 deadline_ms = clock_monotonic_ms() + ASK_TIMEOUT_MS;
 
 	if (link == NULL)
@@ -368,12 +297,12 @@ intake_ask_known(struct intake_client *client, const char *id, struct error *err
 		error_set(error, "%s: %s", client->path, ipc_result_text(result));
 		link->channel.is_broken = true;
 	}
-	link_release(client, link);
+	links_give_back(&client->links, link);
 	return status;
 }
 
 static enum ipc_result
-settles_send(struct intake_link *link, const struct msg_intake_commit *message,
+settles_send(struct queue_link *link, const struct msg_intake_commit *message,
              const struct intake_settles *settles, int64_t deadline_ms)
 {
 	struct msg_intake_settles frame = { .queue_id = message->queue_id,
@@ -389,13 +318,13 @@ settles_send(struct intake_link *link, const struct msg_intake_commit *message,
  * on whole frames only, a send that failed may be repeated on a new one. After a whole send it may
  * not: whether the message was taken is then not known, and TRY_LATER is the only safe answer.
  */
-static struct intake_link *
+static struct queue_link *
 commit_send(struct intake_client *client, const struct msg_intake_commit *message,
             const struct intake_settles *settles, int64_t deadline_ms, enum intake_status *status,
             struct error *error)
 {
 	for (int attempt = 0; attempt < 2; attempt++) {
-		struct intake_link *link =
+		struct queue_link *link =
 			attempt == 0 ? link_take(client, error) : link_open(client, error);
 
 		*status = INTAKE_TRY_LATER;
@@ -415,7 +344,7 @@ commit_send(struct intake_client *client, const struct msg_intake_commit *messag
 		} else {
 			link->channel.is_broken = true;
 		}
-		link_release(client, link);
+		links_give_back(&client->links, link);
 		if (result != IPC_CLOSED)
 			return NULL;
 	}
@@ -442,7 +371,7 @@ intake_commit(struct intake_client *client, const struct intake_submission *subm
 		                             .content = submission->is_spooled
 		                                                ? SLICE_EMPTY
 		                                                : submission->content };
-	struct intake_link      *link =
+	struct queue_link       *link =
 		commit_send(client, &message, submission->settles, deadline_ms, &status, error);
 	if (link == NULL)
 		goto out;
@@ -453,7 +382,7 @@ intake_commit(struct intake_client *client, const struct intake_submission *subm
 	} else {
 		error_set(error, "%s: %s", client->path, ipc_result_text(result));
 	}
-	link_release(client, link);
+	links_give_back(&client->links, link);
 out:
 	buf_free(&envelope);
 	return status;

@@ -6,27 +6,20 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/mutex.h"
-#include "lib/ipc/channel.h"
+#include "lib/queue/links.h"
 
-#define IDLE_MOST  64   /* channels kept open while nobody uses them */
 #define GRACE_MS   5000 /* for an answer, beyond what the asker waits */
 #define WAIT_MOST  (3600 * 1000)
 #define TRIES_MOST 2 /* a kept channel may be of a verify that has ended */
 
-struct verify_link {
-	struct verify_link *next;
-	struct ipc_channel  channel;
-};
-
 struct verify_client {
-	char  *path;
-	size_t waiting_most;
+	char              *path;
+	size_t             waiting_most;
+	struct queue_links links;
 
-	struct mutex        lock; /* guards everything below */
-	struct verify_link *idle;
-	size_t              idle_count;
-	size_t              waiting;
-	uint64_t            last_id;
+	struct mutex lock; /* guards everything below */
+	size_t       waiting;
+	uint64_t     last_id;
 };
 
 struct verify_client *
@@ -40,14 +33,8 @@ verify_client_create(const char *path, size_t waiting_most)
 	}
 	client->waiting_most = waiting_most;
 	mutex_init(&client->lock);
+	links_init(&client->links, client->path);
 	return client;
-}
-
-static void
-link_free(struct verify_link *link)
-{
-	ipc_channel_close(&link->channel);
-	free(link);
 }
 
 void
@@ -57,65 +44,11 @@ verify_client_destroy(struct verify_client **client)
 
 	if (gone == NULL)
 		return;
-	while (gone->idle != NULL) {
-		struct verify_link *link = gone->idle;
-
-		gone->idle = link->next;
-		link_free(link);
-	}
+	links_free(&gone->links);
 	mutex_destroy(&gone->lock);
 	free(gone->path);
 	free(gone);
 	*client = NULL;
-}
-
-/* ---- channels ---- */
-
-/* A kept one, or a new one; NULL and *error. */
-static struct verify_link *
-link_take(struct verify_client *client, bool *is_kept, struct error *error)
-{
-	mutex_lock(&client->lock);
-	struct verify_link *link = client->idle;
-	if (link != NULL) {
-		client->idle = link->next;
-		client->idle_count--;
-	}
-	mutex_unlock(&client->lock);
-	*is_kept = link != NULL;
-	if (link != NULL)
-		return link;
-	link = calloc(1, sizeof(*link));
-	if (link == NULL) {
-		error_set(error, "%s: out of memory", client->path);
-		return NULL;
-	}
-	link->channel.fd = -1;
-	if (!ipc_channel_connect(&link->channel, client->path, error)) {
-		free(link);
-		return NULL;
-	}
-	return link;
-}
-
-static void
-link_give_back(struct verify_client *client, struct verify_link *link)
-{
-	bool is_kept = !link->channel.is_broken;
-
-	if (is_kept) {
-		ipc_channel_trim(&link->channel);
-		mutex_lock(&client->lock);
-		is_kept = client->idle_count < IDLE_MOST;
-		if (is_kept) {
-			link->next = client->idle;
-			client->idle = link;
-			client->idle_count++;
-		}
-		mutex_unlock(&client->lock);
-	}
-	if (!is_kept)
-		link_free(link);
 }
 
 /* ---- one question ---- */
@@ -134,7 +67,7 @@ answer_take(struct ipc_frame *frame, uint64_t id, enum verify_status *status, st
 }
 
 static enum ipc_result
-exchange(struct verify_link *link, const struct msg_verify_query *query, enum verify_status *status,
+exchange(struct queue_link *link, const struct msg_verify_query *query, enum verify_status *status,
          struct buf *reason)
 {
 	int64_t          deadline_ms = clock_monotonic_ms() + query->wait_ms + GRACE_MS;
@@ -161,13 +94,14 @@ ask(struct verify_client *client, const struct msg_verify_query *query, enum ver
 	bool            is_kept = true;
 
 	for (size_t i = 0; i < TRIES_MOST && is_kept && result == IPC_CLOSED; i++) {
-		struct verify_link *link = link_take(client, &is_kept, error);
+		struct queue_link *link = links_take_idle(&client->links);
 
-		if (link == NULL)
+		is_kept = link != NULL;
+		if (link == NULL && (link = links_open(&client->links, error)) == NULL)
 			return false;
 		result = exchange(link, query, status, reason);
 		link->channel.is_broken |= result != IPC_OK;
-		link_give_back(client, link);
+		links_give_back(&client->links, link);
 	}
 	return result == IPC_OK ||
 	       error_set(error, "%s: %s", client->path, ipc_result_text(result));
